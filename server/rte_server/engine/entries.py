@@ -1,0 +1,33 @@
+"""The entries of the journal: the only input of the fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class EntryType(IntEnum):
+    """Says what the body of an entry holds. The numbers are stored in journals: never reuse one."""
+
+    EVENTS = 1
+    """Wire bytes of an `IngestEventsRequest` out of which the refused events have been cut."""
+    UPDATE = 2
+    """Wire bytes of an `UpdateSessionRequest`."""
+    END = 3
+    """Wire bytes of an `EndSessionRequest`."""
+    TICK = 4
+    """Empty. Only moves the engine's clock to `received_ms`, so that sessions close and leave."""
+    CONFIGURE = 5
+    """UTF-8 JSON `{"settings": {...}, "models": {name: yaml source}}`. The first entry of every journal, and again
+    whenever the configuration or a model changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change, as the journal stores it and the fold applies it."""
+
+    type: EntryType
+    received_ms: int
+    """When the server received the change, milliseconds since 1970 by the server's clock, >= 0."""
+    body: bytes
+    """What changes; the form depends on `type`."""
