@@ -1,0 +1,1 @@
+"""RTE, a real-time session-state server: what operators run."""

@@ -1,0 +1,116 @@
+"""The string pool: 64-bit ids on the fast path, the bytes once, in an arena.
+
+A string is known by a keyed 64-bit hash. Its bytes are stored when a fold keeps the id in a cell; a text that only
+passes by is never stored. Entries are written once and never changed, so that readers need no lock: the writer fills
+the arena and the slot first and publishes the id last. When the arena is full the pool is swept: ids that no row
+refers to are left behind in the old arrays, which readers that still hold them may go on reading.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rte_server.engine.native import load_acquire, store_release
+
+USED = 0
+ARENA_USED = 1
+COUNT_WORDS = 2
+LENGTH_BITS = 16
+LENGTH_MASK = 0xFFFF
+
+
+class StringPool(NamedTuple):
+    """Arrays of the pool.
+
+    Attributes:
+        slots: int64[2 * n], n a power of two: open addressing by id. Word 2 i is the id (0 = free), word 2 i + 1 is
+            where its bytes are: offset in the arena << 16 | length.
+        arena: uint8[arena_bytes].
+        counts: int64[2]: used slots, used bytes of the arena.
+    """
+
+    slots: NDArray[np.int64]
+    arena: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+
+
+def new_pool(slots: int, arena_bytes: int) -> StringPool:
+    """Return an empty pool. Its memory is reserved, not touched: the operating system gives pages on first use.
+
+    Args:
+        slots: Number of slots, a power of two; at most 3/4 of them are used.
+        arena_bytes: Room for the bytes of all strings.
+    """
+    return StringPool(
+        np.zeros(2 * slots, np.int64),
+        np.zeros(arena_bytes, np.uint8),
+        np.zeros(COUNT_WORDS, np.int64),
+    )
+
+
+@njit(cache=True, nogil=True)
+def find(pool, string_id):  # type: ignore[no-untyped-def]
+    """Return the slot of `string_id` (int64, not 0) in the pool, or -1."""
+    mask = (pool.slots.shape[0] >> 1) - 1
+    slot = string_id & mask
+    while True:
+        found = load_acquire(pool.slots, 2 * slot)
+        if found == string_id:
+            return slot
+        if found == 0:
+            return -1
+        slot = (slot + 1) & mask
+
+
+@njit(cache=True, nogil=True)
+def offset_of(pool, slot):  # type: ignore[no-untyped-def]
+    """Return where the bytes of the string in `slot` begin in the arena."""
+    return pool.slots[2 * slot + 1] >> LENGTH_BITS
+
+
+@njit(cache=True, nogil=True)
+def length_of(pool, slot):  # type: ignore[no-untyped-def]
+    """Return the number of bytes of the string in `slot`, 0 to 65,535."""
+    return pool.slots[2 * slot + 1] & LENGTH_MASK
+
+
+@njit(cache=True, nogil=True)
+def intern(pool, string_id, buf, off, length):  # type: ignore[no-untyped-def]
+    """Store the bytes `buf[off:off+length]` under `string_id` unless they are there.
+
+    Returns:
+        True if the string is in the pool now; False if the pool is full (its owner sweeps between batches, so that
+        this happens only to a batch that brings more new text than was left free).
+    """
+    size = pool.slots.shape[0] >> 1
+    slot = string_id & (size - 1)
+    while True:
+        found = pool.slots[2 * slot]
+        if found == string_id:
+            return True
+        if found == 0:
+            break
+        slot = (slot + 1) & (size - 1)
+    start = pool.counts[ARENA_USED]
+    if start + length > pool.arena.shape[0] or pool.counts[USED] * 4 >= size * 3:
+        return False
+    for i in range(length):
+        pool.arena[start + i] = buf[off + i]
+    pool.counts[ARENA_USED] = start + length
+    pool.counts[USED] += 1
+    pool.slots[2 * slot + 1] = (start << LENGTH_BITS) | length
+    store_release(pool.slots, 2 * slot, string_id)
+    return True
+
+
+def text_of(pool: StringPool, string_id: int) -> bytes | None:
+    """Return the bytes of `string_id`, or None if the pool does not hold it."""
+    slot = int(find(pool, string_id))
+    if slot < 0:
+        return None
+    start = int(offset_of(pool, slot))
+    return pool.arena[start : start + int(length_of(pool, slot))].tobytes()
