@@ -1,0 +1,387 @@
+"""Expressions: a straight-line stack machine with the semantics of CEL.
+
+`Code` is what the model compiler produces: instructions with names and constants. `encode_code` turns it into rows of
+integers for a program, `evaluate` runs those rows inside the fold and inside queries. There are no jumps: both sides of
+`&&`, `||` and `?:` are evaluated and the operator picks. Nothing an expression does has an effect, so the result is the
+same as with short-circuiting, and the kernel stays small.
+
+A value is a pair of int64 (tag, bits), see `engine.values`. An error is a value too, as in CEL: it passes through every
+operator except `&&`, `||` and `?:`, which absorb it when the other side decides. What ends as ERROR or NULL counts as
+"no value".
+
+Source: the CEL language definition (github.com/google/cel-spec, doc/langdef.md); where the definition leaves room
+(mixed int and double comparison, range of `int()`), cel-cpp, which the tests use as the oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rte_server.engine.native import float_bits, put_word, span_of, text_id, word_at
+from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.values import (
+    BOOL,
+    DOUBLE,
+    ERROR,
+    INCOMPARABLE,
+    INT,
+    NULL,
+    STRING,
+    TIME,
+    arithmetic,
+    equal,
+    holds,
+    negated,
+    on_text,
+    order_of,
+    to_double,
+    to_int,
+)
+
+__all__ = [
+    "BOOL",
+    "DOUBLE",
+    "ERROR",
+    "INSTRUCTIONS_MAX",
+    "INT",
+    "NULL",
+    "STACK_DEPTH_MAX",
+    "STRING",
+    "TIME",
+    "Code",
+    "Instruction",
+    "Op",
+    "encode_code",
+    "evaluate",
+    "evaluate_spans",
+    "input_names",
+    "stack_depth",
+    "text_names",
+]
+
+STACK_DEPTH_MAX = 32  # values on the stack at once; codes that need more are refused when they are compiled
+INSTRUCTIONS_MAX = 256  # instructions of one code
+CODE_COLUMNS = 4  # op, a, b, c
+
+
+class Op(IntEnum):
+    """The instructions. `->` shows the stack, top at the right; `x` stands for any value, `s` for a string."""
+
+    NULL = 1  # -> null
+    BOOL = 2  # -> bool, `number` 0 or 1
+    INT = 3  # -> int, `number`
+    DOUBLE = 4  # -> double, `number`
+    TEXT = 5  # -> string, `text`
+    LOAD = 6  # -> value of the slot `name`
+    HAS = 7  # -> bool: the slot `name` is not ERROR
+    NOT = 8  # bool -> bool
+    NEGATE = 9  # int or double -> the same
+    TO_INT = 10  # int, double or bool -> int
+    TO_DOUBLE = 11  # int or double -> double
+    SIZE = 12  # s -> int, code points
+    STARTS_WITH = 13  # s -> bool, `text`
+    ENDS_WITH = 14
+    CONTAINS = 15
+    TEXT_LESS = 16  # s -> bool: s < `text`, by bytes
+    TEXT_LESS_EQUAL = 17
+    TEXT_GREATER = 18
+    TEXT_GREATER_EQUAL = 19
+    ONLY = 20  # x -> x if its tag is `number`, else ERROR
+    WHOLE = 21  # int, or double without fraction -> int, else ERROR
+    IN_START = 22  # x -> x false
+    IN_ITEM = 23  # x bool y -> x (bool or x == y)
+    IN_END = 24  # x bool -> bool
+    SELECT = 25  # bool x y -> x or y
+    AND = 26  # bool bool -> bool, for this and all below: two values -> one
+    OR = 27
+    EQUAL = 28
+    NOT_EQUAL = 29
+    LESS = 30
+    LESS_EQUAL = 31
+    GREATER = 32
+    GREATER_EQUAL = 33
+    ADD = 34
+    SUBTRACT = 35
+    MULTIPLY = 36
+    DIVIDE = 37
+    REMAINDER = 38
+
+
+class Instruction(NamedTuple):
+    """One instruction.
+
+    Attributes:
+        op: What to do.
+        number: The constant of BOOL, INT, DOUBLE; the tag of ONLY.
+        text: The UTF-8 constant of TEXT and of the predicates on text.
+        name: The input of LOAD and HAS: a property name on the event, an attribute or `session.` field on the row.
+    """
+
+    op: Op
+    number: int | float = 0
+    text: bytes | None = None
+    name: str | None = None
+
+
+Code = tuple[Instruction, ...]
+
+_WITH_TEXT = frozenset(range(Op.STARTS_WITH, Op.TEXT_GREATER_EQUAL + 1))
+_PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.IN_START))
+_NEEDS_BYTES = _WITH_TEXT | {Op.SIZE}
+_COMPARES = frozenset((Op.LESS, Op.LESS_EQUAL, Op.GREATER, Op.GREATER_EQUAL))
+
+
+def stack_depth(code: Code) -> int:
+    """Return the greatest number of values that `code` has on the stack at once, >= 0."""
+    depth = deepest = 0
+    for instruction in code:
+        op = instruction.op
+        if op in _PUSHES:
+            depth += 1
+        elif op == Op.SELECT:
+            depth -= 2
+        elif op >= Op.IN_ITEM:
+            depth -= 1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def input_names(code: Code) -> frozenset[str]:
+    """Return the names that `code` reads by LOAD or HAS."""
+    return frozenset(instruction.name for instruction in code if instruction.name is not None)
+
+
+def text_names(code: Code) -> frozenset[str]:
+    """Return the names whose string bytes `code` may look at: these must be in the pool when it is evaluated.
+
+    Equality needs only ids. Predicates on text, `size` and the order of two strings need bytes; where a code holds one
+    of them, all its inputs are returned, which errs on the safe side.
+    """
+    ops = {instruction.op for instruction in code}
+    return input_names(code) if ops & (_NEEDS_BYTES | _COMPARES) else frozenset()
+
+
+def encode_code(
+    code: Code, slots: Mapping[str, int], texts: bytearray, secret: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Return `code` as rows for `evaluate`.
+
+    Args:
+        code: At most INSTRUCTIONS_MAX instructions.
+        slots: Slot of each name that the code reads.
+        texts: Constant texts of the program; those of this code are appended.
+        secret: uint64[4], the deployment secret that string ids are keyed with.
+
+    Returns:
+        int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD and HAS: (op, slot, 0, 0).
+        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0).
+
+    Raises:
+        EngineError: INVALID_EXPRESSION if a name has no slot or the code passes a limit.
+    """
+    if len(code) > INSTRUCTIONS_MAX or stack_depth(code) > STACK_DEPTH_MAX:
+        raise EngineError(
+            Reason.INVALID_EXPRESSION,
+            "The expression is too large: split it.",
+            value=f"{len(code)} instructions",
+            limit=str(INSTRUCTIONS_MAX),
+        )
+    rows = np.zeros((len(code), CODE_COLUMNS), np.int64)
+    for row, instruction in zip(rows, code, strict=True):
+        op = instruction.op
+        row[0] = op
+        if op <= Op.TEXT:
+            row[0] = Op.INT
+            row[1], row[2] = _constant(instruction, secret)
+        elif op in (Op.LOAD, Op.HAS):
+            row[1] = _slot(instruction.name, slots)
+        elif op in _WITH_TEXT:
+            text = instruction.text or b""
+            row[1], row[2] = len(texts), len(text)
+            texts += text
+        elif op == Op.ONLY:
+            row[1] = int(instruction.number)
+    return rows
+
+
+def _constant(instruction: Instruction, secret: NDArray[np.uint64]) -> tuple[int, int]:
+    """Return the value (tag, bits) that a constant instruction pushes."""
+    if instruction.op == Op.NULL:
+        return NULL, 0
+    if instruction.op == Op.BOOL:
+        return BOOL, int(bool(instruction.number))
+    if instruction.op == Op.INT:
+        return INT, int(instruction.number)
+    if instruction.op == Op.DOUBLE:
+        return DOUBLE, int(float_bits(float(instruction.number)))
+    return STRING, text_id(instruction.text or b"", secret)
+
+
+def _slot(name: str | None, slots: Mapping[str, int]) -> int:
+    if name is None or name not in slots:
+        raise EngineError(Reason.INVALID_EXPRESSION, f"There is no attribute {name!r}.", value=str(name))
+    return slots[name]
+
+
+# The kernel compares with plain integers: numba turns them into one switch.
+_INT = int(Op.INT)
+_LOAD = int(Op.LOAD)
+_HAS = int(Op.HAS)
+_NOT = int(Op.NOT)
+_NEGATE = int(Op.NEGATE)
+_TO_INT = int(Op.TO_INT)
+_TO_DOUBLE = int(Op.TO_DOUBLE)
+_SIZE = int(Op.SIZE)
+_TEXT_GREATER_EQUAL = int(Op.TEXT_GREATER_EQUAL)
+_ONLY = int(Op.ONLY)
+_WHOLE = int(Op.WHOLE)
+_IN_START = int(Op.IN_START)
+_IN_ITEM = int(Op.IN_ITEM)
+_IN_END = int(Op.IN_END)
+_SELECT = int(Op.SELECT)
+_AND = int(Op.AND)
+_OR = int(Op.OR)
+_EQUAL = int(Op.EQUAL)
+_NOT_EQUAL = int(Op.NOT_EQUAL)
+_LESS = int(Op.LESS)
+_GREATER_EQUAL = int(Op.GREATER_EQUAL)
+_ADD = int(Op.ADD)
+
+
+@njit(cache=True, nogil=True)
+def _on_one(op, operand, length, texts, tag, bits, slots, arena):  # type: ignore[no-untyped-def]
+    """Return (tag, bits) of an operator on one value."""
+    if op >= _SIZE and op <= _TEXT_GREATER_EQUAL:
+        if tag != STRING:
+            return ERROR, bits
+        return on_text(op - _SIZE, texts, operand, length, bits, slots, arena)
+    if op == _NOT:
+        return (BOOL if tag == BOOL else ERROR), 1 - bits
+    if op == _NEGATE:
+        return negated(tag, bits)
+    if op == _TO_DOUBLE:
+        return to_double(tag, bits)
+    if op == _ONLY:
+        return (tag if tag == operand else ERROR), bits
+    return to_int(tag, bits, op == _WHOLE)
+
+
+@njit(cache=True, nogil=True)
+def _on_two(op, tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-untyped-def]
+    """Return (tag, bits) of an operator on two values."""
+    if op <= _OR:
+        decides = np.int64(op == _OR)
+        if (tag_a == BOOL and bits_a == decides) or (tag_b == BOOL and bits_b == decides):
+            return BOOL, decides
+        return (BOOL if tag_a == BOOL and tag_b == BOOL else ERROR), 1 - decides
+    if tag_a == ERROR or tag_b == ERROR:
+        return ERROR, np.int64(0)
+    if op <= _NOT_EQUAL:
+        return BOOL, np.int64(equal(tag_a, bits_a, tag_b, bits_b) == (op == _EQUAL))
+    if op <= _GREATER_EQUAL:
+        order = order_of(tag_a, bits_a, tag_b, bits_b, slots, arena)
+        return (ERROR if order == INCOMPARABLE else BOOL), np.int64(holds(op - _LESS, order))
+    return arithmetic(op - _ADD, tag_a, bits_a, tag_b, bits_b)
+
+
+@njit(cache=True, nogil=True)
+def _shrink(op, top, tags, bits):  # type: ignore[no-untyped-def]
+    """Run SELECT, IN_ITEM or IN_END, which look at more than two values, on the stack; return its new top."""
+    if op == _SELECT:
+        top -= 2
+        if word_at(tags, top) == BOOL:
+            chosen = top + 2 - word_at(bits, top)
+            put_word(tags, top, word_at(tags, chosen))
+            put_word(bits, top, word_at(bits, chosen))
+        else:
+            put_word(tags, top, ERROR)
+        return top
+    top -= 1
+    if op == _IN_END:
+        if word_at(tags, top) != ERROR:
+            put_word(tags, top, word_at(tags, top + 1))
+        put_word(bits, top, word_at(bits, top + 1))
+        return top
+    item = word_at(tags, top + 1)
+    # As in CEL, a list with an erroneous item is an error, wherever the value is found.
+    if item == ERROR:
+        put_word(tags, top, ERROR)
+    elif equal(word_at(tags, top - 1), word_at(bits, top - 1), item, word_at(bits, top + 1)):
+        put_word(bits, top, 1)
+    return top
+
+
+@njit(cache=True, nogil=True)
+def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, tags, bits):  # type: ignore[no-untyped-def]
+    """Do what `evaluate` does, on spans; `slots` and `arena` are those of the pool, `tags` and `bits` the stack."""
+    top = np.int64(-1)
+    for i in range(start, end):
+        at = i * CODE_COLUMNS
+        op = word_at(code, at)
+        operand = word_at(code, at + 1)
+        if op == _LOAD:
+            top += 1
+            tag = word_at(slot_tags, operand)
+            put_word(tags, top, INT if tag == TIME else tag)
+            put_word(bits, top, word_at(slot_bits, operand))
+        elif op == _INT:
+            top += 1
+            put_word(tags, top, operand)
+            put_word(bits, top, word_at(code, at + 2))
+        elif op == _HAS or op == _IN_START:
+            top += 1
+            put_word(tags, top, BOOL)
+            put_word(bits, top, np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR))
+        elif op >= _AND:
+            top -= 1
+            tag, value = _on_two(
+                op, word_at(tags, top), word_at(bits, top), word_at(tags, top + 1), word_at(bits, top + 1), slots, arena
+            )
+            put_word(tags, top, tag)
+            put_word(bits, top, value)
+        elif op >= _IN_ITEM:
+            top = _shrink(op, top, tags, bits)
+        else:
+            length = word_at(code, at + 2)
+            tag, value = _on_one(op, operand, length, texts, word_at(tags, top), word_at(bits, top), slots, arena)
+            put_word(tags, top, tag)
+            put_word(bits, top, value)
+    return word_at(tags, 0), word_at(bits, 0)
+
+
+@njit(cache=True, nogil=True)
+def evaluate(code, start, end, texts, slot_tags, slot_bits, pool, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+    """Evaluate one expression.
+
+    Args:
+        code: int64[:, CODE_COLUMNS], from `encode_code`.
+        start: First row of the expression in `code`.
+        end: Row after its last; the expression is `code[start:end]`, not empty.
+        texts: uint8[:], the program's constant texts.
+        slot_tags: int64[:], tags of the inputs. Missing event properties are ERROR, attributes without a value NULL.
+        slot_bits: int64[:], bits of the inputs.
+        pool: StringPool that holds the bytes of the strings in `text_names`; a string that it lacks is an ERROR there.
+        stack_tags: int64[STACK_DEPTH_MAX], scratch.
+        stack_bits: int64[STACK_DEPTH_MAX], scratch.
+
+    Returns:
+        The value (tag, bits), both int64.
+    """
+    return evaluate_spans(
+        span_of(code),
+        start,
+        end,
+        span_of(texts),
+        span_of(slot_tags),
+        span_of(slot_bits),
+        span_of(pool.slots),
+        span_of(pool.arena),
+        span_of(stack_tags),
+        span_of(stack_bits),
+    )
