@@ -1,0 +1,75 @@
+"""One attribute of every kind and option, written as code by hand, so that these tests need no model compiler."""
+
+from __future__ import annotations
+
+from rte_server.engine.expressions import Code, Instruction, Op
+from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
+
+SKETCHED_KEEP = 8
+
+
+def load(name: str) -> Code:
+    """Return the code of reading an input."""
+    return (Instruction(Op.LOAD, name=name),)
+
+
+def _compare(name: str, op: Op, number: float) -> Code:
+    return (*load(name), Instruction(Op.DOUBLE, number=number), Instruction(op))
+
+
+def _product(left: str, right: str) -> Code:
+    return (*load(left), *load(right), Instruction(Op.MULTIPLY))
+
+
+def _spec(name: str, kind: Kind, value_type: str, **options: object) -> AttributeSpec:
+    return AttributeSpec(name=name, model="sample", kind=kind, value_type=value_type, **options)  # type: ignore[arg-type]
+
+
+PRICE, ITEM, THING = load("price"), load("item_id"), load("thing")
+SHOP = ("view_item", "add_to_cart")
+
+SPECS: tuple[AttributeSpec, ...] = (
+    _spec("all_events", Kind.COUNT, "int"),
+    _spec("item_views", Kind.COUNT, "int", events=("view_item",)),
+    _spec("dear_views", Kind.COUNT, "int", events=SHOP, where=_compare("price", Op.GREATER, 10.0)),
+    _spec("price_sum", Kind.SUM, "double", value=PRICE),
+    _spec("bought_sum", Kind.SUM, "double", events=("purchase",), value=_product("price", "price")),
+    _spec("price_min", Kind.MIN, "double", value=PRICE),
+    _spec("price_max", Kind.MAX, "double", events=SHOP, value=PRICE),
+    _spec("price_mean", Kind.MEAN, "double", value=PRICE),
+    _spec("first_thing", Kind.FIRST, "any", value=THING),
+    _spec("last_thing", Kind.LAST, "any", value=THING),
+    _spec("last_item", Kind.LAST, "string", events=SHOP, value=ITEM),
+    _spec("items", Kind.DISTINCT, "int", value=ITEM, keep=16),
+    _spec("things", Kind.DISTINCT, "int", value=THING, keep=32),
+    _spec("recent_items", Kind.RECENT, "list", value=ITEM, keep=2),
+    _spec("recent_things", Kind.RECENT, "list", value=THING, keep=5),
+    _spec("recent_each", Kind.RECENT, "list", value=ITEM, keep=3, unique=False),
+    _spec("seen_s", Kind.ELAPSED, "double"),
+    _spec("to_purchase_s", Kind.ELAPSED, "double", events=("view_item",), to_events=("purchase",)),
+    _spec(
+        "ticket",
+        Kind.DERIVED,
+        "double",
+        code=(*load("price_sum"), *load("all_events"), Instruction(Op.TO_DOUBLE), Instruction(Op.DIVIDE)),
+    ),
+    _spec("keen", Kind.DERIVED, "bool", code=_compare("price_max", Op.GREATER_EQUAL, 20.0)),
+    _spec("visit", Kind.DERIVED, "int", code=load("session.visit_number")),
+    _spec(
+        "score",
+        Kind.LINEAR,
+        "double",
+        weights=(("all_events", 0.25, 0.0), ("price_mean", -0.125, 3.0), ("keen", 1.5, -1.0)),
+        intercept=0.5,
+    ),
+    _spec("score_raw", Kind.LINEAR, "double", weights=(("items", 2.0, 0.0),), intercept=-1.0, link="identity"),
+)
+
+MODEL = ModelSpec(
+    name="sample",
+    version=1,
+    description="Every kind of attribute.",
+    uses=(),
+    source="",
+    attributes=SPECS,
+)

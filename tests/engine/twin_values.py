@@ -1,0 +1,350 @@
+"""What a session's attributes are worth, computed from the set of its events, slowly and plainly.
+
+This is the specification of the attribute kinds and of the expression machine. Nothing here is incremental: every value
+is computed from all events of a session each time it is asked for, so there is no state that could go wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from rte_server.engine import expressions as machine
+from rte_server.engine.expressions import Code, Op
+from rte_server.engine.program import AttributeSpec, Kind
+
+
+class Error:
+    """The value of an expression that went wrong; there is one, `ERROR`."""
+
+    def __repr__(self) -> str:
+        return "ERROR"
+
+
+ERROR = Error()
+Value = None | bool | int | float | str | Error
+Plain = bool | float | str
+MAGNITUDE_MAX = 1e12
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TwinEvent:
+    """One accepted event.
+
+    Attributes:
+        event_id: Empty: it has none.
+        name: What happened.
+        time_ms: When, milliseconds since 1970.
+        order: Orders events of equal time, >= 0.
+        visitor_id: Whose.
+        customer_id: Empty: not named.
+        alias: The client's session id, or empty.
+        channel: Empty: not named.
+        properties: Scalars by name; null is None. Lists and objects are ERROR: they are no scalar.
+    """
+
+    event_id: str
+    name: str
+    time_ms: int
+    order: int
+    visitor_id: str
+    customer_id: str = ""
+    alias: str = ""
+    channel: str = ""
+    properties: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Return what events are ordered by."""
+        return self.time_ms, self.order
+
+
+def attribute_values(
+    specs: Sequence[AttributeSpec], events: Iterable[TwinEvent], fields: Mapping[str, Value]
+) -> dict[str, Value | list[Value]]:
+    """Return the value of each attribute that has one.
+
+    Args:
+        specs: In the order in which they can be computed.
+        events: The events of one session, in any order.
+        fields: The `session.` fields that row expressions may read.
+    """
+    ordered = sorted(events, key=lambda event: event.key)
+    values: dict[str, Value | list[Value]] = {}
+    row: dict[str, Value] = dict(fields)
+    for spec in specs:
+        shown = _value_of(spec, ordered, row)
+        row[spec.name] = (shown[0] if shown else None) if isinstance(shown, list) else shown
+        if shown is not None and shown != []:
+            values[spec.name] = shown
+    return values
+
+
+def invalid_count(specs: Sequence[AttributeSpec], events: Iterable[TwinEvent]) -> int:
+    """Return how many contributions to sums, means and extremes are no finite number of at most 1e12."""
+    numeric = [spec for spec in specs if spec.kind in (Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX)]
+    return sum(len(_values(spec, events)) - len(_numbers(spec, events)) for spec in numeric)
+
+
+def _value_of(spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value]) -> Value | list[Value]:
+    if spec.kind == Kind.DERIVED:
+        value = run(spec.code, lambda name: row.get(name))
+        return None if isinstance(value, Error) else value
+    if spec.kind == Kind.LINEAR:
+        return _linear(spec, row)
+    if spec.kind == Kind.ELAPSED:
+        return _elapsed(spec, events)
+    if spec.kind == Kind.COUNT:
+        return sum(_counts(spec, event) for event in events)
+    if spec.kind in (Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX):
+        return _number(spec.kind, _numbers(spec, events))
+    values = _values(spec, events)
+    if spec.kind == Kind.FIRST:
+        return values[0] if values else None
+    if spec.kind == Kind.LAST:
+        return values[-1] if values else None
+    if spec.kind == Kind.DISTINCT:
+        return len(set(map(identity, values)))
+    newest_first = values[::-1]
+    if spec.unique:
+        newest_first = _unique(values[::-1])
+    return newest_first[: spec.keep]
+
+
+def _unique(values: list[Value]) -> list[Value]:
+    """Return each value at its first place only."""
+    seen: dict[tuple[str, object], Value] = {}
+    for value in values:
+        seen.setdefault(identity(value), value)
+    return list(seen.values())
+
+
+def identity(value: Value) -> tuple[str, object]:
+    """Return what makes two values the same one: type and bits, so that 1 and 1.0 and true differ."""
+    return type(value).__name__, struct.pack("<d", value) if isinstance(value, float) else value
+
+
+def _counts(spec: AttributeSpec, event: TwinEvent, names: tuple[str, ...] | None = None) -> bool:
+    """Return whether the attribute listens to the event."""
+    names = spec.events if names is None else names
+    if names and event.name not in names:
+        return False
+    return not spec.where or run(spec.where, lambda name: event.properties.get(name, ERROR)) is True
+
+
+def _values(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[Value]:
+    """Return the values of the events that count, in the order of the events."""
+    matching = (event for event in events if _counts(spec, event))
+    values = [run(spec.value, lambda name, event=event: event.properties.get(name, ERROR)) for event in matching]
+    return [value for value in values if value is not None and not isinstance(value, Error)]
+
+
+def _numbers(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[float]:
+    """Return the valid contributions; a boolean is 0 or 1, and minus zero is zero."""
+    values = _values(spec, events)
+    numbers = [float(value) for value in values if isinstance(value, (bool, int, float))]
+    return [number + 0.0 for number in numbers if abs(number) <= MAGNITUDE_MAX]
+
+
+def _number(kind: Kind, numbers: list[float]) -> float | None:
+    if kind == Kind.SUM:
+        return exact_sum(numbers)
+    if not numbers:
+        return None
+    if kind == Kind.MEAN:
+        return exact_sum(numbers) / len(numbers)
+    return min(numbers) if kind == Kind.MIN else max(numbers)
+
+
+def exact_sum(numbers: Iterable[float]) -> float:
+    """Return the sum, rounded once: each number counts down to bits of 2^-64, what is below is cut off."""
+    return float(Fraction(sum(int(Fraction(number) * 2**64) for number in numbers), 2**64))
+
+
+def _elapsed(spec: AttributeSpec, events: list[TwinEvent]) -> float | None:
+    begins = [event.time_ms for event in events if _counts(spec, event)]
+    if not spec.to_events:
+        return (max(begins) - min(begins)) / 1000 if begins else None
+    ends = [event.time_ms for event in events if _counts(spec, event, spec.to_events)]
+    if not begins or not ends or min(ends) < min(begins):
+        return None
+    return (min(ends) - min(begins)) / 1000
+
+
+def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:
+    total = spec.intercept
+    for name, weight, absent in spec.weights:
+        value = row.get(name)
+        total += weight * (float(value) if isinstance(value, (bool, int, float)) else absent)
+    if spec.link == "identity":
+        return total
+    return 1 / (1 + math.exp(-total)) if total > -700 else 0.0
+
+
+def run(code: Code, load: Callable[[str], Value]) -> Value:
+    """Return what an expression comes to: CEL's semantics, one plain step per instruction.
+
+    Args:
+        code: Not empty.
+        load: Gives the value of an input; ERROR where it is missing.
+    """
+    stack: list[Value] = []
+    for step in code:
+        op = step.op
+        if op == Op.NULL:
+            stack.append(None)
+        elif op == Op.BOOL:
+            stack.append(bool(step.number))
+        elif op == Op.INT:
+            stack.append(int(step.number))
+        elif op == Op.DOUBLE:
+            stack.append(float(step.number))
+        elif op == Op.TEXT:
+            stack.append((step.text or b"").decode())
+        elif op == Op.LOAD:
+            stack.append(load(step.name or ""))
+        elif op == Op.HAS:
+            stack.append(not isinstance(load(step.name or ""), Error))
+        elif op == Op.IN_START:
+            stack.append(False)
+        elif op == Op.IN_ITEM:
+            item = stack.pop()
+            found = stack.pop()
+            if isinstance(item, Error):
+                stack[-1] = ERROR
+            stack.append(found is True or (not isinstance(stack[-1], Error) and _equal(stack[-1], item)))
+        elif op == Op.IN_END:
+            found = stack.pop()
+            stack[-1] = ERROR if isinstance(stack[-1], Error) else found
+        elif op == Op.SELECT:
+            condition, yes, no = stack[-3:]
+            stack[-3:] = [(yes if condition else no) if isinstance(condition, bool) else ERROR]
+        elif op >= Op.AND:
+            right = stack.pop()
+            stack[-1] = _two(op, stack[-1], right)
+        else:
+            stack[-1] = _one(op, stack[-1], step.text, int(step.number))
+    return stack[0]
+
+
+def _one(op: Op, value: Value, text: bytes | None, tag: int) -> Value:
+    """Return the result of an operator on one value."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if op == Op.NOT:
+        return (not value) if isinstance(value, bool) else ERROR
+    if op == Op.NEGATE:
+        return _in_range(-value) if number else ERROR  # type: ignore[operator]
+    if op == Op.TO_DOUBLE:
+        return float(value) if number else ERROR  # type: ignore[arg-type]
+    if op == Op.TO_INT and isinstance(value, bool):
+        return int(value)
+    if op in (Op.TO_INT, Op.WHOLE):
+        return _to_int(value, whole=op == Op.WHOLE) if number else ERROR  # type: ignore[arg-type]
+    if op == Op.ONLY:
+        return value if _tag(value) == tag else ERROR
+    if not isinstance(value, str):
+        return ERROR
+    if op == Op.SIZE:
+        return len(value)
+    other = (text or b"").decode()
+    tests: dict[Op, Callable[[], bool]] = {
+        Op.STARTS_WITH: lambda: value.startswith(other),
+        Op.ENDS_WITH: lambda: value.endswith(other),
+        Op.CONTAINS: lambda: other in value,
+        Op.TEXT_LESS: lambda: value < other,
+        Op.TEXT_LESS_EQUAL: lambda: value <= other,
+        Op.TEXT_GREATER: lambda: value > other,
+        Op.TEXT_GREATER_EQUAL: lambda: value >= other,
+    }
+    return tests[op]()
+
+
+def _to_int(value: int | float, *, whole: bool) -> Value:
+    if isinstance(value, int):
+        return value
+    if not -(2.0**63) < value < 2.0**63 or (whole and value != int(value)):
+        return ERROR
+    return int(value)
+
+
+def _tag(value: Value) -> int:
+    if value is None:
+        return machine.NULL
+    tags = {bool: machine.BOOL, int: machine.INT, float: machine.DOUBLE, str: machine.STRING, Error: machine.ERROR}
+    return tags[type(value)]
+
+
+def _two(op: Op, left: Value, right: Value) -> Value:
+    """Return the result of an operator on two values."""
+    if op in (Op.AND, Op.OR):
+        decides = op == Op.OR
+        if left is decides or right is decides:
+            return decides
+        return (not decides) if isinstance(left, bool) and isinstance(right, bool) else ERROR
+    if isinstance(left, Error) or isinstance(right, Error):
+        return ERROR
+    if op in (Op.EQUAL, Op.NOT_EQUAL):
+        return _equal(left, right) == (op == Op.EQUAL)
+    if op <= Op.GREATER_EQUAL:
+        return _order(op, left, right)
+    return _arithmetic(op, left, right)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _pair(left: Value, right: Value) -> tuple[Value, Value]:
+    """Return two numbers as they are compared: an int beside a double becomes a double."""
+    if type(left) is not type(right) and _is_number(left) and _is_number(right):
+        return float(left), float(right)  # type: ignore[arg-type]
+    return left, right
+
+
+def _equal(left: Value, right: Value) -> bool:
+    left, right = _pair(left, right)
+    return type(left) is type(right) and left == right
+
+
+def _order(op: Op, left: Value, right: Value) -> Value:
+    left, right = _pair(left, right)
+    if type(left) is not type(right) or left is None:
+        return ERROR
+    results: dict[Op, bool] = {
+        Op.LESS: left < right,  # type: ignore[operator]
+        Op.LESS_EQUAL: left <= right,  # type: ignore[operator]
+        Op.GREATER: left > right,  # type: ignore[operator]
+        Op.GREATER_EQUAL: left >= right,  # type: ignore[operator]
+    }
+    return results[op]
+
+
+def _in_range(value: int | float) -> Value:
+    return value if isinstance(value, float) or INT_MIN <= value <= INT_MAX else ERROR
+
+
+def _arithmetic(op: Op, left: Value, right: Value) -> Value:
+    if not (_is_number(left) and type(left) is type(right)):
+        return ERROR
+    a, b = left, right
+    assert isinstance(a, (int, float)) and isinstance(b, (int, float))
+    if op == Op.ADD:
+        return _in_range(a + b)
+    if op == Op.SUBTRACT:
+        return _in_range(a - b)
+    if op == Op.MULTIPLY:
+        return _in_range(a * b)
+    if isinstance(a, int) and isinstance(b, int):
+        if b == 0:
+            return ERROR
+        quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+        return _in_range(quotient) if op == Op.DIVIDE or a == INT_MIN and b == -1 else a - quotient * b
+    if op != Op.DIVIDE:
+        return ERROR
+    if b == 0:
+        return math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
+    return a / b
