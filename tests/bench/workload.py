@@ -67,7 +67,9 @@ def make_workload(
     write = _EventWriter()
     requests: list[bytes] = []
     received: list[int] = []
-    columns = zip(visitors.tolist(), times.tolist(), kinds.tolist(), items.tolist(), pages.tolist(), quantities.tolist())
+    columns = zip(
+        visitors.tolist(), times.tolist(), kinds.tolist(), items.tolist(), pages.tolist(), quantities.tolist()
+    )
     parts: list[bytes] = []
     for number, row in enumerate(columns, 1):
         parts.append(write.event(number, *row))

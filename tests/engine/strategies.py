@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
-
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from rte_server.engine import expressions as machine
+from rte_server.engine import values as tags
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.program import AttributeSpec, Kind
 
@@ -133,13 +133,18 @@ def _counts(spec: AttributeSpec, event: TwinEvent, names: tuple[str, ...] | None
     names = spec.events if names is None else names
     if names and event.name not in names:
         return False
-    return not spec.where or run(spec.where, lambda name: event.properties.get(name, ERROR)) is True
+    return not spec.where or on_event(spec.where, event) is True
+
+
+def on_event(code: Code, event: TwinEvent) -> Value:
+    """Return what an expression comes to on an event: a property that it lacks is an error."""
+    return run(code, lambda name: event.properties.get(name, ERROR))
 
 
 def _values(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[Value]:
     """Return the values of the events that count, in the order of the events."""
     matching = (event for event in events if _counts(spec, event))
-    values = [run(spec.value, lambda name, event=event: event.properties.get(name, ERROR)) for event in matching]
+    values = [on_event(spec.value, event) for event in matching]
     return [value for value in values if value is not None and not isinstance(value, Error)]
 
 
@@ -263,7 +268,7 @@ def _one(op: Op, value: Value, text: bytes | None, tag: int) -> Value:
     return tests[op]()
 
 
-def _to_int(value: int | float, *, whole: bool) -> Value:
+def _to_int(value: float, *, whole: bool) -> Value:
     if isinstance(value, int):
         return value
     if not -(2.0**63) < value < 2.0**63 or (whole and value != int(value)):
@@ -273,9 +278,8 @@ def _to_int(value: int | float, *, whole: bool) -> Value:
 
 def _tag(value: Value) -> int:
     if value is None:
-        return machine.NULL
-    tags = {bool: machine.BOOL, int: machine.INT, float: machine.DOUBLE, str: machine.STRING, Error: machine.ERROR}
-    return tags[type(value)]
+        return tags.NULL
+    return {bool: tags.BOOL, int: tags.INT, float: tags.DOUBLE, str: tags.STRING, Error: tags.ERROR}[type(value)]
 
 
 def _two(op: Op, left: Value, right: Value) -> Value:
@@ -323,7 +327,7 @@ def _order(op: Op, left: Value, right: Value) -> Value:
     return results[op]
 
 
-def _in_range(value: int | float) -> Value:
+def _in_range(value: float) -> Value:
     return value if isinstance(value, float) or INT_MIN <= value <= INT_MAX else ERROR
 
 
