@@ -184,7 +184,8 @@ def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:
     total = spec.intercept
     for name, weight, absent in spec.weights:
         value = row.get(name)
-        total += weight * (float(value) if isinstance(value, (bool, int, float)) else absent)
+        usable = isinstance(value, (bool, int, float)) and not math.isnan(value)
+        total += weight * (float(value) if usable else absent)  # type: ignore[arg-type]
     if spec.link == "identity":
         return total
     return 1 / (1 + math.exp(-total)) if total > -700 else 0.0
