@@ -1,0 +1,390 @@
+"""From the syntax tree of the official CEL engine to the kernel's instructions, with a judgement of types on the way.
+
+What is outside the subset, and what could never have a value, is refused with a sentence that says what to write
+instead. Source of the operators' names: cel-spec, proto/cel/expr/syntax.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from rte_server.engine.expressions import Instruction, Op
+from rte_server.models.problems import ExpressionError, did_you_mean
+from rte_server.models.types import (
+    BOOL,
+    DOUBLE,
+    INT,
+    LIST,
+    NULL,
+    NUMBER,
+    PROPERTY,
+    STRING,
+    TypeSet,
+    type_name,
+)
+
+_ARITHMETIC = {"_+_": Op.ADD, "_-_": Op.SUBTRACT, "_*_": Op.MULTIPLY, "_/_": Op.DIVIDE, "_%_": Op.REMAINDER}
+_RELATIONS = {"_<_": Op.LESS, "_<=_": Op.LESS_EQUAL, "_>_": Op.GREATER, "_>=_": Op.GREATER_EQUAL}
+_ON_CONSTANT_TEXT = {
+    Op.LESS: Op.TEXT_LESS,
+    Op.LESS_EQUAL: Op.TEXT_LESS_EQUAL,
+    Op.GREATER: Op.TEXT_GREATER,
+    Op.GREATER_EQUAL: Op.TEXT_GREATER_EQUAL,
+}
+_MIRRORED = {
+    Op.LESS: Op.GREATER,
+    Op.LESS_EQUAL: Op.GREATER_EQUAL,
+    Op.GREATER: Op.LESS,
+    Op.GREATER_EQUAL: Op.LESS_EQUAL,
+}
+_TEXT_PREDICATES = {"startsWith": Op.STARTS_WITH, "endsWith": Op.ENDS_WITH, "contains": Op.CONTAINS}
+
+_INSTEAD = {
+    "matches": "write `startsWith`, `endsWith` or `contains`, joined by `||`",
+    "string": "compare the value itself, as in `x == 5`",
+    "bool": "write the condition itself, as in `x == true`",
+    "uint": "write `int(...)`",
+    "bytes": "use the string itself",
+    "type": "test with a comparison of that type, as in `x > 0`",
+    "dyn": "leave `dyn` out, every input is dynamic",
+    "timestamp": "times are milliseconds since 1970, as in `session.start_time > 1700000000000`",
+    "duration": "durations are seconds, as in `session.duration_s > 60`",
+    "lowerAscii": "list the spellings, as in `x in ['sale', 'Sale']`",
+    "upperAscii": "list the spellings, as in `x in ['sale', 'SALE']`",
+}
+_SUPPORTED_CALLS = ("startsWith", "endsWith", "contains", "size", "int", "double", "has")
+
+Node = Any
+"""A `cel.expr.Expr`; its generated class is not typed."""
+
+
+class Lowering:
+    """Turns one syntax tree into instructions.
+
+    Attributes:
+        code: The instructions so far.
+    """
+
+    def __init__(self, text: str, positions: Mapping[int, int], inputs: Mapping[str, TypeSet] | None) -> None:
+        """Prepare.
+
+        Args:
+            text: The expression.
+            positions: Offset in code points of each node of the tree, by its id.
+            inputs: What an expression on a row may read; None for an expression on an event.
+        """
+        self.code: list[Instruction] = []
+        self._text = text
+        self._positions = positions
+        self._inputs = inputs
+        self._calls: dict[str, Callable[[Node], TypeSet]] = {
+            "_&&_": self._logical,
+            "_||_": self._logical,
+            "!_": self._not,
+            "-_": self._negate,
+            "_==_": self._equality,
+            "_!=_": self._equality,
+            "_?_:_": self._choice,
+            "@in": self._membership,
+            "_[_]": self._index,
+            "size": self._size,
+            "int": self._cast,
+            "double": self._cast,
+            **dict.fromkeys(_ARITHMETIC, self._arithmetic),
+            **dict.fromkeys(_RELATIONS, self._relation),
+            **dict.fromkeys(_TEXT_PREDICATES, self._text_predicate),
+        }
+
+    def lower(self, node: Node) -> TypeSet:
+        """Append the instructions that push the value of `node`; return the types it can have.
+
+        Raises:
+            ExpressionError: It is outside the subset or can never have a value.
+        """
+        kind = node.WhichOneof("expr_kind")
+        if kind == "const_expr":
+            return self._constant(node)
+        if kind in ("ident_expr", "select_expr"):
+            return self._input(node)
+        if kind == "call_expr":
+            function = node.call_expr.function
+            if function not in self._calls:
+                self._refuse_call(node, function)
+            return self._calls[function](node)
+        if kind == "list_expr":
+            self._refuse(node, "a list stands only after `in`", "write `x in ['a', 'b']`")
+        if kind == "comprehension_expr":
+            self._refuse(
+                node,
+                "`all`, `exists`, `exists_one`, `map` and `filter` are not part of the expressions here",
+                "write the cases out, joined by `&&` or `||`",
+            )
+        self._refuse(node, "maps and messages are not part of the expressions here", "use single values")
+
+    def _refuse(self, node: Node, message: str, remedy: str = "") -> NoReturn:
+        anchor = node
+        while anchor.WhichOneof("expr_kind") == "select_expr":
+            anchor = anchor.select_expr.operand  # a dotted name is found where it begins, not at its last dot
+        before = self._text[: self._positions.get(anchor.id, 0)]
+        line = before.count("\n") + 1
+        raise ExpressionError(message, remedy, line=line, column=len(before) - (before.rfind("\n") + 1) + 1)
+
+    def _refuse_call(self, node: Node, function: str) -> NoReturn:
+        remedy = _INSTEAD.get(function, "") or did_you_mean(function, _SUPPORTED_CALLS)
+        self._refuse(node, f"`{function}` is not part of the expressions here", remedy)
+
+    def _emit(self, op: Op, *, number: int | float = 0, text: bytes | None = None, name: str | None = None) -> None:
+        self.code.append(Instruction(op, number, text, name))
+
+    def _constant(self, node: Node) -> TypeSet:
+        constant = node.const_expr
+        kind = constant.WhichOneof("constant_kind")
+        if kind == "null_value":
+            self._emit(Op.NULL)
+            return NULL
+        if kind == "bool_value":
+            self._emit(Op.BOOL, number=int(constant.bool_value))
+            return BOOL
+        if kind == "int64_value":
+            self._emit(Op.INT, number=constant.int64_value)
+            return INT
+        if kind == "double_value":
+            self._emit(Op.DOUBLE, number=constant.double_value)
+            return DOUBLE
+        if kind == "string_value":
+            self._emit(Op.TEXT, text=constant.string_value.encode())
+            return STRING
+        if kind == "uint64_value":
+            self._refuse(node, "unsigned ints are not part of the expressions here", f"write {constant.uint64_value}")
+        self._refuse(node, "bytes are not part of the expressions here", "write a string, without the b")
+
+    def _input(self, node: Node) -> TypeSet:
+        """Lower `event.price`, `has(event.price)`, `product_views`, `session.event_count`."""
+        is_test = node.WhichOneof("expr_kind") == "select_expr" and node.select_expr.test_only
+        name = self._dotted(node)
+        if self._inputs is None:
+            return self._property(node, name, is_test)
+        if is_test:
+            self._refuse(node, "`has` is for properties of events", f"write `{name} != null`")
+        if name not in self._inputs:
+            if name.startswith("event."):
+                self._refuse(node, "an expression on a session cannot read events", "make it an attribute first")
+            known = [each for each in self._inputs if each.startswith("session.") == name.startswith("session.")]
+            self._refuse(node, f"there is no attribute `{name}`", did_you_mean(name, known))
+        types = self._inputs[name]
+        if types & LIST:
+            self._refuse(
+                node, f"`{name}` is a list, and expressions have no lists", "count with a `distinct` attribute instead"
+            )
+        self._emit(Op.LOAD, name=name)
+        return types
+
+    def _property(self, node: Node, name: str, is_test: bool) -> TypeSet:
+        first, _, rest = name.partition(".")
+        if first != "event":
+            self._refuse(node, f"there is no `{name}` on an event", f"write `event.{name}` for the property")
+        if not rest:
+            self._refuse(node, "`event` is not a value", "write `event.` and the name of a property")
+        if "." in rest:
+            self._refuse(
+                node,
+                f"`{name}` reaches into a property, and only properties that are plain values can be read",
+                "send the value as a property of its own",
+            )
+        self._emit(Op.HAS if is_test else Op.LOAD, name=rest)
+        return BOOL if is_test else PROPERTY
+
+    def _dotted(self, node: Node) -> str:
+        """Return `a.b.c` of a chain of names."""
+        kind = node.WhichOneof("expr_kind")
+        if kind == "ident_expr":
+            return str(node.ident_expr.name).removeprefix(".")
+        if kind == "select_expr":
+            return f"{self._dotted(node.select_expr.operand)}.{node.select_expr.field}"
+        self._refuse(node, "only names can stand before a dot", "read one property or attribute at a time")
+
+    def _index(self, node: Node) -> TypeSet:
+        """Lower `event["item-id"]`, for properties whose names are no CEL names."""
+        container, key = node.call_expr.args
+        is_event = container.WhichOneof("expr_kind") == "ident_expr" and container.ident_expr.name == "event"
+        if self._inputs is None and is_event and key.const_expr.WhichOneof("constant_kind") == "string_value":
+            self._emit(Op.LOAD, name=key.const_expr.string_value)
+            return PROPERTY
+        self._refuse(node, "lists and maps cannot be indexed here", "only `event['name of a property']` is possible")
+
+    def _logical(self, node: Node) -> TypeSet:
+        for each in node.call_expr.args:
+            self._require(each, self.lower(each), BOOL, f"a side of `{self._sign(node)}`")
+        self._emit(Op.AND if node.call_expr.function == "_&&_" else Op.OR)
+        return BOOL
+
+    def _not(self, node: Node) -> TypeSet:
+        (operand,) = node.call_expr.args
+        self._require(operand, self.lower(operand), BOOL, "what follows `!`")
+        self._emit(Op.NOT)
+        return BOOL
+
+    def _negate(self, node: Node) -> TypeSet:
+        (operand,) = node.call_expr.args
+        types = self.lower(operand)
+        self._require(operand, types, NUMBER, "what follows `-`")
+        self._emit(Op.NEGATE)
+        return types & NUMBER
+
+    def _require(self, node: Node, types: TypeSet, wanted: TypeSet, what: str) -> None:
+        if not types & wanted:
+            remedy = "compare it with something, as in `x > 0`" if wanted == BOOL else ""
+            self._refuse(node, f"{what} must be {type_name(wanted)}, but it is {type_name(types)}", remedy)
+
+    def _sign(self, node: Node) -> str:
+        return str(node.call_expr.function).strip("_@")
+
+    def _arithmetic(self, node: Node) -> TypeSet:
+        left, right = node.call_expr.args
+        types = self.lower(left), self.lower(right)
+        op = _ARITHMETIC[node.call_expr.function]
+        allowed = INT if op == Op.REMAINDER else NUMBER
+        result = types[0] & types[1] & allowed
+        if not result:
+            self._refuse_arithmetic(node, types)
+        self._emit(op)
+        return result
+
+    def _refuse_arithmetic(self, node: Node, types: tuple[TypeSet, TypeSet]) -> NoReturn:
+        sign = self._sign(node)
+        for operand, found in zip(node.call_expr.args, types, strict=True):
+            if sign == "+" and found & STRING and not found & NUMBER:
+                self._refuse(node, "strings cannot be joined", "keep them as two attributes")
+            self._require(operand, found, NUMBER, f"a side of `{sign}`")
+        if sign == "%":
+            self._refuse(node, "`%` is for ints only", "write `int(...)` around both sides")
+        # What is left is an int beside a double.
+        for operand, found in zip(node.call_expr.args, types, strict=True):
+            if found & INT:
+                is_literal = operand.WhichOneof("expr_kind") == "const_expr"
+                better = f"{operand.const_expr.int64_value}.0" if is_literal else f"double({self._shown(operand)})"
+                self._refuse(node, f"`{sign}` does not mix an int and a double", f"write `{better}`")
+        raise AssertionError(types)
+
+    def _shown(self, node: Node) -> str:
+        """Return a node's text if it is a name, else dots."""
+        kind = node.WhichOneof("expr_kind")
+        return self._dotted(node) if kind in ("ident_expr", "select_expr") else "..."
+
+    def _relation(self, node: Node) -> TypeSet:
+        left, right = node.call_expr.args
+        op = _RELATIONS[node.call_expr.function]
+        constants = [self._constant_text(each) for each in (left, right)]
+        if constants[0] is not None and constants[1] is not None:
+            self._refuse(node, "both sides are constants", "compare an attribute or a property")
+        for constant, other, direction in ((constants[1], left, op), (constants[0], right, _MIRRORED[op])):
+            if constant is not None:
+                types = self.lower(other)
+                self._require(other, types, STRING, f"what `{self._sign(node)}` compares with a string")
+                self._require_stored_text(other)
+                self._emit(_ON_CONSTANT_TEXT[direction], text=constant)
+                return BOOL
+        types = self.lower(left), self.lower(right)
+        both = types[0] & types[1]
+        numbers = types[0] & NUMBER and types[1] & NUMBER
+        if not numbers and not both & (BOOL | STRING):
+            self._refuse(
+                node,
+                f"`{self._sign(node)}` cannot compare {type_name(types[0])} with {type_name(types[1])}",
+                "compare values of one type",
+            )
+        if both & STRING:
+            self._require_stored_text(left)
+            self._require_stored_text(right)
+        self._emit(op)
+        return BOOL
+
+    @staticmethod
+    def _constant_text(node: Node) -> bytes | None:
+        if (
+            node.WhichOneof("expr_kind") == "const_expr"
+            and node.const_expr.WhichOneof("constant_kind") == "string_value"
+        ):
+            return str(node.const_expr.string_value).encode()
+        return None
+
+    def _require_stored_text(self, node: Node) -> None:
+        """Refuse constant strings where the kernel needs bytes: it finds those of inputs only."""
+        if self._constant_text(node) is not None:
+            self._refuse(node, "this is a constant already", "use an attribute or a property here")
+        if node.WhichOneof("expr_kind") == "call_expr" and node.call_expr.function == "_?_:_":
+            self._require_stored_text(node.call_expr.args[1])
+            self._require_stored_text(node.call_expr.args[2])
+
+    def _equality(self, node: Node) -> TypeSet:
+        left, right = node.call_expr.args
+        types = self.lower(left), self.lower(right)
+        self._require_comparable(node, *types)
+        self._emit(Op.EQUAL if node.call_expr.function == "_==_" else Op.NOT_EQUAL)
+        return BOOL
+
+    def _require_comparable(self, node: Node, left: TypeSet, right: TypeSet) -> None:
+        """Refuse values that can never be equal. Comparing with null asks whether there is a value: that is fine."""
+        if NULL in (left, right) or left & right & ~NULL or (left & NUMBER and right & NUMBER):
+            return
+        self._refuse(node, f"{type_name(left)} and {type_name(right)} are never equal", "compare values of one type")
+
+    def _choice(self, node: Node) -> TypeSet:
+        condition, left, right = node.call_expr.args
+        self._require(condition, self.lower(condition), BOOL, "the condition before `?`")
+        types = self.lower(left), self.lower(right)
+        self._emit(Op.SELECT)
+        plain = [each & ~NULL for each in types]
+        if all(plain) and not plain[0] & plain[1]:
+            remedy = "write `2.0` for `2`, or `double(...)`" if all(each & NUMBER for each in plain) else ""
+            self._refuse(node, f"the choices are {type_name(types[0])} and {type_name(types[1])}", remedy)
+        return types[0] | types[1]
+
+    def _membership(self, node: Node) -> TypeSet:
+        value, container = node.call_expr.args
+        if container.WhichOneof("expr_kind") != "list_expr":
+            self._refuse(container, "what follows `in` must be a list in brackets", "write `x in ['a', 'b']`")
+        wanted = self.lower(value)
+        self._emit(Op.IN_START)
+        for item in container.list_expr.elements:
+            self._require_comparable(item, wanted, self.lower(item))
+            self._emit(Op.IN_ITEM)
+        self._emit(Op.IN_END)
+        return BOOL
+
+    def _text_predicate(self, node: Node) -> TypeSet:
+        function = node.call_expr.function
+        if not node.call_expr.HasField("target") or len(node.call_expr.args) != 1:
+            self._refuse(node, f"`{function}` is not used this way", f"write `x.{function}('text')`")
+        target = node.call_expr.target
+        text = self._constant_text(node.call_expr.args[0])
+        if text is None:
+            self._refuse(node.call_expr.args[0], f"`{function}` takes a constant text", f"write `x.{function}('text')`")
+        self._require(target, self.lower(target), STRING, f"what stands before `.{function}`")
+        self._require_stored_text(target)
+        self._emit(_TEXT_PREDICATES[function], text=text)
+        return BOOL
+
+    def _size(self, node: Node) -> TypeSet:
+        operands = [*([node.call_expr.target] if node.call_expr.HasField("target") else []), *node.call_expr.args]
+        if len(operands) != 1:
+            self._refuse(node, "`size` takes one string", "write `size(x)`")
+        self._require(operands[0], self.lower(operands[0]), STRING, "what `size` measures")
+        self._require_stored_text(operands[0])
+        self._emit(Op.SIZE)
+        return INT
+
+    def _cast(self, node: Node) -> TypeSet:
+        function = node.call_expr.function
+        if node.call_expr.HasField("target") or len(node.call_expr.args) != 1:
+            self._refuse(node, f"`{function}` takes one value", f"write `{function}(x)`")
+        (operand,) = node.call_expr.args
+        types = self.lower(operand)
+        if function == "int":
+            self._require(operand, types, NUMBER | BOOL, "what `int` converts")
+            self._emit(Op.TO_INT)
+            return INT
+        self._require(operand, types, NUMBER, "what `double` converts")
+        self._emit(Op.TO_DOUBLE)
+        return DOUBLE

@@ -1,0 +1,79 @@
+"""Static types of expressions: sets of the types that a value can have when the expression is evaluated.
+
+The official checker is told that every input is `dyn`, so that `basket_value > 50` needs no `50.0`. It then finds
+little wrong. These sets find what cannot work whatever the input: `basket_value * 2`, where one is a double and the
+other an int, is an error each time it is evaluated, and is refused when it is compiled instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rte_server.engine.program import AttributeSpec
+
+TypeSet = int
+"""A set of types: the sum of the constants below."""
+
+NULL: TypeSet = 1
+BOOL: TypeSet = 2
+INT: TypeSet = 4
+DOUBLE: TypeSet = 8
+STRING: TypeSet = 16
+LIST: TypeSet = 32
+
+NUMBER: TypeSet = INT | DOUBLE
+# A property is what google.protobuf.Value can be; its numbers are doubles. Lists and objects are no values.
+PROPERTY: TypeSet = NULL | BOOL | DOUBLE | STRING
+
+_OF_VALUE_TYPE: dict[str, TypeSet] = {
+    "bool": BOOL | NULL,
+    "int": INT | NULL,
+    "double": DOUBLE | NULL,
+    "string": STRING | NULL,
+    "time": INT | NULL,
+    "any": PROPERTY,
+    "list": LIST | NULL,
+}
+
+_NAMES: dict[TypeSet, str] = {
+    NULL: "null",
+    BOOL: "a bool",
+    INT: "an int",
+    DOUBLE: "a double",
+    STRING: "a string",
+    LIST: "a list",
+}
+
+SESSION_FIELDS: dict[str, TypeSet] = {
+    "session.event_count": INT,
+    "session.start_time": INT,
+    "session.last_event_time": INT,
+    "session.duration_s": DOUBLE,
+    "session.visit_number": INT,
+    "session.visitor_id": STRING,
+    "session.customer_id": STRING | NULL,
+    "session.channel": STRING | NULL,
+}
+"""Fields of a session that expressions on the row can read. Times are milliseconds since 1970."""
+
+
+def types_of(value_type: str) -> TypeSet:
+    """Return the types that an attribute of `value_type` can have. Each attribute can be without a value: null."""
+    return _OF_VALUE_TYPE[value_type]
+
+
+def value_type_of(types: TypeSet) -> str:
+    """Return the value type of an attribute whose expression has these types: one of them, or `any`."""
+    single = {BOOL: "bool", INT: "int", DOUBLE: "double", STRING: "string"}
+    return single.get(types & ~NULL, "any")
+
+
+def row_inputs(attributes: Iterable[AttributeSpec]) -> dict[str, TypeSet]:
+    """Return the inputs of expressions on a row: the attributes and the fields of the session, with their types."""
+    return {**{each.name: types_of(each.value_type) for each in attributes}, **SESSION_FIELDS}
+
+
+def type_name(types: TypeSet) -> str:
+    """Return `types` in words, null left out where it is not alone."""
+    shown = types & ~NULL or types
+    return " or ".join(name for single, name in _NAMES.items() if shown & single)
