@@ -5,9 +5,6 @@ from __future__ import annotations
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 
-SKETCHED_KEEP = 8
-
-
 def load(name: str) -> Code:
     """Return the code of reading an input."""
     return (Instruction(Op.LOAD, name=name),)
@@ -41,7 +38,7 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("last_thing", Kind.LAST, "any", value=THING),
     _spec("last_item", Kind.LAST, "string", events=SHOP, value=ITEM),
     _spec("items", Kind.DISTINCT, "int", value=ITEM, keep=16),
-    _spec("things", Kind.DISTINCT, "int", value=THING, keep=32),
+    _spec("things", Kind.DISTINCT, "int", value=THING, keep=128),
     _spec("recent_items", Kind.RECENT, "list", value=ITEM, keep=2),
     _spec("recent_things", Kind.RECENT, "list", value=THING, keep=5),
     _spec("recent_each", Kind.RECENT, "list", value=ITEM, keep=3, unique=False),

@@ -1,0 +1,88 @@
+"""What the engine and the twin show, brought into one form that can be compared with `==`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.struct_pb2 import Value as WireValue
+
+from rte.v1.session_pb2 import Session, SessionState
+
+APPROXIMATE_DIGITS = 11
+"""Linear scores go through `exp`, whose last digits may differ between libraries."""
+
+State = dict[str, list[dict[str, object]]]
+
+
+def of_messages(messages: Iterable[bytes], approximate: frozenset[str] = frozenset()) -> State:
+    """Return the state that serialized sessions show, by visitor and in order of time.
+
+    Args:
+        messages: Serialized `rte.v1.Session`; empty ones are left out.
+        approximate: Names of attributes of which only some digits are compared.
+    """
+    state: State = {}
+    for message in filter(None, messages):
+        session = Session.FromString(message)
+        state.setdefault(session.visitor_id, []).append(
+            {
+                "visitor_id": session.visitor_id,
+                "customer_id": session.customer_id,
+                "channel": session.channel,
+                "start_ms": session.start_time.ToMilliseconds(),
+                "last_ms": session.last_event_time.ToMilliseconds(),
+                "event_count": session.event_count,
+                "late_event_count": session.late_event_count,
+                "visit_number": session.visit_number,
+                "ended": session.HasField("end_time"),
+                "closed": session.state == SessionState.SESSION_STATE_CLOSED,
+                "attributes": {
+                    name: _comparable(_plain(value), name in approximate)
+                    for name, value in session.attributes.fields.items()
+                },
+            }
+        )
+    return _sorted(state)
+
+
+def of_twin(state: State, approximate: frozenset[str] = frozenset()) -> State:
+    """Return the twin's state in the same form: every number is a double on the wire."""
+    return _sorted(
+        {
+            visitor_id: [{**row, "attributes": _attributes(row["attributes"], approximate)} for row in rows]
+            for visitor_id, rows in state.items()
+        }
+    )
+
+
+def _attributes(attributes: object, approximate: frozenset[str]) -> dict[str, object]:
+    assert isinstance(attributes, Mapping)
+    return {name: _comparable(value, name in approximate) for name, value in attributes.items()}
+
+
+def _sorted(state: State) -> State:
+    return {
+        visitor_id: sorted(rows, key=lambda row: (row["start_ms"], row["last_ms"]))
+        for visitor_id, rows in sorted(state.items())
+    }
+
+
+def _plain(value: WireValue) -> object:
+    """Return a protobuf Value as a Python value."""
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    return getattr(value, kind) if kind else "(no kind)"
+
+
+def _comparable(value: object, approximate: bool) -> object:
+    """Return a value so that equal bits are equal: NaN equals NaN, and minus zero differs from zero."""
+    if isinstance(value, list):
+        return [_comparable(item, approximate) for item in value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    number = float(value)
+    if approximate:
+        return f"about {number:.{APPROXIMATE_DIGITS}g}"
+    return number if number == number and number != 0 else struct.pack(">d", number).hex()
