@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import workload
-from c_baseline import CBaseline, CompilerMissing
-
 from rte.v1.event_service_pb2 import IngestEventsRequest
+
+from tests.bench import workload
+from tests.bench.c_baseline import CBaseline, CompilerMissing
 
 SMALL = workload.make_workload(event_count=4_000, visitor_count=300)
 

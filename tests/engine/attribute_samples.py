@@ -5,6 +5,7 @@ from __future__ import annotations
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 
+
 def load(name: str) -> Code:
     """Return the code of reading an input."""
     return (Instruction(Op.LOAD, name=name),)

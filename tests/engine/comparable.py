@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.struct_pb2 import Value as WireValue
-
 from rte.v1.session_pb2 import Session, SessionState
 
 APPROXIMATE_DIGITS = 11

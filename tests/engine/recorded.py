@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 

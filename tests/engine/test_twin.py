@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 
-from attribute_samples import SPECS
 from hypothesis import given
 from hypothesis import strategies as st
 from rte.v1.event_pb2 import Event
 from rte_server.engine.entries import Entry, EntryType
-from strategies import GAP_MS, LATENESS_MS, START_MS, Batch, event_lists, split
-from twin import Rules, Twin
-from twin_values import exact_sum
+
+from tests.engine.attribute_samples import SPECS
+from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Batch, event_lists, split
+from tests.engine.twin import Rules, Twin
+from tests.engine.twin_values import exact_sum
 
 RULES = Rules(gap_ms=GAP_MS, lateness_ms=LATENESS_MS)
 

@@ -16,7 +16,8 @@ from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import AttributeSpec
-from twin_values import ERROR, TwinEvent, Value, attribute_values
+
+from tests.engine.twin_values import ERROR, TwinEvent, Value, attribute_values
 
 APPLIED, DUPLICATE, LATE = 0, 2, 3
 DECIMAL_DIGITS_MAX = 18
