@@ -1,0 +1,145 @@
+"""What changed lately, for everybody who watches.
+
+The writer adds the rows and the removed sessions of each entry; watchers read from their own place in it. So a change
+costs the writer the same whether nobody watches or a thousand do, and a slow reader costs nothing: what it missed is
+conflated when it reads, because it reads rows, and rows hold the newest state.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS_MAX = 1_000_000
+"""Row numbers kept, 8 bytes each. A watcher further behind asks the engine, which scans its table (about 1 ms)."""
+
+REMOVALS_MAX = 100_000
+"""Removed sessions kept, 16 bytes each. A watch that resumes further behind begins anew; the contract says so."""
+
+Ids = NDArray[np.int64]
+"""int64[n, 2], session ids as their two halves, low and high."""
+
+
+class ChangedRows(Protocol):
+    """The part of the engine that remembers per row when it changed."""
+
+    def changed_since(self, position: int) -> NDArray[np.int64]:
+        """Return the rows in use that an entry after `position` changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed after one position, up to and including another.
+
+    Attributes:
+        rows: int64[n], rows that changed, each once, in the order of their first change.
+        positions: int64[n], a position at or before each row's first change, ascending.
+        removed: Sessions that left or became part of others, in order.
+        until: The position up to which this is complete.
+    """
+
+    rows: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    removed: Ids
+    until: int
+
+
+class ChangeLog:
+    """Keeps the latest changes. One thread adds, any thread reads."""
+
+    def __init__(self, engine: ChangedRows, position: int, *, rows_max: int = ROWS_MAX, removals_max: int = REMOVALS_MAX):
+        """Begin after `position`, the last entry that the engine has applied."""
+        self._engine = engine
+        self._rows_max = rows_max
+        self._removals_max = removals_max
+        self._lock = threading.Lock()
+        self._until = position
+        self._rows: deque[tuple[int, NDArray[np.int64]]] = deque()
+        self._rows_kept = 0
+        self._rows_floor = position
+        self._removed: deque[tuple[int, Ids]] = deque()
+        self._removed_kept = 0
+        self._removed_floor = position
+
+    @property
+    def until(self) -> int:
+        """Return the position up to which changes are known."""
+        return self._until
+
+    def add(self, position: int, rows: NDArray[np.int64], removed: Ids, *, is_complete: bool = True) -> None:
+        """Add what the entry at `position` did.
+
+        Args:
+            position: Greater than that of every call before.
+            rows: int64[n], rows that it changed, each once. Kept: the caller must not reuse the array.
+            removed: Sessions that it removed. Kept, too.
+            is_complete: False if more were removed than `removed` holds; then every watch begins anew.
+        """
+        with self._lock:
+            if rows.size:
+                self._rows.append((position, rows))
+                self._rows_kept += rows.size
+            while self._rows_kept > self._rows_max:
+                self._rows_floor, dropped = self._rows.popleft()
+                self._rows_kept -= dropped.size
+            if len(removed):
+                self._removed.append((position, removed))
+                self._removed_kept += len(removed)
+            while self._removed_kept > self._removals_max:
+                self._removed_floor, gone = self._removed.popleft()
+                self._removed_kept -= len(gone)
+            if not is_complete:
+                self._removed.clear()
+                self._removed_kept = 0
+                self._removed_floor = position
+            self._until = position
+
+    def since(self, position: int) -> Changes | None:
+        """Return what changed after `position`, or None if not every removal since is known any more."""
+        with self._lock:
+            if position < self._removed_floor or position > self._until:
+                return None
+            until = self._until
+            removed = [ids for at, ids in _after(self._removed, position)]
+            batches = list(_after(self._rows, position)) if position >= self._rows_floor else None
+        ids = np.concatenate(removed) if removed else np.empty((0, 2), np.int64)
+        if batches is None:
+            rows = self._engine.changed_since(position)
+            return Changes(rows, np.full(rows.size, position + 1, np.int64), ids, until)
+        if not batches:
+            empty = np.empty(0, np.int64)
+            return Changes(empty, empty, ids, until)
+        rows = np.concatenate([rows for _, rows in batches])
+        positions = np.repeat([at for at, _ in batches], [rows.size for _, rows in batches])
+        return Changes(*first_changes(rows, positions), ids, until)
+
+
+def first_changes(
+    rows: NDArray[np.int64], positions: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each row once with its first position, ordered by it.
+
+    Args:
+        rows: int64[n], rows, maybe several times.
+        positions: int64[n], ascending.
+    """
+    _, places = np.unique(rows, return_index=True)
+    places.sort()
+    return rows[places], positions[places]
+
+
+def _after(batches: deque[tuple[int, NDArray[np.int64]]], position: int) -> list[tuple[int, NDArray[np.int64]]]:
+    """Return the batches after `position`; most readers are only a few behind, so it looks from the end."""
+    found: list[tuple[int, NDArray[np.int64]]] = []
+    for batch in reversed(batches):
+        if batch[0] <= position:
+            break
+        found.append(batch)
+    found.reverse()
+    return found
