@@ -1,0 +1,149 @@
+"""Render the configuration that Envoy runs with from the committed one.
+
+The committed `envoy/envoy.yaml` works in a container as it is. Here it is parsed, and addresses, paths and limits are
+replaced; routes and filters are never touched, so both ways of running serve the same surface.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rte_server.edge.settings import EdgeError, EdgeSettings
+
+CONFIGURATION_FILE = "envoy.yaml"
+DESCRIPTOR_FILE = "rte.pb"
+
+_FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_DEFAULT_BYTES_MAX = "4194304"
+
+
+def assets_dir() -> Path:
+    """Return the folder with `envoy.yaml` and `rte.pb`: inside the installed package, else that of the checkout.
+
+    Raises:
+        EdgeError: Neither exists.
+    """
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "assets", here.parents[3] / "envoy"):
+        if (folder / CONFIGURATION_FILE).is_file() and (folder / DESCRIPTOR_FILE).is_file():
+            return folder
+    raise EdgeError(f"the installation has no {CONFIGURATION_FILE} and {DESCRIPTOR_FILE}; run `make gen` in a checkout")
+
+
+def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
+    """Return the configuration as YAML text.
+
+    Args:
+        settings: What the owner of the edge wants.
+        port: The public port, 0 to 65535; replaces `settings.port`, so that a restart keeps a port once taken.
+        admin_socket: Path of the unix socket for Envoy's admin interface, at most 107 bytes.
+
+    Raises:
+        EdgeError: The files are missing, or `settings.upstream` is no address.
+    """
+    assets = assets_dir()
+    tree: dict[str, Any] = yaml.safe_load((assets / CONFIGURATION_FILE).read_text(encoding="utf-8"))
+    tree["admin"]["address"] = {"pipe": {"path": str(admin_socket), "mode": 0o600}}
+    listener = tree["static_resources"]["listeners"][0]
+    listener["address"] = _socket_address(settings.host, port)
+    cluster = tree["static_resources"]["clusters"][0]
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    endpoint["address"] = parse_upstream(settings.upstream)
+    connection = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    connection["access_log"] = _access_log(connection["access_log"], settings.access_log)
+    _set_limits(tree, connection, settings)
+    _set_origins(connection, settings.allowed_origins)
+    for node in _mappings(tree):
+        if "proto_descriptor" in node:
+            node["proto_descriptor"] = str(assets / DESCRIPTOR_FILE)
+    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, width=160)
+
+
+def parse_upstream(upstream: str) -> dict[str, Any]:
+    """Return Envoy's form of the address `unix:/path` or `host:port`.
+
+    Raises:
+        EdgeError: It is neither.
+    """
+    if upstream.startswith("unix:"):
+        path = "/" + upstream.removeprefix("unix:").lstrip("/")
+        return {"pipe": {"path": path}}
+    host, _, port = upstream.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) <= 65535:
+        raise EdgeError(f"the address of the server {upstream!r} is neither unix:/path nor host:port")
+    return _socket_address(host.strip("[]"), int(port))
+
+
+def _socket_address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _access_log(template: list[Any], path: Path | None) -> list[Any]:
+    if path is None:
+        return []
+    log_format = template[0]["typed_config"]["log_format"]
+    typed = {"@type": _FILE_LOG, "path": str(path), "log_format": log_format}
+    return [{"name": "envoy.access_loggers.file", "typed_config": typed}]
+
+
+def _set_limits(tree: dict[str, Any], connection: dict[str, Any], settings: EdgeSettings) -> None:
+    for monitor in tree["overload_manager"]["resource_monitors"]:
+        typed = monitor["typed_config"]
+        if "max_active_downstream_connections" in typed:
+            typed["max_active_downstream_connections"] = settings.connections_max
+        if "max_heap_size_bytes" in typed:
+            typed["max_heap_size_bytes"] = settings.heap_bytes_max
+    for node in _mappings(connection):
+        for key in ("max_request_bytes", "max_request_body_size"):
+            if key in node:
+                node[key] = settings.request_bytes_max
+        # The text and the metadata of the 413 answer name the limit.
+        for key in ("message", "limit"):
+            if isinstance(node.get(key), str):
+                node[key] = node[key].replace(_DEFAULT_BYTES_MAX, str(settings.request_bytes_max))
+
+
+def _set_origins(connection: dict[str, Any], origins: tuple[str, ...]) -> None:
+    if not origins:
+        return
+    matchers = [{"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in origins]
+    for node in _mappings(connection):
+        if "allow_origin_string_match" in node:
+            node["allow_origin_string_match"] = matchers
+
+
+def _mappings(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping of a parsed YAML tree, once per place where it stands."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _mappings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _mappings(value)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what was an alias in full: a reader of the rendered file sees each route as it is."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def explain(output: str) -> str:
+    """Return the part of Envoy's error output that says what is wrong, at most 600 characters.
+
+    Envoy repeats the whole offending message before the reason.
+    """
+    text = output.strip()
+    for marker in ("Proto constraint validation failed", "unknown fields", "error initializing config"):
+        at = text.rfind(marker)
+        if at >= 0:
+            text = text[max(0, at - 200) :]
+            break
+    return re.sub(r"\s+", " ", text)[-600:]
