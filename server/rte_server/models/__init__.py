@@ -1,0 +1,17 @@
+"""Models: YAML files to checked specifications that the engine runs. Filters of queries are compiled here, too."""
+
+from rte_server.models.cel import compile_filter
+from rte_server.models.loader import compile_model, compile_models, load_models, load_pack, pack_names, pack_source
+from rte_server.models.problems import ModelError, Problem
+
+__all__ = [
+    "ModelError",
+    "Problem",
+    "compile_filter",
+    "compile_model",
+    "compile_models",
+    "load_models",
+    "load_pack",
+    "pack_names",
+    "pack_source",
+]

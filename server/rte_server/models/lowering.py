@@ -134,7 +134,7 @@ class Lowering:
         remedy = _INSTEAD.get(function, "") or did_you_mean(function, _SUPPORTED_CALLS)
         self._refuse(node, f"`{function}` is not part of the expressions here", remedy)
 
-    def _emit(self, op: Op, *, number: int | float = 0, text: bytes | None = None, name: str | None = None) -> None:
+    def _emit(self, op: Op, *, number: float = 0, text: bytes | None = None, name: str | None = None) -> None:
         self.code.append(Instruction(op, number, text, name))
 
     def _constant(self, node: Node) -> TypeSet:
@@ -280,8 +280,7 @@ class Lowering:
             self._refuse(node, "both sides are constants", "compare an attribute or a property")
         for constant, other, direction in ((constants[1], left, op), (constants[0], right, _MIRRORED[op])):
             if constant is not None:
-                types = self.lower(other)
-                self._require(other, types, STRING, f"what `{self._sign(node)}` compares with a string")
+                self._require(other, self.lower(other), STRING, f"what `{self._sign(node)}` compares with a string")
                 self._require_stored_text(other)
                 self._emit(_ON_CONSTANT_TEXT[direction], text=constant)
                 return BOOL

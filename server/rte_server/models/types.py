@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rte_server.engine.program import AttributeSpec
+from rte_server.engine.program import SESSION_FIELDS, AttributeSpec
 
 TypeSet = int
 """A set of types: the sum of the constants below."""
@@ -44,18 +44,6 @@ _NAMES: dict[TypeSet, str] = {
     LIST: "a list",
 }
 
-SESSION_FIELDS: dict[str, TypeSet] = {
-    "session.event_count": INT,
-    "session.start_time": INT,
-    "session.last_event_time": INT,
-    "session.duration_s": DOUBLE,
-    "session.visit_number": INT,
-    "session.visitor_id": STRING,
-    "session.customer_id": STRING | NULL,
-    "session.channel": STRING | NULL,
-}
-"""Fields of a session that expressions on the row can read. Times are milliseconds since 1970."""
-
 
 def types_of(value_type: str) -> TypeSet:
     """Return the types that an attribute of `value_type` can have. Each attribute can be without a value: null."""
@@ -70,7 +58,10 @@ def value_type_of(types: TypeSet) -> str:
 
 def row_inputs(attributes: Iterable[AttributeSpec]) -> dict[str, TypeSet]:
     """Return the inputs of expressions on a row: the attributes and the fields of the session, with their types."""
-    return {**{each.name: types_of(each.value_type) for each in attributes}, **SESSION_FIELDS}
+    return {
+        **{each.name: types_of(each.value_type) for each in attributes},
+        **{name: types_of(value_type) for name, (_, value_type) in SESSION_FIELDS.items()},
+    }
 
 
 def type_name(types: TypeSet) -> str:

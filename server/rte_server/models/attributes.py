@@ -1,0 +1,251 @@
+"""From the members of a model file to attribute specifications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rte_server.engine.expressions import BOOL as BOOL_TAG
+from rte_server.engine.expressions import DOUBLE as DOUBLE_TAG
+from rte_server.engine.expressions import STRING as STRING_TAG
+from rte_server.engine.expressions import Code, Instruction, Op
+from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.models.cel import Expression, compile_event_expression, compile_row_expression, require_bool
+from rte_server.models.documents import Item
+from rte_server.models.problems import ExpressionError, did_you_mean
+from rte_server.models.schema import (
+    DERIVED_MEMBERS,
+    DISTINCT_KEEP_DEFAULT,
+    DISTINCT_KEEP_MAX,
+    DISTINCT_KEEP_MIN,
+    FIRST_LAST_TYPES,
+    KINDS,
+    LINEAR_MEMBERS,
+    LINKS,
+    MEMBERS,
+    NOT_IN_THIS_VERSION,
+    RECENT_KEEP_DEFAULT,
+    RECENT_KEEP_MAX,
+    RECENT_KEEP_MIN,
+    SCORE_MEMBERS,
+    TEXT_CHARS_MAX,
+    UNIT_CHARS_MAX,
+    WEIGHTS_MAX,
+    Reader,
+)
+from rte_server.models.types import BOOL, DOUBLE, INT, LIST, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
+
+_EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED)
+_NUMBER_KINDS = (Kind.SUM, Kind.MIN, Kind.MAX, Kind.MEAN)
+_VALUE_TYPES = {
+    Kind.COUNT: "int",
+    Kind.SUM: "double",
+    Kind.MIN: "double",
+    Kind.MAX: "double",
+    Kind.MEAN: "double",
+    Kind.DISTINCT: "int",
+    Kind.RECENT: "list",
+    Kind.ELAPSED: "double",
+}
+_TYPES = {"any": BOOL | DOUBLE | STRING | INT, "bool": BOOL, "int": NUMBER, "double": NUMBER, "string": STRING}
+_EXAMPLE = "product_views: {count: view_item}"
+
+
+def read_attribute(reader: Reader, model: str, name: str, item: Item) -> AttributeSpec | None:
+    """Return the attribute of an entry of `attributes`, or None where that is not possible; notes its problems."""
+    where = f"attribute `{name}`"
+    members = reader.mapping(item, where, _EXAMPLE)
+    words = [word for word in members if word in KINDS]
+    if len(words) != 1:
+        _refuse_kinds(reader, item, members, where, words)
+        return None
+    kind = KINDS[words[0]]
+    reader.known_members(members, (words[0], *MEMBERS[kind]), where)
+    head = members[words[0]]
+    value: Code = ()
+    value_type = _VALUE_TYPES.get(kind, "any")
+    if kind not in _EVENT_KINDS:
+        found = _expression(reader, head, f"{where}, `{words[0]}`", compile_event_expression)
+        if found is None:
+            return None
+        value, value_type = _value(reader, head, kind, found, members, where)
+    low, default, high = (
+        (DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX)
+        if kind == Kind.DISTINCT
+        else (RECENT_KEEP_MIN, RECENT_KEEP_DEFAULT, RECENT_KEEP_MAX)
+    )
+    has_keep = kind in (Kind.DISTINCT, Kind.RECENT)
+    listens = head if kind in _EVENT_KINDS else members.get("on")
+    return AttributeSpec(
+        name=name,
+        model=model,
+        kind=kind,
+        value_type=value_type,
+        unit=reader.text(members, "unit", UNIT_CHARS_MAX) or ("s" if kind == Kind.ELAPSED else ""),
+        description=reader.text(members, "description", TEXT_CHARS_MAX),
+        events=reader.events(listens, where) if listens is not None else (),
+        value=value,
+        where=_condition(reader, members, where),
+        keep=reader.whole(members, "keep", default, low, high) if has_keep else 0,
+        unique=reader.flag(members, "unique", True),
+        to_events=reader.events(members["to"], f"{where}, `to`") if "to" in members else (),
+    )
+
+
+def _refuse_kinds(reader: Reader, item: Item, members: Mapping[str, Item], where: str, words: list[str]) -> None:
+    if len(words) > 1:
+        reader.problem(item, f"{where} has two kinds: " + ", ".join(f"`{word}`" for word in words), "keep one")
+        return
+    if not members:
+        return
+    for word in members:
+        if word in NOT_IN_THIS_VERSION:
+            reader.problem(members[word], f"{where}: this version has no `{word}`", did_you_mean("", KINDS))
+            return
+    candidates = [word for word in members if word not in ("on", "where", "unit", "description", "keep", "type")]
+    word = candidates[0] if candidates else ""
+    message = f"{where} has no kind" + (f", and `{word}` is none" if word else "")
+    reader.problem(item, message, did_you_mean(word, KINDS))
+
+
+def _expression(reader: Reader, item: Item, where: str, compiled: Callable[[str], Expression]) -> Expression | None:
+    """Compile the expression in `item`; note what is wrong with it, at its line of the file."""
+    content = item.content
+    # A literal such as 1 or true is an expression, too; YAML made a value of it.
+    text = {True: "true", False: "false"}[content] if isinstance(content, bool) else content
+    if isinstance(text, (int, float)):
+        text = repr(text)
+    if not isinstance(text, str):
+        reader.problem(item, f"{where} must be an expression", "write for example `event.price`")
+        return None
+    try:
+        return compiled(text)
+    except ExpressionError as error:
+        line = item.text_line + error.line - 1
+        reader.problem(line, f"{where}: {error.message} (column {error.column} of the expression)", error.remedy)
+        return None
+
+
+def _value(
+    reader: Reader, item: Item, kind: Kind, found: Expression, members: Mapping[str, Item], where: str
+) -> tuple[Code, str]:
+    """Return the code and the value type of an attribute's value, so that only values of its type count."""
+    if kind in _NUMBER_KINDS:
+        if not found.types & NUMBER:
+            reader.problem(item, f"{where} needs a number, but the value is {type_name(found.types)}")
+        # What can be a double is checked where it is folded; an int alone has to be made one.
+        code = found.code if found.types & DOUBLE else (*found.code, Instruction(Op.TO_DOUBLE))
+        return code, "double"
+    if kind not in (Kind.FIRST, Kind.LAST):
+        return found.code, _VALUE_TYPES[kind]
+    inferred = value_type_of(found.types)
+    wanted = reader.choice(members, "type", inferred, FIRST_LAST_TYPES)
+    if not found.types & (_TYPES[wanted] | NULL):
+        reader.problem(
+            members.get("type", item), f"{where} is to be {wanted}, but the value is {type_name(found.types)}"
+        )
+    if wanted in ("any", inferred):
+        return found.code, wanted
+    tail = {
+        "bool": Instruction(Op.ONLY, BOOL_TAG),
+        "string": Instruction(Op.ONLY, STRING_TAG),
+        "double": Instruction(Op.TO_DOUBLE if found.types & INT else Op.ONLY, 0 if found.types & INT else DOUBLE_TAG),
+        "int": Instruction(Op.WHOLE),
+    }
+    return (*found.code, tail[wanted]), wanted
+
+
+def _condition(reader: Reader, members: Mapping[str, Item], where: str) -> Code:
+    item = members.get("where")
+    if item is None:
+        return ()
+
+    def compiled(text: str) -> Expression:
+        found = compile_event_expression(text)
+        require_bool(found)
+        return found
+
+    found = _expression(reader, item, f"{where}, `where`", compiled)
+    return found.code if found else ()
+
+
+def derived_text(item: Item) -> Item:
+    """Return the item with the expression of an entry of `derived`, which may stand alone or as member `cel`."""
+    if isinstance(item.content, dict):
+        return item.content.get("cel", Item(None, item.line, item.line))
+    return item
+
+
+def read_derived(
+    reader: Reader, model: str, name: str, item: Item, inputs: Mapping[str, TypeSet]
+) -> AttributeSpec | None:
+    """Return the attribute of an entry of `derived`, or None; notes its problems."""
+    where = f"derived `{name}`"
+    members = item.content if isinstance(item.content, dict) else {}
+    reader.known_members(members, DERIVED_MEMBERS, where)
+    found = _expression(reader, derived_text(item), where, lambda text: compile_row_expression(text, inputs))
+    if found is None:
+        return None
+    if not found.types & ~NULL:
+        reader.problem(item, f"{where} never has a value", "use an attribute in it")
+    return AttributeSpec(
+        name=name,
+        model=model,
+        kind=Kind.DERIVED,
+        value_type=value_type_of(found.types),
+        unit=reader.text(members, "unit", UNIT_CHARS_MAX),
+        description=reader.text(members, "description", TEXT_CHARS_MAX),
+        code=found.code,
+    )
+
+
+def read_score(
+    reader: Reader, model: str, name: str, item: Item, inputs: Mapping[str, TypeSet]
+) -> AttributeSpec | None:
+    """Return the attribute of an entry of `scores`, or None; notes its problems."""
+    where = f"score `{name}`"
+    members = reader.mapping(item, where, "{linear: {intercept: -3.0, weights: {product_views: 0.1}}}")
+    reader.known_members(members, SCORE_MEMBERS, where)
+    if "linear" not in members:
+        reader.problem(item, f"{where} has no `linear`", "linear scores are what this version has")
+        return None
+    linear = reader.mapping(members["linear"], f"{where}, `linear`", "{intercept: -3.0, weights: {product_views: 0.1}}")
+    reader.known_members(linear, LINEAR_MEMBERS, f"{where}, `linear`")
+    weights = _weights(reader, linear, where, inputs)
+    intercept = reader.number(linear["intercept"], f"{where}, `intercept`") if "intercept" in linear else 0.0
+    return AttributeSpec(
+        name=name,
+        model=model,
+        kind=Kind.LINEAR,
+        value_type="double",
+        unit=reader.text(members, "unit", UNIT_CHARS_MAX),
+        description=reader.text(members, "description", TEXT_CHARS_MAX),
+        weights=weights,
+        intercept=intercept,
+        link=reader.choice(members, "link", "logistic", LINKS),
+    )
+
+
+def _weights(
+    reader: Reader, linear: Mapping[str, Item], where: str, inputs: Mapping[str, TypeSet]
+) -> tuple[tuple[str, float, float], ...]:
+    """Return (attribute, weight, value where it is absent) of a linear score."""
+    empty = Item({}, 0, 0)
+    stated = reader.mapping(linear.get("weights", empty), f"{where}, `weights`", "{product_views: 0.1}")
+    defaults = reader.mapping(linear.get("default", empty), f"{where}, `default`", "{mean_viewed_price: 20}")
+    if not 1 <= len(stated) <= WEIGHTS_MAX:
+        line = linear["weights"].line if "weights" in linear else next(iter(linear.values()), empty).line
+        reader.problem(line, f"{where} needs 1 to {WEIGHTS_MAX} weights", "write `weights: {product_views: 0.1}`")
+    reader.known_members(defaults, stated, f"{where}, `default`")
+    weights: list[tuple[str, float, float]] = []
+    for name, item in stated.items():
+        if name not in inputs:
+            reader.problem(item, f"{where}: there is no attribute `{name}`", did_you_mean(name, inputs))
+        elif not inputs[name] & (NUMBER | BOOL) or inputs[name] & (STRING | LIST):
+            reader.problem(
+                item,
+                f"{where}: `{name}` is {type_name(inputs[name])}, and only numbers and bools can be weighted",
+                "derive a number or a bool from it",
+            )
+        absent = reader.number(defaults[name], f"{where}, `default` of `{name}`") if name in defaults else 0.0
+        weights.append((name, reader.number(item, f"{where}, weight of `{name}`"), absent))
+    return tuple(weights)

@@ -1,0 +1,121 @@
+"""YAML documents as trees that remember their lines.
+
+YAML 1.1 surprises are left out: `on`, `off`, `yes` and `no` are words, not booleans; anchors and aliases, tags and
+duplicate keys are refused. Expressions make good use of YAML's special characters, so a syntax error says where
+quotes are missing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+from rte_server.models.problems import ModelError, Problem
+
+DOCUMENT_BYTES_MAX = 262_144  # UTF-8 bytes of one model or test file
+DOCUMENT_DEPTH_MAX = 16  # nesting
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_QUOTES = "put expressions with any of : , # & * ! [ ] { } into quotes"
+
+Content: TypeAlias = "str | bool | int | float | None | list[Item] | dict[str, Item]"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A node of a document.
+
+    Attributes:
+        content: A scalar, a list of items, or items by key.
+        line: Line where it begins (that of its key, in a mapping), from 1.
+        text_line: Line where its text begins; differs from `line` for block scalars.
+    """
+
+    content: Content
+    line: int
+    text_line: int
+
+
+def read_document(source: str, file: str) -> Item:
+    """Return the document in `source`.
+
+    Args:
+        source: YAML text.
+        file: Its name in error messages.
+
+    Raises:
+        ModelError: It is not YAML, has duplicate keys, aliases or tags, or passes a limit.
+    """
+    size = len(source.encode("utf-8", "surrogatepass"))
+    if size > DOCUMENT_BYTES_MAX:
+        raise ModelError([Problem(file, 0, f"the file has {size} bytes, more than {DOCUMENT_BYTES_MAX}", "split it")])
+    try:
+        for event in yaml.parse(source, Loader=yaml.SafeLoader):
+            # Refused before the nodes are made: aliases can make a small file huge.
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise ModelError([Problem(file, line, "anchors and aliases (`&`, `*`) are not supported", _QUOTES)])
+        node = yaml.compose(source, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ModelError([_syntax_problem(error, file)]) from None
+    if node is None:
+        raise ModelError([Problem(file, 1, "the file is empty", "write a model")])
+    problems: list[Problem] = []
+    item = _convert(node, node.start_mark.line + 1, file, problems, 0)
+    if problems:
+        raise ModelError(problems)
+    return item
+
+
+def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    what = getattr(error, "problem", None) or str(getattr(error, "reason", "")) or "it cannot be read"
+    return Problem(file, mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", _QUOTES)
+
+
+def _convert(node: Any, line: int, file: str, problems: list[Problem], depth: int) -> Item:
+    """Return the item of a YAML node; append what is wrong with it to `problems`."""
+    text_line = node.start_mark.line + 1
+    if depth > DOCUMENT_DEPTH_MAX:
+        problems.append(Problem(file, text_line, f"this is nested more than {DOCUMENT_DEPTH_MAX} deep"))
+        return Item(None, line, text_line)
+    if node.tag.startswith("!"):
+        problems.append(Problem(file, text_line, f"`{node.tag}` is a YAML tag here", _QUOTES))
+    if isinstance(node, yaml.ScalarNode):
+        if node.style in ("|", ">"):
+            text_line += 1
+        return Item(_scalar(node), line, text_line)
+    if isinstance(node, yaml.SequenceNode):
+        items = [_convert(each, each.start_mark.line + 1, file, problems, depth + 1) for each in node.value]
+        return Item(items, line, text_line)
+    entries: dict[str, Item] = {}
+    for key, value in node.value:
+        key_line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            problems.append(Problem(file, key_line, "a key must be a word", _QUOTES))
+            continue
+        if key.value in entries:
+            first = entries[key.value].line
+            problems.append(Problem(file, key_line, f"`{key.value}` stands twice", f"the first is in line {first}"))
+        entries[key.value] = _convert(value, key_line, file, problems, depth + 1)
+    return Item(entries, line, text_line)
+
+
+def _scalar(node: Any) -> Content:
+    """Return the value of a scalar; only plain ones can be numbers, booleans or null."""
+    text = str(node.value)
+    if node.style is not None:
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text in ("", "~") or text.lower() == "null":
+        return None
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text

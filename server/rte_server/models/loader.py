@@ -1,0 +1,307 @@
+"""Model files to model specifications: one file, several that use one another, the packs that ship."""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from rte_server.engine.program import SESSION_FIELDS, AttributeSpec, ModelSpec
+from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
+from rte_server.models.documents import Item, read_document
+from rte_server.models.problems import ModelError, Problem, did_you_mean
+from rte_server.models.schema import ATTRIBUTES_MAX, MODEL_MEMBERS, TEXT_CHARS_MAX, USES_MAX, VERSION_MAX, Reader
+from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
+
+MODELS_MAX = 64  # models loaded together
+
+_PACKS = "rte_server.models.packs"
+_WORD = re.compile(r"[a-z][a-z0-9_]*")
+# An attribute that could not be read is taken to be of any type: its own problem is enough.
+_UNKNOWN_TYPE: TypeSet = PROPERTY | NUMBER | NULL
+
+
+def pack_names() -> tuple[str, ...]:
+    """Return the names of the packs that ship, sorted."""
+    files = (entry.name for entry in resources.files(_PACKS).iterdir())
+    return tuple(
+        sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and "_tests" not in name)
+    )
+
+
+def pack_source(name: str) -> str:
+    """Return the YAML text of a pack that ships.
+
+    Raises:
+        ModelError: There is no such pack.
+    """
+    if name not in pack_names():
+        raise ModelError([Problem(name, 0, f"there is no pack `{name}`", did_you_mean(name, pack_names()))])
+    return resources.files(_PACKS).joinpath(f"{name}.yaml").read_text("utf-8")
+
+
+def load_pack(name: str) -> ModelSpec:
+    """Return a pack that ships, compiled together with the packs it uses.
+
+    Raises:
+        ModelError: There is no such pack.
+    """
+    return next(model for model in load_models([name]) if model.name == name)
+
+
+def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
+    """Return models, each after those that it uses.
+
+    Args:
+        paths: Names of packs, and paths of YAML files. Packs that are used but not named are loaded, too.
+
+    Raises:
+        ModelError: With the problems of all files.
+    """
+    sources: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            sources.append(_read_source(path))
+        except ModelError as error:
+            problems += error.problems
+    if problems:
+        raise ModelError(problems)
+    return compile_models(sources)
+
+
+def _read_source(path: str | Path) -> tuple[str, str]:
+    """Return (file, source) of a pack's name or of a path."""
+    text = str(path)
+    if text in pack_names():
+        return f"{text}.yaml", pack_source(text)
+    if "/" not in text and "\\" not in text and not text.endswith((".yaml", ".yml")):
+        pack_source(text)
+    try:
+        return text, Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
+
+
+def compile_models(sources: Sequence[tuple[str, str]]) -> list[ModelSpec]:
+    """Compile models that may use one another, and packs.
+
+    Args:
+        sources: (name of the file, YAML text), at most MODELS_MAX.
+
+    Returns:
+        The models, each after those that it uses; packs that are used but not given are added.
+
+    Raises:
+        ModelError: With the problems of all files.
+    """
+    files: dict[str, tuple[str, str]] = {}
+    uses: dict[str, list[str]] = {}
+    pending = list(sources)
+    problems: list[Problem] = []
+    while pending:
+        file, source = pending.pop(0)
+        name, used = _header(source, file)
+        if name in files:
+            problems.append(Problem(file, 1, f"the model `{name}` is given twice", f"the other is {files[name][0]}"))
+            continue
+        files[name], uses[name] = (file, source), used
+        given = {*files, *(_header(text, other)[0] for other, text in pending)}
+        for each in used:
+            if each not in given and each in pack_names():
+                pending.append((f"{each}.yaml", pack_source(each)))
+                given.add(each)
+    if len(files) > MODELS_MAX:
+        problems.append(Problem("models", 0, f"there are {len(files)} models, more than {MODELS_MAX}"))
+    if problems:
+        raise ModelError(problems)
+    return _compile_in_order(files, uses)
+
+
+def _header(source: str, file: str) -> tuple[str, list[str]]:
+    """Return name and `uses` of a model, leniently: `compile_model` says what is wrong with them."""
+    content = read_document(source, file).content
+    members = content if isinstance(content, dict) else {}
+    name = members["model"].content if "model" in members else file
+    used = members["uses"].content if "uses" in members else []
+    items = used if isinstance(used, list) else []
+    return str(name), [str(item.content) for item in items]
+
+
+def _compile_in_order(files: Mapping[str, tuple[str, str]], uses: Mapping[str, list[str]]) -> list[ModelSpec]:
+    graph = {name: [each for each in used if each in files] for name, used in uses.items()}
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        ring = " -> ".join(error.args[1])
+        file = files[error.args[1][0]][0]
+        raise ModelError([Problem(file, 0, f"models use one another in a ring: {ring}", "break the ring")]) from None
+    known: dict[str, ModelSpec] = {}
+    problems: list[Problem] = []
+    for name in order:
+        file, source = files[name]
+        try:
+            known[name] = compile_model(source, file, known)
+        except ModelError as error:
+            problems += error.problems
+    if problems:
+        raise ModelError(problems)
+    return list(known.values())
+
+
+def compile_model(source: str, filename: str, known: Mapping[str, ModelSpec]) -> ModelSpec:
+    """Compile one model.
+
+    Args:
+        source: Its YAML text.
+        filename: Its name in error messages.
+        known: The other models in use, by name: what it may use, and whose attribute names it may not repeat.
+
+    Raises:
+        ModelError: With all problems of the file.
+    """
+    return _ModelReader(source, filename, known).model()
+
+
+class _ModelReader:
+    """Reads one model file."""
+
+    def __init__(self, source: str, file: str, known: Mapping[str, ModelSpec]) -> None:
+        self.source = source
+        self.reader = Reader(file)
+        self.document = read_document(source, file)
+        self.known = known
+        self.members: dict[str, Item] = {}
+        self.name = ""
+        self.used: tuple[str, ...] = ()
+        self.owners: dict[str, str] = {}
+        self.specs: dict[str, AttributeSpec] = {}
+
+    def model(self) -> ModelSpec:
+        reader = self.reader
+        self.members = reader.mapping(self.document, "a model", "model: shop")
+        reader.known_members(self.members, MODEL_MEMBERS, "a model")
+        self.name = self._name()
+        self.used = self._uses()
+        self.owners = {
+            spec.name: model.name
+            for model in self.known.values()
+            if model.name != self.name
+            for spec in model.attributes
+        }
+        entries = {word: self._entries(word) for word in ("attributes", "derived", "scores")}
+        self._refuse_repeats(entries)
+        for name, item in entries["attributes"].items():
+            spec = read_attribute(reader, self.name, name, item)
+            if spec is not None:
+                self.specs[name] = spec
+        self._read_computed({**entries["attributes"]}, entries["derived"], entries["scores"])
+        count = sum(len(each) for each in entries.values())
+        if not 1 <= count <= ATTRIBUTES_MAX:
+            reader.problem(self.document, f"a model has 1 to {ATTRIBUTES_MAX} attributes, this one {count}", "split it")
+        version = reader.whole(self.members, "version", 1, 1, VERSION_MAX)
+        description = reader.text(self.members, "description", TEXT_CHARS_MAX)
+        reader.text(self.members, "tests", TEXT_CHARS_MAX)
+        if reader.problems:
+            raise ModelError(reader.problems)
+        return ModelSpec(self.name, version, description, self.used, self.source, tuple(self.specs.values()))
+
+    def _name(self) -> str:
+        item = self.members.get("model")
+        if item is None:
+            self.reader.problem(self.document, "the model has no name", "write for example `model: shop`")
+            return ""
+        name = str(item.content)
+        self.reader.name(name, item.line, "a model")
+        return name
+
+    def _uses(self) -> tuple[str, ...]:
+        item = self.members.get("uses")
+        if item is None:
+            return ()
+        items = item.content if isinstance(item.content, list) else None
+        if items is None or len(items) > USES_MAX:
+            self.reader.problem(item, f"`uses` must be a list of at most {USES_MAX} models", "write `uses: [base]`")
+            return ()
+        names = [str(each.content) for each in items]
+        for each, name in zip(items, names, strict=True):
+            if name not in self.known:
+                self.reader.problem(each, f"there is no model `{name}`", did_you_mean(name, self.known))
+        return tuple(dict.fromkeys(names))
+
+    def _entries(self, word: str) -> dict[str, Item]:
+        item = self.members.get(word)
+        if item is None or item.content is None:
+            return {}
+        entries = self.reader.mapping(item, f"`{word}`", "product_views: {count: view_item}")
+        return {name: entry for name, entry in entries.items() if self.reader.name(name, entry.line, "an attribute")}
+
+    def _refuse_repeats(self, entries: Mapping[str, Mapping[str, Item]]) -> None:
+        lines: dict[str, int] = {}
+        for section in entries.values():
+            for name, item in section.items():
+                if name in lines:
+                    self.reader.problem(item, f"`{name}` stands twice", f"the first is in line {lines[name]}")
+                if name in self.owners:
+                    self.reader.problem(
+                        item,
+                        f"the model `{self.owners[name]}` has an attribute `{name}` already",
+                        "choose another name",
+                    )
+                lines.setdefault(name, item.line)
+
+    def _read_computed(
+        self, plain: Mapping[str, Item], derived: Mapping[str, Item], scores: Mapping[str, Item]
+    ) -> None:
+        """Read derived attributes and scores, each after those that it reads."""
+        used = [spec for name in self.used if name in self.known for spec in self.known[name].attributes]
+        inputs = row_inputs([*used, *self.specs.values()])
+        inputs.update({name: _UNKNOWN_TYPE for name in plain if name not in self.specs})
+        for name in self._order({**derived, **scores}):
+            item = derived[name] if name in derived else scores[name]
+            if self._refuse_unused(name, item):
+                continue
+            spec = (read_derived if name in derived else read_score)(self.reader, self.name, name, item, inputs)
+            if spec is not None and name not in self.specs:
+                self.specs[name] = spec
+            inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})
+
+    def _order(self, items: Mapping[str, Item]) -> list[str]:
+        """Return the names of derived attributes and scores so that each comes after those that it reads."""
+        graph = {name: [each for each in _words(item) if each in items] for name, item in items.items()}
+        try:
+            return list(graphlib.TopologicalSorter(graph).static_order())
+        except graphlib.CycleError as error:
+            ring = error.args[1]
+            self.reader.problem(items[ring[0]], "these need one another: " + " -> ".join(ring), "break the ring")
+            return []
+
+    def _refuse_unused(self, name: str, item: Item) -> bool:
+        """Refuse attributes of models that are in use but not named in `uses`; return whether there are any."""
+        found = [
+            word
+            for word in _words(item)
+            if word in self.owners and self.owners[word] not in self.used and word not in self.specs
+        ]
+        for word in found:
+            owner = self.owners[word]
+            self.reader.problem(item, f"`{name}` reads `{word}` of the model `{owner}`", f"add `{owner}` to `uses`")
+        return bool(found)
+
+
+def _words(item: Item) -> list[str]:
+    """Return the names that a derived attribute or a score may read; words in strings do no harm."""
+    content = derived_text(item).content if not _is_score(item) else None
+    if isinstance(content, str):
+        return [word for word in dict.fromkeys(_WORD.findall(content)) if word not in SESSION_FIELDS]
+    linear = item.content.get("linear") if isinstance(item.content, dict) else None
+    members = linear.content if linear is not None and isinstance(linear.content, dict) else {}
+    weights = members["weights"].content if "weights" in members else {}
+    return list(weights) if isinstance(weights, dict) else []
+
+
+def _is_score(item: Item) -> bool:
+    return isinstance(item.content, dict) and "linear" in item.content
