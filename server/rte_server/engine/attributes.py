@@ -1,0 +1,397 @@
+"""The attribute kinds as commutative monoids over the cells of a row: identity, lift, merge, and the value they show.
+
+A new row is all zeros, and zero words are the identity of every kind, so that a row needs no program-dependent set-up.
+Each kind's `merge` of two cells equals lifting the events of both into one, in any order. Memory per kind, in words of
+8 bytes, is `cell_words`.
+
+A value is a pair (tag, bits), see `engine.expressions`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
+from rte_server.engine.native import bits_float, float_bits
+from rte_server.engine.table import mix64
+
+# Numbers of the kinds, as `engine.program.Kind`; plain constants, since kernels cannot read an enum quickly.
+COUNT = 1
+SUM = 2
+MIN = 3
+MAX = 4
+MEAN = 5
+FIRST = 6
+LAST = 7
+DISTINCT = 8
+RECENT = 9
+ELAPSED = 10
+DERIVED = 11
+LINEAR = 12
+
+# Values of `role` for ELAPSED.
+BOTH_ENDS = 0  # first and last matching event
+FROM_END = 1  # first event that starts the interval
+TO_END = 2  # first event that ends it
+
+TAG_BITS = 3
+TAG_MASK = 7
+ENTRY_WORDS = 3  # (time << 3) | tag, order, bits
+
+SUM_MAGNITUDE_MAX = 1e12
+"""A contribution larger than this is refused, so that nine million of them cannot overflow the 63 bits of a sum."""
+
+_TWO_64 = 18446744073709551616.0
+
+
+def cell_words(kind: int, keep: int) -> int:
+    """Return the words of one cell of `kind`, which keeps `keep` entries or values where the kind has them."""
+    if kind == DISTINCT:
+        return 1 + keep
+    if kind == RECENT:
+        return ENTRY_WORDS * keep
+    return {COUNT: 1, SUM: 2, MIN: 2, MAX: 2, MEAN: 3, FIRST: 3, LAST: 3, ELAPSED: 2, DERIVED: 2, LINEAR: 1}[kind]
+
+
+def sketch_registers(keep: int) -> int:
+    """Return the number of registers that the sketch of a DISTINCT cell has: a power of two of bytes in its words."""
+    return 1 << int(math.log2(8 * keep))
+
+
+@njit(cache=True, nogil=True)
+def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
+    """Add a double to a 128-bit fixed-point number (int64 whole part, 64 bits of fraction), exactly.
+
+    Binary floating-point addition is not associative, so a sum of doubles would depend on the order of arrival. This
+    sum does not: a contribution is exact but for bits below 2^-64.
+
+    Args:
+        cells: int64[:], the row.
+        at: Word of the whole part; the fraction is in the next.
+        value: Finite, magnitude at most SUM_MAGNITUDE_MAX.
+    """
+    magnitude = abs(value)
+    whole = np.int64(magnitude)
+    fraction = np.uint64((magnitude - np.float64(whole)) * _TWO_64)
+    if value < 0:
+        fraction = ~fraction + np.uint64(1)
+        whole = ~whole + np.int64(fraction == np.uint64(0))
+    add_fixed(cells, at, whole, np.int64(fraction))
+
+
+@njit(cache=True, nogil=True)
+def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
+    """Add a 128-bit fixed-point number to another."""
+    total = np.uint64(cells[at + 1]) + np.uint64(fraction)
+    carry = np.int64(total < np.uint64(fraction))
+    cells[at + 1] = np.int64(total)
+    cells[at] += whole + carry
+
+
+@njit(cache=True, nogil=True)
+def exact_value(cells, at):  # type: ignore[no-untyped-def]
+    """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
+    high = np.uint64(cells[at])
+    low = np.uint64(cells[at + 1])
+    negative = cells[at] < 0
+    if negative:
+        low = ~low + np.uint64(1)
+        high = ~high + np.uint64(low == np.uint64(0))
+    exponent = 0
+    # Normalize to 64 significant bits; what falls off below them is kept as a sticky last bit, so that the one
+    # rounding of the conversion is the only one.
+    if high == np.uint64(0):
+        top = low
+        sticky = np.uint64(0)
+        exponent = -64
+    else:
+        shift = np.uint64(0)
+        while (high << shift) >> np.uint64(63) == np.uint64(0):
+            shift += np.uint64(1)
+        if shift == np.uint64(0):
+            top = high
+            sticky = low
+        else:
+            top = (high << shift) | (low >> (np.uint64(64) - shift))
+            sticky = low << shift
+        exponent = -np.int64(shift)
+    if sticky != np.uint64(0):
+        top |= np.uint64(1)
+    result = math.ldexp(np.float64(top), np.int32(exponent))
+    return -result if negative else result
+
+
+@njit(cache=True, nogil=True)
+def _precedes(time_a, order_a, time_b, order_b):  # type: ignore[no-untyped-def]
+    """Return whether a comes before b by (event time, event id). Times carry a tag in their low bits."""
+    a = time_a >> TAG_BITS
+    b = time_b >> TAG_BITS
+    return a < b or (a == b and order_a < order_b)
+
+
+@njit(cache=True, nogil=True)
+def _put_entry(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
+    cells[at] = time
+    cells[at + 1] = order
+    cells[at + 2] = bits
+
+
+@njit(cache=True, nogil=True)
+def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
+    """Keep the earlier of the entry in the cell and the given one. Returns whether the given one was kept."""
+    if cells[at] == 0 or _precedes(time, order, cells[at], cells[at + 1]):
+        _put_entry(cells, at, time, order, bits)
+        return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def keep_last(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
+    """Keep the later of the entry in the cell and the given one. Returns whether the given one was kept."""
+    if cells[at] == 0 or _precedes(cells[at], cells[at + 1], time, order):
+        _put_entry(cells, at, time, order, bits)
+        return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def keep_recent(cells, at, keep, unique, time, order, bits):  # type: ignore[no-untyped-def]
+    """Insert an entry into a list of the `keep` latest, newest first. Returns whether it is in the list now.
+
+    With `unique` a value has one entry, its latest. Truncation loses nothing: an entry that is among the latest of the
+    whole is among the latest of any part that holds it.
+    """
+    last = keep - 1
+    if unique:
+        for i in range(keep):
+            entry = at + ENTRY_WORDS * i
+            if cells[entry] == 0:
+                break
+            if cells[entry + 2] == bits and (cells[entry] & TAG_MASK) == (time & TAG_MASK):
+                if not _precedes(cells[entry], cells[entry + 1], time, order):
+                    return True
+                last = i
+                break
+    entry = at + ENTRY_WORDS * last
+    if cells[entry] != 0 and last == keep - 1 and not _precedes(cells[entry], cells[entry + 1], time, order):
+        return False
+    i = last
+    while i > 0:
+        above = at + ENTRY_WORDS * (i - 1)
+        if cells[above] != 0 and not _precedes(cells[above], cells[above + 1], time, order):
+            break
+        _put_entry(cells, at + ENTRY_WORDS * i, cells[above], cells[above + 1], cells[above + 2])
+        i -= 1
+    _put_entry(cells, at + ENTRY_WORDS * i, time, order, bits)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _register(cells, at, registers, value_hash):  # type: ignore[no-untyped-def]
+    """Raise the HyperLogLog register that `value_hash` falls on."""
+    place = value_hash & (registers - 1)
+    rest = np.uint64(value_hash) >> np.uint64(16)
+    rank = np.int64(1)
+    while rank < 48 and rest & np.uint64(1) == np.uint64(0):
+        rank += 1
+        rest >>= np.uint64(1)
+    word = at + 1 + (place >> 3)
+    shift = (place & 7) << 3
+    if (cells[word] >> shift) & 0xFF < rank:
+        cells[word] = (cells[word] & ~(np.int64(0xFF) << shift)) | (rank << shift)
+
+
+@njit(cache=True, nogil=True)
+def add_distinct(cells, at, keep, registers, value_hash):  # type: ignore[no-untyped-def]
+    """Add a value to a distinct count.
+
+    Up to `keep` values are kept as a sorted set of hashes; one more turns it into a HyperLogLog sketch in the same
+    words (first word -1). Both depend on the set of values alone, not on their order.
+
+    Source: Flajolet et al., "HyperLogLog", AofA 2007.
+    """
+    count = cells[at]
+    if count < 0:
+        _register(cells, at, registers, value_hash)
+        return
+    place = count
+    while place > 0 and cells[at + place] >= value_hash:
+        if cells[at + place] == value_hash:
+            return
+        place -= 1
+    if count < keep:
+        for i in range(count, place, -1):
+            cells[at + i + 1] = cells[at + i]
+        cells[at + place + 1] = value_hash
+        cells[at] = count + 1
+        return
+    kept = cells[at + 1 : at + 1 + keep].copy()
+    cells[at] = -1
+    cells[at + 1 : at + 1 + keep] = 0
+    for i in range(keep):
+        _register(cells, at, registers, kept[i])
+    _register(cells, at, registers, value_hash)
+
+
+@njit(cache=True, nogil=True)
+def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
+    """Return the distinct count, exact or estimated, as an int."""
+    if cells[at] >= 0:
+        return cells[at]
+    inverse = 0.0
+    empty = 0
+    for place in range(registers):
+        rank = (cells[at + 1 + (place >> 3)] >> ((place & 7) << 3)) & 0xFF
+        inverse += math.ldexp(1.0, np.int32(-rank))
+        empty += rank == 0
+    estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / inverse
+    if estimate <= 2.5 * registers and empty > 0:
+        estimate = registers * math.log(registers / empty)
+    return np.int64(round(estimate))
+
+
+@njit(cache=True, nogil=True)
+def value_hash(tag, bits):  # type: ignore[no-untyped-def]
+    """Return a hash of a value that differs between types; never 0."""
+    hashed = mix64(bits ^ (tag << 60))
+    return hashed if hashed != 0 else np.int64(1)
+
+
+@njit(cache=True, nogil=True)
+def as_number(tag, bits):  # type: ignore[no-untyped-def]
+    """Return the double that a number or boolean stands for, or NaN for any other value."""
+    if tag == DOUBLE:
+        return bits_float(bits)
+    if tag == INT or tag == BOOL:
+        return np.float64(bits)
+    return math.nan
+
+
+@njit(cache=True, nogil=True)
+def update_number(cells, kind, at, number):  # type: ignore[no-untyped-def]
+    """Lift a number into a SUM, MIN, MAX or MEAN cell. Returns False if it is refused: NaN, infinite or too large."""
+    if not abs(number) <= SUM_MAGNITUDE_MAX:
+        return False
+    number += 0.0  # -0.0 and 0.0 are one value
+    if kind == SUM:
+        add_exact(cells, at, number)
+    elif kind == MEAN:
+        add_exact(cells, at, number)
+        cells[at + 2] += 1
+    elif kind == MIN:
+        if cells[at + 1] == 0 or number < bits_float(cells[at]):
+            cells[at] = float_bits(number)
+            cells[at + 1] = 1
+    elif cells[at + 1] == 0 or number > bits_float(cells[at]):
+        cells[at] = float_bits(number)
+        cells[at + 1] = 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def update_elapsed(cells, at, role, time_ms):  # type: ignore[no-untyped-def]
+    """Lift an event time into an ELAPSED cell; 0 is "no time"."""
+    if role != TO_END and (cells[at] == 0 or time_ms < cells[at]):
+        cells[at] = time_ms
+    if role == TO_END:
+        if cells[at + 1] == 0 or time_ms < cells[at + 1]:
+            cells[at + 1] = time_ms
+    elif role == BOTH_ENDS and time_ms > cells[at + 1]:
+        cells[at + 1] = time_ms
+
+
+@njit(cache=True, nogil=True)
+def merge_cell(into, other, kind, at, keep, unique, registers, role):  # type: ignore[no-untyped-def]
+    """Merge the cell of one row into that of another. DERIVED and LINEAR are computed again, not merged."""
+    if kind == COUNT:
+        into[at] += other[at]
+    elif kind == SUM:
+        add_fixed(into, at, other[at], other[at + 1])
+    elif kind == MEAN:
+        add_fixed(into, at, other[at], other[at + 1])
+        into[at + 2] += other[at + 2]
+    elif kind == MIN or kind == MAX:
+        if other[at + 1] != 0:
+            update_number(into, kind, at, bits_float(other[at]))
+    elif kind == FIRST:
+        if other[at] != 0:
+            keep_first(into, at, other[at], other[at + 1], other[at + 2])
+    elif kind == LAST:
+        if other[at] != 0:
+            keep_last(into, at, other[at], other[at + 1], other[at + 2])
+    elif kind == RECENT:
+        for i in range(keep):
+            entry = at + ENTRY_WORDS * i
+            if other[entry] == 0:
+                break
+            keep_recent(into, at, keep, unique, other[entry], other[entry + 1], other[entry + 2])
+    elif kind == DISTINCT:
+        _merge_distinct(into, other, at, keep, registers)
+    elif kind == ELAPSED:
+        if other[at] != 0:
+            update_elapsed(into, at, FROM_END, other[at])
+        if other[at + 1] != 0:
+            if role == BOTH_ENDS:
+                into[at + 1] = max(into[at + 1], other[at + 1])
+            else:
+                update_elapsed(into, at, TO_END, other[at + 1])
+
+
+@njit(cache=True, nogil=True)
+def _merge_distinct(into, other, at, keep, registers):  # type: ignore[no-untyped-def]
+    if other[at] >= 0:
+        for i in range(other[at]):
+            add_distinct(into, at, keep, registers, other[at + 1 + i])
+        return
+    if into[at] >= 0:
+        kept = into[at + 1 : at + 1 + keep].copy()
+        count = into[at]
+        into[at] = -1
+        into[at + 1 : at + 1 + keep] = other[at + 1 : at + 1 + keep]
+        for i in range(count):
+            _register(into, at, registers, kept[i])
+        return
+    for word in range(at + 1, at + 1 + keep):
+        merged = np.int64(0)
+        for shift in range(0, 64, 8):
+            a = (into[word] >> shift) & 0xFF
+            b = (other[word] >> shift) & 0xFF
+            merged |= max(a, b) << shift
+        into[word] = merged
+
+
+@njit(cache=True, nogil=True)
+def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value."""
+    if kind == COUNT:
+        return np.int64(INT), cells[at]
+    if kind == SUM:
+        return np.int64(DOUBLE), float_bits(exact_value(cells, at))
+    if kind == MEAN:
+        if cells[at + 2] == 0:
+            return np.int64(NULL), np.int64(0)
+        return np.int64(DOUBLE), float_bits(exact_value(cells, at) / np.float64(cells[at + 2]))
+    if kind == MIN or kind == MAX:
+        return (np.int64(DOUBLE) if cells[at + 1] != 0 else np.int64(NULL)), cells[at]
+    if kind == FIRST or kind == LAST or kind == RECENT:
+        if cells[at] == 0:
+            return np.int64(NULL), np.int64(0)
+        return cells[at] & TAG_MASK, cells[at + 2]
+    if kind == DISTINCT:
+        return np.int64(INT), distinct_value(cells, at, registers)
+    if kind == ELAPSED:
+        if cells[at] == 0 or cells[at + 1] == 0 or cells[at + 1] < cells[at]:
+            return np.int64(NULL), np.int64(0)
+        return np.int64(DOUBLE), float_bits(np.float64(cells[at + 1] - cells[at]) / 1000.0)
+    if kind == DERIVED:
+        return (cells[at] if cells[at] != ERROR else np.int64(NULL)), cells[at + 1]
+    return np.int64(DOUBLE), cells[at]
+
+
+@njit(cache=True, nogil=True)
+def is_storable(tag):  # type: ignore[no-untyped-def]
+    """Return whether a value of this tag can be kept in a cell."""
+    return tag == BOOL or tag == INT or tag == DOUBLE or tag == STRING

@@ -1,0 +1,611 @@
+"""The engine of a shard: takes journal entries in order, holds the state, answers questions about it.
+
+One writer calls `apply`; any number of threads may ask meanwhile. Nothing here knows the time, a network or a disk: the
+received time is in the entry, and what must be done is in the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine import snapshot
+from rte_server.engine.encode import ReadBuffers, encode_session, new_read_buffers
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.expressions import Code, Op
+from rte_server.engine.fold import DUPLICATE, TOUCHED_MAX, Scratch, fold_events, new_scratch
+from rte_server.engine.masks import Mask
+from rte_server.engine.native import float_bits, siphash24_128, text_id
+from rte_server.engine.program import S_WORDS, Program, assemble
+from rte_server.engine.query import Filter, Matches, make_filter, select_rows
+from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.requests import SessionWrite, read_end, read_update
+from rte_server.engine.sessions import begin_entry, due_rows, end_session, expire, write_attributes
+from rte_server.engine.strings import StringPool, intern, text_of
+from rte_server.engine.sweep import carry_over, is_nearly_full
+from rte_server.engine.table import (
+    ALIAS_COUNT_MAX,
+    ALIASES,
+    CHANGED,
+    CLOCK,
+    COUNT_NAMES,
+    CUSTOMER,
+    CUSTOMER_NEXT,
+    FREE,
+    HEADER_WORDS,
+    HIGH_WATER,
+    LAST,
+    NONE,
+    REQUESTS_DUPLICATE,
+    SESSION_HI,
+    SESSION_LO,
+    STATE,
+    STRING_SWEEPS,
+    VERSION,
+    VISITORS,
+    WRITTEN_WORDS,
+    Capacity,
+    Table,
+    alias_key,
+    customer_key,
+    first_sight,
+    new_strings,
+    new_table,
+    read_index,
+    read_visitor,
+)
+from rte_server.engine.values import BOOL, DOUBLE, NULL, STRING
+from rte_server.engine.wire import Limits, ScannedRequest, scan_request
+from rte_server.engine.wire_layout import REQUEST_ID_HASH
+
+EXPIRED_PER_TICK_MAX = 100_000
+IDLE_TICK_MS = 60_000
+"""At least this often the clock moves, as long as there are visitors to forget."""
+
+RETRY_READ = -2
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the fold is told by the configuration; it stands in the journal.
+
+    Attributes:
+        gap_ms: A gap between events strictly greater than this starts a new session, > 0.
+        max_length_ms: No event makes a session longer than this; 0 = no limit.
+        lateness_ms: Events older than this against their visitor's newest event are too late, >= 0.
+        dedup_horizon_ms: Event ids are remembered for this time after they were received, >= 0.
+        closed_retention_ms: Closed sessions stay for this time after the last entry that touched them, >= 0.
+        closed_max: At most this many closed sessions stay, >= 0.
+    """
+
+    gap_ms: int = 1_800_000
+    max_length_ms: int = 86_400_000
+    lateness_ms: int = 86_400_000
+    dedup_horizon_ms: int = 86_400_000
+    closed_retention_ms: int = 3_600_000
+    closed_max: int = 200_000
+
+    def words(self) -> NDArray[np.int64]:
+        """Return them as the kernels read them: int64[S_WORDS]."""
+        found = np.array(
+            [
+                self.gap_ms,
+                self.max_length_ms,
+                self.lateness_ms,
+                self.dedup_horizon_ms,
+                self.closed_retention_ms,
+                self.closed_max,
+            ],
+            np.int64,
+        )
+        assert len(found) == S_WORDS
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one entry did.
+
+    Attributes:
+        event_outcomes: uint8[n], per event of the scanned request: `fold.APPLIED`, REJECTED, DUPLICATE or TOO_LATE.
+        rows: int64[m], sessions that changed, each once.
+        removed: Session ids that lead to no session of their own any more: left, evicted or merged.
+        removed_all: The number removed; greater than `len(removed)` when there were too many to list.
+        row: UPDATE, END: the session, or -1.
+        error: UPDATE, END: why nothing was done.
+    """
+
+    event_outcomes: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    removed: list[str] = field(default_factory=list)
+    removed_all: int = 0
+    row: int = NONE
+    error: EngineError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What readers need at once; replaced as a whole when models change or strings are swept."""
+
+    table: Table
+    pool: StringPool
+    program: Program
+
+
+CompileModels = Callable[[Mapping[str, str]], Sequence[Any]]
+"""Compiles YAML sources by name into `ModelSpec`s, in an order in which each stands after those that it uses."""
+
+_NOTHING = np.zeros(0, np.uint8)
+
+
+class Engine:
+    """The state of one shard and the fold over it."""
+
+    def __init__(
+        self,
+        secret: NDArray[np.uint64],
+        compile_models: CompileModels,
+        capacity: Capacity | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Make an empty engine. Its first entry must be a CONFIGURE.
+
+        Args:
+            secret: uint64[4], the deployment secret, kept with the journal.
+            compile_models: How model sources become specifications.
+            capacity: How much it may hold. Not part of the journal: give the same to every copy of a shard.
+            limits: What requests are checked against.
+        """
+        self._secret = secret
+        self._compile = compile_models
+        self._capacity = capacity or Capacity()
+        self._limits = limits or Limits()
+        self._settings = EngineSettings()
+        self._settings_words = self._settings.words()
+        self._configuration: dict[str, Any] = {}
+        self._position = 0
+        self._constants = np.zeros(0, np.int64)
+        self._state = self._empty_state(assemble([], secret))
+        self._scratch = self._new_scratch()
+        self._buffers: deque[ReadBuffers] = deque()
+
+    def _empty_state(self, program: Program) -> _State:
+        return _State(new_table(self._capacity, program.row_words), new_strings(self._capacity), program)
+
+    def _new_scratch(self) -> Scratch:
+        arrays = self._state.program.arrays
+        return new_scratch(len(arrays.slots), len(arrays.loads), TOUCHED_MAX)
+
+    @property
+    def position(self) -> int:
+        """Position of the last entry that was applied; 0 before the first."""
+        return self._position
+
+    @property
+    def program(self) -> Program:
+        """What the running models do."""
+        return self._state.program
+
+    @property
+    def settings(self) -> EngineSettings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The body of the CONFIGURE entry in force, as parsed JSON."""
+        return self._configuration
+
+    @property
+    def limits(self) -> Limits:
+        """What requests are checked against."""
+        return self._limits
+
+    def scan(self, request: bytes, received_ms: int) -> ScannedRequest:
+        """Check a request. Any thread; the GIL is released."""
+        return scan_request(request, received_ms, self._secret, self._limits)
+
+    def apply(self, position: int, entry: Entry, scanned: ScannedRequest | None = None) -> Outcome:
+        """Fold one entry. One thread only; entries in order, without gaps.
+
+        Args:
+            position: Position of the entry: that of the last one plus 1.
+            entry: What to fold.
+            scanned: EVENTS: the scan of the request, if it is at hand; else the entry's body is scanned.
+
+        Raises:
+            ValueError: `position` is not the next one, or a CONFIGURE entry cannot be understood.
+        """
+        if position != self._position + 1:
+            raise ValueError(f"entry {position} does not follow entry {self._position}")
+        if is_nearly_full(self._state.pool):
+            self._sweep()
+        if entry.type == EntryType.EVENTS:
+            outcome = self._apply_events(position, entry, scanned)
+        elif entry.type == EntryType.TICK:
+            state = self._state
+            expire(
+                state.table, self._scratch, self._settings_words, entry.received_ms, position, EXPIRED_PER_TICK_MAX
+            )
+            outcome = self._outcome(_NOTHING)
+        elif entry.type == EntryType.CONFIGURE:
+            self._configure(json.loads(entry.body))
+            begin_entry(self._state.table, self._scratch, entry.received_ms, position)
+            outcome = self._outcome(_NOTHING)
+        else:
+            outcome = self._apply_write(position, entry)
+        self._position = position
+        return outcome
+
+    def _outcome(self, events: NDArray[np.uint8], row: int = NONE, error: EngineError | None = None) -> Outcome:
+        scratch = self._scratch
+        removed_all = int(scratch.removed[0])
+        listed = min(removed_all, (len(scratch.removed) - 1) // 2)
+        pairs = scratch.removed[1 : 1 + 2 * listed].reshape(-1, 2)
+        removed = [session_id_text(int(low), int(high)) for low, high in pairs]
+        return Outcome(events, scratch.touched[: scratch.progress[0]].copy(), removed, removed_all, row, error)
+
+    def _apply_events(self, position: int, entry: Entry, scanned: ScannedRequest | None) -> Outcome:
+        if scanned is None:
+            scanned = scan_request(entry.body, entry.received_ms, self._secret, Limits.UNLIMITED)
+        state = self._state
+        outcomes = np.zeros(len(scanned.records), np.uint8)
+        request = int(scanned.envelope[REQUEST_ID_HASH])
+        if request != 0 and not first_sight(state.table, request, entry.received_ms):
+            begin_entry(state.table, self._scratch, entry.received_ms, position)
+            state.table.counts[REQUESTS_DUPLICATE] += 1
+            outcomes[:] = DUPLICATE
+            return self._outcome(outcomes)
+        fold_events(
+            state.table,
+            state.pool,
+            state.program.arrays,
+            self._scratch,
+            self._settings_words,
+            self._secret,
+            scanned.buf,
+            scanned.records,
+            entry.received_ms,
+            position,
+            outcomes,
+        )
+        return self._outcome(outcomes)
+
+    def _apply_write(self, position: int, entry: Entry) -> Outcome:
+        """Fold an UPDATE or END entry."""
+        state = self._state
+        begin_entry(state.table, self._scratch, entry.received_ms, position)
+        row = NONE
+        try:
+            request = read_update(entry.body) if entry.type == EntryType.UPDATE else read_end(entry.body)
+            row = self.find_session(request.session_id)
+            if row == NONE:
+                raise EngineError(
+                    Reason.SESSION_NOT_FOUND,
+                    f"No session has the id {request.session_id!r}.",
+                    field="session_id",
+                    value=request.session_id,
+                )
+            if request.request_id and not first_sight(
+                state.table, self._request_hash(request.request_id), entry.received_ms
+            ):
+                state.table.counts[REQUESTS_DUPLICATE] += 1
+            elif entry.type == EntryType.UPDATE:
+                self._write(row, request, entry.received_ms)
+            else:
+                end_session(state.table, self._scratch, self._settings_words, row, entry.received_ms)
+        except EngineError as error:
+            return self._outcome(_NOTHING, row, error)
+        return self._outcome(_NOTHING, row)
+
+    def _request_hash(self, request_id: str) -> int:
+        text = np.frombuffer(b"write\0" + request_id.encode(), np.uint8)
+        low, _ = siphash24_128(text, 0, len(text), self._secret[0], self._secret[1])
+        return int(low) or 1
+
+    def _write(self, row: int, request: SessionWrite, received_ms: int) -> None:
+        state = self._state
+        if request.etag and request.etag != etag_text(int(state.table.rows[row, VERSION])):
+            raise EngineError(
+                Reason.ETAG_MISMATCH,
+                "The session changed since the etag was read; read it again.",
+                field="etag",
+                value=request.etag,
+            )
+        for name in request.attributes:
+            if state.program.number_of(name) >= 0:
+                raise EngineError(
+                    Reason.ATTRIBUTE_NOT_WRITABLE,
+                    f"The attribute {name!r} is computed by a model; write another name.",
+                    field=f"attributes.{name}",
+                )
+        names = np.array([self._keep(name) for name in request.attributes], np.int64)
+        values = [self._value(value) for value in request.attributes.values()]
+        status = write_attributes(
+            state.table,
+            self._scratch,
+            row,
+            np.zeros(WRITTEN_WORDS, np.int64),
+            names,
+            np.array([tag for tag, _ in values], np.int64),
+            np.array([bits for _, bits in values], np.int64),
+            received_ms,
+        )
+        if status == 1:
+            raise EngineError(
+                Reason.TOO_MANY_WRITTEN_ATTRIBUTES,
+                "The session would have too many written attributes; remove some by writing null.",
+                field="attributes",
+                limit=str(WRITTEN_WORDS // 4),
+            )
+        if status == 2:
+            raise EngineError(
+                Reason.OVERLOADED,
+                "Too many sessions have written attributes; try again when some have left.",
+                limit=str(self._capacity.written_sessions_max),
+            )
+
+    def _keep(self, text: str) -> int:
+        """Return the id of a text that is in the pool from now on."""
+        encoded = np.frombuffer(text.encode(), np.uint8)
+        found = text_id(text.encode(), self._secret)
+        intern(self._state.pool, found, encoded, 0, len(encoded))
+        return found
+
+    def _value(self, value: bool | float | str | None) -> tuple[int, int]:
+        if value is None:
+            return NULL, 0
+        if isinstance(value, bool):
+            return BOOL, int(value)
+        if isinstance(value, str):
+            return STRING, self._keep(value)
+        return DOUBLE, int(float_bits(value))
+
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        """Take over settings and models. Attributes whose definition stays keep their values, new ones begin empty."""
+        program = assemble(self._compile(configuration["models"]), self._secret)
+        self._settings = EngineSettings(**configuration["settings"])
+        self._settings_words = self._settings.words()
+        self._configuration = configuration
+        before = self._state
+        table = before.table._replace(rows=_moved_rows(before, program, self._capacity))
+        self._state = _State(table, before.pool, program)
+        self._scratch = self._new_scratch()
+        codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code)]
+        texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
+        self._constants = np.array([self._keep(text.decode()) for text in sorted(texts)], np.int64)
+
+    def _sweep(self) -> None:
+        """Leave behind the strings that no session refers to."""
+        before = self._state
+        pool = new_strings(self._capacity)
+        carry_over(before.table, before.program.arrays.attributes, before.pool, pool, self._constants)
+        before.table.counts[STRING_SWEEPS] += 1
+        self._state = _State(before.table, pool, before.program)
+
+    def due_count(self, now_ms: int) -> int:
+        """Return how many things are due at `now_ms`; if any, append a TICK. Any thread; about 1 ms per million rows."""
+        table = self._state.table
+        due = int(due_rows(table, now_ms))
+        idle = table.counts[VISITORS] > 0 and now_ms - table.counts[CLOCK] >= IDLE_TICK_MS
+        return due + int(idle)
+
+    def find_session(self, session_id: str) -> int:
+        """Return the row of the session with this id, or of the one that it was merged into, or -1. Any thread."""
+        try:
+            low, high = parse_session_id(session_id)
+        except ValueError:
+            return NONE
+        table = self._state.table
+        row = self._look_up(low)
+        if row == NONE:
+            return NONE
+        cells = table.rows[row]
+        if cells[SESSION_LO] == low and cells[SESSION_HI] == high:
+            return row
+        return row if self._has_alias(row, low, high) else NONE
+
+    def find_alias(self, client_session_id: str) -> int:
+        """Return the row of the latest session that a client calls by this id, or -1. Any thread."""
+        text = text_id(client_session_id.encode(), self._secret)
+        row = self._look_up(int(alias_key(text)))
+        return row if row != NONE and self._has_alias(row, text, 0) else NONE
+
+    def find_customer(self, customer_id: str) -> int:
+        """Return the row of the customer's session with the latest event, or -1. Any thread."""
+        text = text_id(customer_id.encode(), self._secret)
+        return self._latest_of_customer(self._look_up(int(customer_key(text))), text)
+
+    def find_visitor(self, visitor_id: str) -> int:
+        """Return the row of the visitor's newest session, or -1. Any thread."""
+        encoded = np.frombuffer(visitor_id.encode(), np.uint8)
+        low, high = siphash24_128(encoded, 0, len(encoded), self._secret[0], self._secret[1])
+        row = RETRY_READ
+        while row == RETRY_READ:
+            row = int(read_visitor(self._state.table, low, high))
+        return row
+
+    def _look_up(self, key: int) -> int:
+        row = RETRY_READ
+        while row == RETRY_READ:
+            row = int(read_index(self._state.table, key))
+        return row
+
+    def _has_alias(self, row: int, low: int, high: int) -> bool:
+        pairs = self._state.table.rows[row, ALIASES : ALIASES + 2 * ALIAS_COUNT_MAX].reshape(-1, 2)
+        return any(int(a) == low and int(b) == high for a, b in pairs)
+
+    def _latest_of_customer(self, head: int, customer: int) -> int:
+        rows = self._state.table.rows
+        best, best_ms, row = NONE, -1, head
+        for _ in range(len(rows)):
+            if row == NONE or int(rows[row, CUSTOMER]) != customer:
+                break
+            if int(rows[row, LAST]) > best_ms:
+                best, best_ms = row, int(rows[row, LAST])
+            row = int(rows[row, CUSTOMER_NEXT])
+        return best
+
+    def mask(self, paths: Sequence[str]) -> Mask:
+        """Return what a read mask chooses.
+
+        Args:
+            paths: Paths of rte.v1.Session, `attributes.NAME` for one attribute; empty: everything.
+
+        Raises:
+            EngineError: INVALID_EXPRESSION for a path that there is not.
+        """
+        return Mask.of(paths, self._state.program, self._secret)
+
+    def encode(self, rows: Sequence[int] | NDArray[np.int64], mask: Mask | None = None) -> list[bytes]:
+        """Return serialized `rte.v1.Session` messages, one per row; empty if the row is free. Any thread.
+
+        Each is the state of the session at one moment.
+        """
+        state = self._state
+        if mask is None or len(mask.chosen) != len(state.program.attributes):
+            mask = Mask.of(() if mask is None else mask.paths, state.program, self._secret)
+        try:
+            buffers = self._buffers.pop()
+            if len(buffers.cells) != state.program.row_words:
+                raise IndexError
+        except IndexError:
+            buffers = new_read_buffers(state.program.row_words, self._limits.string_bytes_max)
+        encoded = []
+        for row in rows:
+            size = -1
+            while size < 0:
+                size = encode_session(
+                    state.table,
+                    state.pool,
+                    state.program.arrays,
+                    row,
+                    mask.fields,
+                    mask.chosen,
+                    mask.all_written,
+                    mask.written_ids,
+                    buffers,
+                )
+            encoded.append(buffers.out[:size].tobytes())
+        self._buffers.append(buffers)
+        return encoded
+
+    def filter(self, code: Code, states: int) -> Filter:
+        """Return an expression on rows, ready for `select` and `match`.
+
+        Args:
+            code: From `models.compile_filter`; () matches every session.
+            states: `query.STATES_ACTIVE`, STATES_CLOSED or STATES_ANY.
+
+        Raises:
+            EngineError: INVALID_EXPRESSION if it reads an attribute that there is not.
+        """
+        return make_filter(code, states, self._state.program, self._secret)
+
+    def select(self, wanted: Filter, order_by: str = "") -> Matches:
+        """Return the sessions that match, in no order, with what to sort them by. Any thread.
+
+        Raises:
+            EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
+        """
+        state = self._state
+        return select_rows(state.table, state.pool, state.program, wanted, order_by, np.zeros(0, np.int64))
+
+    def match(self, wanted: Filter, rows: NDArray[np.int64]) -> Matches:
+        """Return those of the given rows that match. Any thread."""
+        state = self._state
+        if len(rows) == 0:
+            return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
+        return select_rows(state.table, state.pool, state.program, wanted, "", rows)
+
+    def text(self, string_id: int) -> str:
+        """Return the text of a string id, or an empty one if the pool does not hold it."""
+        return (text_of(self._state.pool, string_id) or b"").decode()
+
+    def session_id(self, row: int) -> str:
+        """Return the session id of a row."""
+        cells = self._state.table.rows[row]
+        return session_id_text(int(cells[SESSION_LO]), int(cells[SESSION_HI]))
+
+    def changed_since(self, position: int) -> NDArray[np.int64]:
+        """Return the rows of sessions that an entry after `position` changed. Any thread."""
+        rows = self._state.table.rows[: self._state.table.counts[HIGH_WATER]]
+        return np.flatnonzero((rows[:, CHANGED] > position) & (rows[:, STATE] != FREE))
+
+    def snapshot(self) -> tuple[dict[str, Any], snapshot.Arrays]:
+        """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`."""
+        meta = {"position": self._position, "configuration": self._configuration}
+        return meta, snapshot.take(self._state.table, self._state.pool)
+
+    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a snapshot. The engine must be new and have the capacity of the one that was taken.
+
+        Raises:
+            ValueError: The snapshot does not fit.
+        """
+        if self._position != 0:
+            raise ValueError("only a new engine can take over a snapshot")
+        self._configure(meta["configuration"])
+        if arrays["rows"].shape[1] != self._state.program.row_words:
+            raise ValueError("the snapshot was taken with other models")
+        if len(arrays["rows"]) > self._capacity.sessions_max:
+            raise ValueError(
+                f"the snapshot has {len(arrays['rows'])} sessions, but sessions_max is {self._capacity.sessions_max}"
+            )
+        state = self._state
+        pool = new_strings(self._capacity)
+        snapshot.put_back(state.table, pool, arrays)
+        self._state = _State(state.table, pool, state.program)
+        self._position = int(meta["position"])
+
+    def stats(self) -> dict[str, int]:
+        """Return counters and gauges by name. Any thread."""
+        counts = self._state.table.counts
+        found = {name: int(counts[word]) for name, word in COUNT_NAMES.items()}
+        pool = self._state.pool
+        return found | {"position": self._position, "strings": int(pool.counts[0]), "string_bytes": int(pool.counts[1])}
+
+
+def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray[np.int64]:
+    """Return the rows in the layout of another program; attributes that are defined as before keep their cells."""
+    old = before.program
+    if old.row_words == program.row_words and old.attributes == program.attributes:
+        return before.table.rows
+    rows = np.zeros((capacity.sessions_max, program.row_words), np.int64)
+    used = int(before.table.counts[HIGH_WATER])
+    rows[:used, :HEADER_WORDS] = before.table.rows[:used, :HEADER_WORDS]
+    known = {spec: number for number, spec in enumerate(old.attributes)}
+    for number, spec in enumerate(program.attributes):
+        if spec in known:
+            start, end = program.words_of(number)
+            old_start, old_end = old.words_of(known[spec])
+            rows[:used, start:end] = before.table.rows[:used, old_start:old_end]
+    return rows
+
+
+def session_id_text(low: int, high: int) -> str:
+    """Return a session id as it is written: 32 hexadecimal digits."""
+    return f"{high & (2**64 - 1):016x}{low & (2**64 - 1):016x}"
+
+
+def parse_session_id(text: str) -> tuple[int, int]:
+    """Return the low and high word of a session id.
+
+    Raises:
+        ValueError: It has not 32 hexadecimal digits.
+    """
+    if len(text) != 32 or not text.isalnum():
+        raise ValueError(f"{text!r} is no session id")
+    high, low = int(text[:16], 16), int(text[16:], 16)
+    return low - ((low >> 63) << 64), high - ((high >> 63) << 64)
+
+
+def etag_text(version: int) -> str:
+    """Return the etag of a row's version."""
+    return f"{version:016x}"

@@ -1,0 +1,165 @@
+"""Filters and orders over all sessions, beside the writer.
+
+The rows are walked once; a row that the writer changes while it is looked at is looked at again. What comes out is a
+list of rows, each of which matched at one moment of the walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rte_server.engine.attributes import as_number
+from rte_server.engine.encode import READ_TRIES
+from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate, input_names
+from rte_server.engine.native import fence_acquire, load_acquire
+from rte_server.engine.program import Program, load_number
+from rte_server.engine.row_values import load_input
+from rte_server.engine.strings import StringPool
+from rte_server.engine.table import ACTIVE, CLOSED, HIGH_WATER, SESSION_HI, SESSION_LO, STATE, VERSION, Table
+from rte_server.engine.values import BOOL, STRING
+
+STATES_ACTIVE = 1 << ACTIVE
+STATES_CLOSED = 1 << CLOSED
+STATES_ANY = STATES_ACTIVE | STATES_CLOSED
+
+NO_ORDER = -(2**31)
+
+
+class Filter(NamedTuple):
+    """An expression on rows, ready to run.
+
+    Attributes:
+        codes: int64[n, 4], its instructions; empty: every row matches.
+        texts: uint8[:], its constant texts.
+        loads: int64[:], its inputs, as in `program.load_number`.
+        states: Bit s is set if sessions in state s are wanted.
+    """
+
+    codes: NDArray[np.int64]
+    texts: NDArray[np.uint8]
+    loads: NDArray[np.int64]
+    states: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The rows that a filter chose.
+
+    Attributes:
+        rows: int64[n].
+        session_ids: int64[n, 2], low and high word of their session ids when they matched.
+        key_numbers: float64[n], sort keys; NaN where a row has none, or a text.
+        key_texts: int64[n], string ids of sort keys that are texts, else 0.
+    """
+
+    rows: NDArray[np.int64]
+    session_ids: NDArray[np.int64]
+    key_numbers: NDArray[np.float64]
+    key_texts: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def _matches(table, pool, attributes, wanted, row, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+    cells = table.rows[row]
+    state = cells[STATE]
+    if state < 1 or state > 2 or (wanted.states >> state) & 1 == 0:
+        return False
+    if wanted.codes.shape[0] == 0:
+        return True
+    for i in range(wanted.loads.shape[0]):
+        tags[i], bits[i] = load_input(attributes, cells, wanted.loads[i])
+    tag, value = evaluate(
+        wanted.codes, 0, wanted.codes.shape[0], wanted.texts, tags, bits, pool, stack_tags, stack_bits
+    )
+    return tag == BOOL and value == 1
+
+
+@njit(cache=True, nogil=True)
+def match_rows(table, pool, attributes, wanted, order, candidates, rows, session_ids, key_numbers, key_texts):  # type: ignore[no-untyped-def]
+    """Find the rows that match a filter.
+
+    Args:
+        attributes: int64[n, A_WORDS], of the program.
+        wanted: Filter.
+        order: Input to sort by, as in `program.load_number`, or NO_ORDER.
+        candidates: int64[:], rows to look at; empty: all.
+        rows: int64[n], receives the rows. The other outputs have as many rows; see `Matches`.
+
+    Returns:
+        The number of matching rows.
+    """
+    tags = np.zeros(wanted.loads.shape[0] + 1, np.int64)
+    bits = np.zeros(wanted.loads.shape[0] + 1, np.int64)
+    stack_tags = np.zeros(STACK_DEPTH_MAX + 1, np.int64)
+    stack_bits = np.zeros(STACK_DEPTH_MAX + 1, np.int64)
+    words = table.rows.shape[1]
+    everything = candidates.shape[0] == 0
+    total = table.counts[HIGH_WATER] if everything else candidates.shape[0]
+    found = 0
+    for i in range(total):
+        row = i if everything else candidates[i]
+        for _ in range(READ_TRIES):
+            before = load_acquire(table.rows, row * words + VERSION)
+            if before & 1 == 1:
+                continue
+            matched = _matches(table, pool, attributes, wanted, row, tags, bits, stack_tags, stack_bits)
+            if matched and found < rows.shape[0]:
+                rows[found] = row
+                session_ids[found, 0] = table.rows[row, SESSION_LO]
+                session_ids[found, 1] = table.rows[row, SESSION_HI]
+                key_numbers[found] = np.nan
+                key_texts[found] = 0
+                if order != NO_ORDER:
+                    tag, value = load_input(attributes, table.rows[row], order)
+                    key_numbers[found] = as_number(tag, value)
+                    key_texts[found] = value if tag == STRING else 0
+            fence_acquire()
+            if load_acquire(table.rows, row * words + VERSION) == before:
+                if matched and found < rows.shape[0]:
+                    found += 1
+                break
+    return found
+
+
+def make_filter(code: Code, states: int, program: Program, secret: NDArray[np.uint64]) -> Filter:
+    """Return an expression on rows, ready to run on rows of `program`.
+
+    Raises:
+        EngineError: INVALID_EXPRESSION if it reads an attribute that there is not, or is too large.
+    """
+    numbers = {spec.name: number for number, spec in enumerate(program.attributes)}
+    inputs = sorted(input_names(code))
+    loads = np.array([load_number(name, numbers) for name in inputs], np.int64)
+    texts = bytearray()
+    codes = np.zeros((0, CODE_COLUMNS), np.int64)
+    if code:
+        codes = encode_code(code, {name: slot for slot, name in enumerate(inputs)}, texts, secret)
+    return Filter(codes, np.frombuffer(bytes(texts) + b"\0", np.uint8).copy(), loads, states)
+
+
+def select_rows(
+    table: Table, pool: StringPool, program: Program, wanted: Filter, order_by: str, candidates: NDArray[np.int64]
+) -> Matches:
+    """Return the rows that match; see `match_rows`.
+
+    Raises:
+        EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
+    """
+    order = NO_ORDER
+    if order_by:
+        order = load_number(order_by, {spec.name: number for number, spec in enumerate(program.attributes)})
+    # A few more than there are now: sessions that start during the walk.
+    size = len(candidates) or int(table.counts[HIGH_WATER]) + 1024
+    rows = np.empty(size, np.int64)
+    session_ids = np.empty((size, 2), np.int64)
+    numbers = np.empty(size, np.float64)
+    texts = np.empty(size, np.int64)
+    count = match_rows(
+        table, pool, program.arrays.attributes, wanted, order, candidates, rows, session_ids, numbers, texts
+    )
+    return Matches(rows[:count], session_ids[:count], numbers[:count], texts[:count])

@@ -1,0 +1,440 @@
+"""The state of a shard: a few blocks of memory, their layout, and the look-ups over them.
+
+One row per session, row-major, so that a session's cells lie together: the fold waits for memory, not for arithmetic.
+A row's first word is a version: the writer makes it odd before it changes the row and even after, and a reader that saw
+it odd or changed reads again. The two hash tables (visitors, index) move entries when they delete; they carry a version
+of their own in `counts`.
+
+All blocks are reserved at their limit when the state is made, and untouched memory costs nothing: nothing ever grows,
+so no reader can hold a stale array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rte_server.engine.native import load_acquire, store_release
+from rte_server.engine.strings import StringPool, new_pool
+
+NONE = -1
+NEVER_MS = np.int64(2**62)
+
+# Words of a row before the cells of the program's attributes.
+VERSION = 0  # odd while the writer changes the row
+STATE = 1  # FREE, ACTIVE or CLOSED
+KEY_LO = 2  # keyed hash of the visitor id
+KEY_HI = 3
+SESSION_LO = 4  # session id
+SESSION_HI = 5
+START = 6  # time of the first event, ms
+LAST = 7  # time of the last event, ms
+RECEIVED = 8  # received time of the entry that changed it last, ms
+CHANGED = 9  # position of that entry
+EVENTS = 10  # number of events
+OLDER = 11  # row of the visitor's next older session, or NONE
+VISITOR = 12  # string id of the visitor id
+CUSTOMER_TIME = 13  # (event time << 3) of the event that named the customer, 0 = none
+CUSTOMER_ORDER = 14
+CUSTOMER = 15  # string id
+CUSTOMER_NEXT = 16  # chain of the sessions of one customer
+CUSTOMER_PREVIOUS = 17
+CHANNEL_TIME = 18
+CHANNEL_ORDER = 19
+CHANNEL = 20  # string id
+ALIASES = 21  # 4 pairs: (string id, 0) for a client's session id, (low, high) for a session id that was merged in
+ALIAS_COUNT_MAX = 4
+ALIAS_NEXT = 29  # the pair that is overwritten next
+ENDED = 30  # received time of EndSession, 0 = not ended
+FLOOR = 31  # events before this time never join: where an ended session before it ends, ms
+WRITTEN = 32  # block of written attributes, or NONE
+VISIT = 33  # number of this visit, from 1
+LATE = 34  # late events of the visitor while this was its newest session
+HEADER_WORDS = 36  # one word spare keeps the cells aligned
+
+FREE = 0
+ACTIVE = 1
+CLOSED = 2
+
+# Words of a visitor.
+V_KEY_LO = 0
+V_KEY_HI = 1
+V_HEAD = 2  # row of the newest session, or NONE
+V_NEWEST = 3  # newest event time, ms
+V_RECEIVED = 4  # received time of its last event, ms
+V_LEFT = 5  # number of its sessions that have left
+V_LEFT_UNTIL = 6  # newest event time of a session that has left, 0 = none
+V_USED = 7  # 1 = in use
+VISITOR_WORDS = 8
+
+# Words of `counts`.
+HIGH_WATER = 0  # rows ever used
+FREE_ROWS = 1  # rows on the free list
+ACTIVE_ROWS = 2
+CLOSED_ROWS = 3
+VISITORS = 4
+INDEX_USED = 5
+INDEX_VERSION = 6  # odd while an entry of visitors or index moves
+CLOCK = 7  # received time of the newest entry, ms
+DEDUP_HEAD = 8
+DEDUP_USED = 9
+WRITTEN_HIGH_WATER = 10
+WRITTEN_FREE = 11
+EVENTS_APPLIED = 12
+EVENTS_DUPLICATE = 13
+EVENTS_LATE = 14
+SESSIONS_STARTED = 15
+SESSIONS_MERGED = 16
+SESSIONS_CLOSED = 17
+SESSIONS_LEFT = 18  # after their time
+SESSIONS_EVICTED_CLOSED = 19  # before their time, because too many were kept
+SESSIONS_EVICTED_ACTIVE = 20
+VALUES_INVALID = 21  # not finite, or too large for a sum
+STRINGS_LOST = 22  # texts that found no room
+DEDUP_EVICTED = 23  # ids forgotten before the horizon, because too many were kept
+ALIASES_LOST = 24
+REQUESTS_DUPLICATE = 25
+STRING_SWEEPS = 26
+VISITOR_CURSOR = 27  # where the next sweep for forgotten visitors begins
+COUNT_WORDS = 32
+
+COUNT_NAMES = {
+    "sessions_active": ACTIVE_ROWS,
+    "sessions_closed": CLOSED_ROWS,
+    "visitors": VISITORS,
+    "dedup_events": DEDUP_USED,
+    "events_applied": EVENTS_APPLIED,
+    "events_duplicate": EVENTS_DUPLICATE,
+    "events_late": EVENTS_LATE,
+    "sessions_started": SESSIONS_STARTED,
+    "sessions_merged": SESSIONS_MERGED,
+    "sessions_closed_total": SESSIONS_CLOSED,
+    "sessions_left": SESSIONS_LEFT,
+    "sessions_evicted_closed": SESSIONS_EVICTED_CLOSED,
+    "sessions_evicted_active": SESSIONS_EVICTED_ACTIVE,
+    "values_invalid": VALUES_INVALID,
+    "strings_lost": STRINGS_LOST,
+    "dedup_evicted": DEDUP_EVICTED,
+    "aliases_lost": ALIASES_LOST,
+    "requests_duplicate": REQUESTS_DUPLICATE,
+    "string_sweeps": STRING_SWEEPS,
+}
+"""What is shown of `counts`, by name."""
+
+WRITTEN_ITEMS_MAX = 16
+WRITTEN_ITEM_WORDS = 4  # name id, (received time << 3) | tag, position, bits
+WRITTEN_WORDS = WRITTEN_ITEMS_MAX * WRITTEN_ITEM_WORDS
+
+_ALIAS_SALT = np.int64(0x5851F42D4C957F2D)
+_CUSTOMER_SALT = np.int64(0x14057B7EF767814F)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much the state may hold. Fixed when it is made.
+
+    Attributes:
+        sessions_max: Sessions, active and closed.
+        dedup_events_max: Event ids remembered.
+        strings_max: Distinct strings; rounded up to a power of two.
+        string_bytes_max: Bytes of all strings.
+        written_sessions_max: Sessions that have attributes written by an application.
+    """
+
+    sessions_max: int = 1_000_000
+    dedup_events_max: int = 4_194_304
+    strings_max: int = 4_194_304
+    string_bytes_max: int = 268_435_456
+    written_sessions_max: int = 131_072
+
+
+class Table(NamedTuple):
+    """The arrays of the state.
+
+    Attributes:
+        rows: int64[sessions_max, row_words], sessions. A double is kept by its bits.
+        due: int64[sessions_max], when something is due for the row: it closes, or it leaves. NEVER_MS if free.
+        free_rows: int64[sessions_max], stack of rows below the high water mark that are free.
+        visitors: int64[n, VISITOR_WORDS], open addressing by KEY_LO.
+        index: int64[2 * n], open addressing: key (0 = free), row. Leads session ids, aliases and customers to rows.
+        dedup_set: int64[n], open addressing by event id hash, 0 = free.
+        dedup_ring: int64[2 * dedup_events_max], the same ids in order of arrival: hash, received time.
+        written: int64[written_sessions_max, WRITTEN_WORDS], attributes that applications wrote.
+        written_free: int64[written_sessions_max], stack of free blocks.
+        counts: int64[COUNT_WORDS].
+        touched: int64[sessions_max], touched by the fold of the present entry: mark per row.
+    """
+
+    rows: NDArray[np.int64]
+    due: NDArray[np.int64]
+    free_rows: NDArray[np.int64]
+    visitors: NDArray[np.int64]
+    index: NDArray[np.int64]
+    dedup_set: NDArray[np.int64]
+    dedup_ring: NDArray[np.int64]
+    written: NDArray[np.int64]
+    written_free: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    touched: NDArray[np.int64]
+
+
+def new_table(capacity: Capacity, row_words: int) -> Table:
+    """Return an empty state for rows of `row_words` words."""
+    sessions = capacity.sessions_max
+    return Table(
+        rows=np.zeros((sessions, row_words), np.int64),
+        due=np.zeros(sessions, np.int64),
+        free_rows=np.zeros(sessions, np.int64),
+        visitors=np.zeros((_power_of_two(2 * sessions), VISITOR_WORDS), np.int64),
+        index=np.zeros(2 * _power_of_two(4 * sessions), np.int64),
+        dedup_set=np.zeros(_power_of_two(2 * capacity.dedup_events_max), np.int64),
+        dedup_ring=np.zeros(2 * capacity.dedup_events_max, np.int64),
+        written=np.zeros((capacity.written_sessions_max, WRITTEN_WORDS), np.int64),
+        written_free=np.zeros(capacity.written_sessions_max, np.int64),
+        counts=np.zeros(COUNT_WORDS, np.int64),
+        touched=np.zeros(sessions, np.int64),
+    )
+
+
+def new_strings(capacity: Capacity) -> StringPool:
+    """Return an empty string pool of the stated capacity."""
+    return new_pool(_power_of_two(capacity.strings_max), capacity.string_bytes_max)
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << max(4, (at_least - 1).bit_length())
+
+
+@njit(cache=True, nogil=True)
+def mix64(value):  # type: ignore[no-untyped-def]
+    """Return a well mixed int64 of an int64; a bijection.
+
+    Source: Steele et al., "Fast splittable pseudorandom number generators", OOPSLA 2014 (finalizer of SplitMix64).
+    """
+    x = np.uint64(value)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64(x ^ (x >> np.uint64(31)))
+
+
+@njit(cache=True, nogil=True)
+def alias_key(string_id):  # type: ignore[no-untyped-def]
+    """Return the index key of a client's session id."""
+    return mix64(string_id ^ _ALIAS_SALT) | np.int64(1)
+
+
+@njit(cache=True, nogil=True)
+def customer_key(string_id):  # type: ignore[no-untyped-def]
+    """Return the index key of a customer id."""
+    return mix64(string_id ^ _CUSTOMER_SALT) | np.int64(1)
+
+
+@njit(cache=True, nogil=True)
+def visitor_slot(table, key_lo, key_hi):  # type: ignore[no-untyped-def]
+    """Return the slot of a visitor, or `-1 - slot` where it would go."""
+    visitors = table.visitors
+    mask = visitors.shape[0] - 1
+    slot = key_lo & mask
+    while visitors[slot, V_USED] != 0:
+        if visitors[slot, V_KEY_LO] == key_lo and visitors[slot, V_KEY_HI] == key_hi:
+            return slot
+        slot = (slot + 1) & mask
+    return -1 - slot
+
+
+@njit(cache=True, nogil=True)
+def begin_move(counts):  # type: ignore[no-untyped-def]
+    """Tell readers that entries of the hash tables are about to move."""
+    store_release(counts, INDEX_VERSION, counts[INDEX_VERSION] + 1)
+
+
+@njit(cache=True, nogil=True)
+def end_move(counts):  # type: ignore[no-untyped-def]
+    """Tell readers that the hash tables are whole again."""
+    store_release(counts, INDEX_VERSION, counts[INDEX_VERSION] + 1)
+
+
+@njit(cache=True, nogil=True)
+def remove_visitor(table, slot):  # type: ignore[no-untyped-def]
+    """Free a visitor's slot and close the gap behind it (Knuth, TAOCP 3, algorithm 6.4 R)."""
+    visitors = table.visitors
+    mask = visitors.shape[0] - 1
+    begin_move(table.counts)
+    hole = slot
+    probe = slot
+    while True:
+        probe = (probe + 1) & mask
+        if visitors[probe, V_USED] == 0:
+            break
+        home = visitors[probe, V_KEY_LO] & mask
+        if ((probe - home) & mask) >= ((probe - hole) & mask):
+            for word in range(VISITOR_WORDS):
+                visitors[hole, word] = visitors[probe, word]
+            hole = probe
+    for word in range(VISITOR_WORDS):
+        visitors[hole, word] = 0
+    table.counts[VISITORS] -= 1
+    end_move(table.counts)
+
+
+@njit(cache=True, nogil=True)
+def index_find(index, key):  # type: ignore[no-untyped-def]
+    """Return the row that `key` leads to, or NONE."""
+    mask = (index.shape[0] >> 1) - 1
+    slot = key & mask
+    while True:
+        found = index[2 * slot]
+        if found == key:
+            return index[2 * slot + 1]
+        if found == 0:
+            return NONE
+        slot = (slot + 1) & mask
+
+
+@njit(cache=True, nogil=True)
+def index_put(table, key, row):  # type: ignore[no-untyped-def]
+    """Let `key` lead to `row`. Returns False if the index is full (7/8 used) and the key is new."""
+    index = table.index
+    size = index.shape[0] >> 1
+    slot = key & (size - 1)
+    while index[2 * slot] != 0:
+        if index[2 * slot] == key:
+            index[2 * slot + 1] = row
+            return True
+        slot = (slot + 1) & (size - 1)
+    if table.counts[INDEX_USED] * 8 >= size * 7:
+        return False
+    index[2 * slot + 1] = row
+    store_release(index, 2 * slot, key)
+    table.counts[INDEX_USED] += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def index_remove(table, key, row):  # type: ignore[no-untyped-def]
+    """Forget `key` if it leads to `row`."""
+    index = table.index
+    mask = (index.shape[0] >> 1) - 1
+    slot = key & mask
+    while index[2 * slot] != key:
+        if index[2 * slot] == 0:
+            return
+        slot = (slot + 1) & mask
+    if index[2 * slot + 1] != row:
+        return
+    begin_move(table.counts)
+    hole = slot
+    probe = slot
+    while True:
+        probe = (probe + 1) & mask
+        if index[2 * probe] == 0:
+            break
+        home = index[2 * probe] & mask
+        if ((probe - home) & mask) >= ((probe - hole) & mask):
+            index[2 * hole] = index[2 * probe]
+            index[2 * hole + 1] = index[2 * probe + 1]
+            hole = probe
+    index[2 * hole] = 0
+    index[2 * hole + 1] = 0
+    table.counts[INDEX_USED] -= 1
+    end_move(table.counts)
+
+
+@njit(cache=True, nogil=True)
+def read_index(table, key):  # type: ignore[no-untyped-def]
+    """Return the row that `key` leads to, or NONE; for readers beside the writer.
+
+    Gives -2 when the tables kept moving for the whole of 1,000 tries: the caller then asks between two batches.
+    """
+    for _ in range(1000):
+        before = load_acquire(table.counts, INDEX_VERSION)
+        if before & 1 == 0:
+            row = index_find(table.index, key)
+            if load_acquire(table.counts, INDEX_VERSION) == before:
+                return row
+    return -2
+
+
+@njit(cache=True, nogil=True)
+def read_visitor(table, key_lo, key_hi):  # type: ignore[no-untyped-def]
+    """Return the row of the visitor's newest session, or NONE; -2 as `read_index`."""
+    for _ in range(1000):
+        before = load_acquire(table.counts, INDEX_VERSION)
+        if before & 1 == 0:
+            slot = visitor_slot(table, key_lo, key_hi)
+            row = np.int64(NONE)
+            if slot >= 0:
+                row = table.visitors[slot, V_HEAD]
+            if load_acquire(table.counts, INDEX_VERSION) == before:
+                return row
+    return -2
+
+
+@njit(cache=True, nogil=True)
+def first_sight(table, event_id_hash, received_ms):  # type: ignore[no-untyped-def]
+    """Remember an event id. Returns False if it was already known.
+
+    When the ring is full the oldest id is forgotten, and counted.
+    """
+    dedup = table.dedup_set
+    mask = dedup.shape[0] - 1
+    slot = event_id_hash & mask
+    while dedup[slot] != 0:
+        if dedup[slot] == event_id_hash:
+            return False
+        slot = (slot + 1) & mask
+    capacity = table.dedup_ring.shape[0] >> 1
+    counts = table.counts
+    if counts[DEDUP_USED] == capacity:
+        forget_oldest(table)
+        counts[DEDUP_EVICTED] += 1
+        # Closing the gap may have moved what stood before the free slot found above.
+        slot = event_id_hash & mask
+        while dedup[slot] != 0:
+            slot = (slot + 1) & mask
+    dedup[slot] = event_id_hash
+    place = counts[DEDUP_HEAD] + counts[DEDUP_USED]
+    if place >= capacity:
+        place -= capacity
+    table.dedup_ring[2 * place] = event_id_hash
+    table.dedup_ring[2 * place + 1] = received_ms
+    counts[DEDUP_USED] += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def forget_oldest(table):  # type: ignore[no-untyped-def]
+    """Forget the oldest remembered event id."""
+    dedup = table.dedup_set
+    mask = dedup.shape[0] - 1
+    counts = table.counts
+    key = table.dedup_ring[2 * counts[DEDUP_HEAD]]
+    counts[DEDUP_HEAD] += 1
+    if 2 * counts[DEDUP_HEAD] == table.dedup_ring.shape[0]:
+        counts[DEDUP_HEAD] = 0
+    counts[DEDUP_USED] -= 1
+    hole = key & mask
+    while dedup[hole] != key:
+        hole = (hole + 1) & mask
+    probe = hole
+    while True:
+        probe = (probe + 1) & mask
+        if dedup[probe] == 0:
+            break
+        home = dedup[probe] & mask
+        if ((probe - home) & mask) >= ((probe - hole) & mask):
+            dedup[hole] = dedup[probe]
+            hole = probe
+    dedup[hole] = 0
+
+
+@njit(cache=True, nogil=True)
+def forget_before(table, horizon_ms):  # type: ignore[no-untyped-def]
+    """Forget the event ids that were received before `horizon_ms`."""
+    counts = table.counts
+    while counts[DEDUP_USED] > 0 and table.dedup_ring[2 * counts[DEDUP_HEAD] + 1] < horizon_ms:
+        forget_oldest(table)
