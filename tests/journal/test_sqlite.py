@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -337,7 +338,7 @@ def test_a_journal_that_hits_its_page_limit_stays_usable(tmp_path: Path) -> None
     for _ in range(200):
         if journal._stored_from[0] == last:
             break
-        module.sleep(0.01)
+        time.sleep(0.01)
     assert journal.append(0, [entry(n, 10_000) for n in range(last + 1, last + 20)]) == last + 1
     assert [p for p, _ in journal.read(0, last)] == list(range(last, last + 20))
     journal.close()
@@ -349,7 +350,7 @@ def test_the_wal_stays_bounded_under_steady_load(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "WAL_BYTES_SOFT_MAX", 4_000_000)
     journal = OwnedJournal(tmp_path)
     group = [Entry(EntryType.EVENTS, 0, os.urandom(72_000))]
-    for _ in range(600):
+    for _ in range(1400):
         journal.append(0, group)
-    assert (tmp_path / "journal.sqlite-wal").stat().st_size < 20_000_000
+    assert (tmp_path / "journal.sqlite-wal").stat().st_size < 40_000_000
     journal.close()

@@ -14,7 +14,7 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from time import monotonic, sleep
+from time import monotonic
 from zlib import crc32
 
 from rte_server.engine.entries import Entry, EntryType
@@ -67,6 +67,21 @@ def checksum(shard: int, position: int, entry_type: int, received_ms: int, body:
     return crc32(body, crc32(_HEAD.pack(shard, position, entry_type, received_ms)))
 
 
+class _FairLock:
+    """A lock that a loop of one thread cannot keep from another: who waits holds the place of the next."""
+
+    def __init__(self) -> None:
+        self._held = threading.Lock()
+        self._next = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._held.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._held.release()
+
+
 class SqliteJournal:
     """A `Journal` in one file of a data directory. See `protocol.Journal` for what each method promises."""
 
@@ -82,7 +97,7 @@ class SqliteJournal:
             JournalUnavailable: It cannot be opened or written.
         """
         self._path = directory.journal_path
-        self._lock = threading.Lock()  # Held by whoever uses the writing connection or the positions.
+        self._lock = _FairLock()  # Held by whoever uses the writing connection or the positions.
         self._last: dict[int, int] = {}
         self._first: dict[int, int] = {}
         self._stored_from: dict[int, int] = {}
@@ -100,7 +115,8 @@ class SqliteJournal:
                 raise
         except sqlite3.Error as error:
             raise self._translated(error) from error
-        self._upkeep = threading.Thread(target=self._run_upkeep, name="rte-journal-upkeep")
+        # A daemon: what it does may stop anywhere, and a journal that nobody closed must not keep a process alive.
+        self._upkeep = threading.Thread(target=self._run_upkeep, name="rte-journal-upkeep", daemon=True)
         self._upkeep.start()
 
     def append(self, shard: int, entries: Sequence[Entry]) -> int:
@@ -380,8 +396,6 @@ class SqliteJournal:
                     took = monotonic() - began
                 count = min(count * 2, 4096) if took < TRIM_CHUNK_S / 2 else max(count // 2, 1)
                 self._unchecked_bytes += 1
-                # Locks are not fair: without a pause a waiting append could starve.
-                sleep(took)
 
 
 def _rows(shard: int, first: int, entries: Sequence[Entry]) -> Iterator[_Row]:
