@@ -130,6 +130,7 @@ from pathlib import Path
 import numpy as np
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.journal.directory import DataDirectory
+from rte_server.journal.protocol import JournalUnavailable
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
 with DataDirectory(Path(sys.argv[1])) as directory:
