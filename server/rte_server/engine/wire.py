@@ -140,7 +140,7 @@ class ScannedRequest:
     Attributes:
         body: The request as wire bytes; for a request that came as JSON, what it was turned into.
         buf: The same bytes, uint8[:], read-only.
-        records: int64[events, RECORD_WORDS], one per event, refused ones included.
+        records: int64[events, RECORD_WORDS], one per event, refused ones included; none if there is an `error`.
         envelope: int64[ENVELOPE_WORDS].
         received_ms: When the server received it.
         limits: What it was checked against.
@@ -243,7 +243,9 @@ def scan_request(body: bytes, received_ms: int, secret: NDArray[np.uint64], limi
         else:
             records = np.empty((count, RECORD_WORDS), np.int64)
             scan(buf, received_ms, secret, limits.as_array(), records, envelope)
-    if refused is not None and not envelope[layout.REASON]:
+    if envelope[layout.REASON]:
+        records = np.empty((0, RECORD_WORDS), np.int64)
+    elif refused is not None:
         # An event that is no event in JSON stands as an empty one in the wire bytes, which the scan has refused.
         for index, reason, field, off, length in refused.tolist():
             records[index, layout.VERDICT] = reason
