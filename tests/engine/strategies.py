@@ -60,7 +60,7 @@ times = st.one_of(
 )
 numbers = st.one_of(
     st.integers(-40, 400).map(lambda quarter: quarter / 4),
-    st.sampled_from((0.1, 9.9, 19.99, -0.0, 1e-9, 1e12, -1e12, 1.0000001e12, float("inf"), float("nan"), 1e300)),
+    st.sampled_from((0.1, 9.9, 19.99, -0.0, 1e-9, 1e12, -1e12, 1.0000001e12, 1e300)),
     st.floats(-1e6, 1e6),
 )
 texts = st.sampled_from(("", "a", "b", "SKU-1", "SKU-2", "caf\u00e9", "https://shop.example/p/1", "zzz"))
@@ -122,7 +122,7 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
         elif kind == "end":
             script.append(End(visitor_id, place))
         elif kind == "update":
-            written = draw(st.dictionaries(st.sampled_from(("offer", "agent", "ticket")), values, min_size=1))
+            written = draw(st.dictionaries(st.sampled_from(("offer", "agent", "note")), values, min_size=1))
             script.append(Update(visitor_id, place, tuple(written.items())))
         elif kind == "tick":
             script.append(Tick(draw(st.sampled_from((1, GAP_MS, 3 * GAP_MS)))))

@@ -77,6 +77,8 @@ class TwinVisitor:
     sessions: list[TwinSession] = field(default_factory=list)
     """Ordered by time; disjoint."""
     newest_ms: int = 0
+    received_ms: int = 0
+    """When its last event was received."""
     left_count: int = 0
     left_until_ms: int = 0
 
@@ -120,10 +122,10 @@ class Twin:
             self._expire()
         return outcomes
 
-    def adopt(self, visitor_id: str, start_ms: int, session_id: str) -> None:
-        """Learn the engine's id of the session that starts at `start_ms`."""
+    def adopt(self, visitor_id: str, start_ms: int, last_ms: int, session_id: str) -> None:
+        """Learn the engine's id of the session from `start_ms` to `last_ms`."""
         for session in self.visitors[visitor_id].sessions:
-            if session.start_ms == start_ms and session_id not in session.ids:
+            if (session.start_ms, session.last_ms) == (start_ms, last_ms) and not session.ids:
                 session.ids.append(session_id)
 
     def find(self, session_id: str) -> TwinSession | None:
@@ -190,6 +192,7 @@ class Twin:
                 return DUPLICATE
             self._seen.add((event.visitor_id, event.event_id))
         visitor = self.visitors.setdefault(event.visitor_id, TwinVisitor(newest_ms=event.time_ms))
+        visitor.received_ms = received_ms
         oldest_ms = visitor.newest_ms - self.rules.lateness_ms
         if event.time_ms < oldest_ms or event.time_ms <= visitor.left_until_ms:
             if visitor.sessions:
@@ -210,11 +213,11 @@ class Twin:
             return visitor.sessions[-1]
         if len(fitting) == 1:
             return fitting[0]
-        older, newer = fitting
-        if not self._too_long(older.start_ms, newer.last_ms):
-            self._merge(visitor, older, newer)
-            return older
-        return newer if newer.start_ms <= time_ms else older
+        older, newer = fitting[-2:]
+        if self._too_long(older.start_ms, newer.last_ms):
+            return newer
+        self._merge(visitor, older, newer)
+        return older
 
     def _fits(self, visitor: TwinVisitor, session: TwinSession, time_ms: int) -> bool:
         """Return whether an event may join a session: within a gap of it, on its side of every end, not too long."""
@@ -246,11 +249,10 @@ class Twin:
             return
         for name, value in _properties(request.attributes).items():
             session.written[name] = position, value
-        self._schedule(session, self.clock_ms)
 
     def _apply_end(self, request: EndSessionRequest) -> None:
         session = self.find(request.session_id)
-        if session is None:
+        if session is None or session.ended:
             return
         session.ended = True
         self._schedule(session, self.clock_ms)
@@ -262,8 +264,11 @@ class Twin:
         session.due_ms = received_ms + self.rules.closed_retention_ms if session.closed else closes_ms
 
     def _expire(self) -> None:
-        """Close what was quiet for a gap; let those leave that were closed for long enough."""
-        for visitor in self.visitors.values():
+        """Close what was quiet for a gap; let those leave that were closed for long enough.
+
+        A visitor without sessions is forgotten when nothing was heard of it for the lateness horizon.
+        """
+        for visitor_id, visitor in list(self.visitors.items()):
             for session in [session for session in visitor.sessions if session.due_ms <= self.clock_ms]:
                 if not session.closed:
                     self._schedule(session, self.clock_ms)
@@ -272,6 +277,8 @@ class Twin:
                 visitor.left_count += 1
                 visitor.left_until_ms = max(visitor.left_until_ms, session.last_ms)
                 self.counts["left"] += 1
+            if not visitor.sessions and visitor.received_ms < self.clock_ms - self.rules.lateness_ms:
+                del self.visitors[visitor_id]
 
     def _shown(self, visitor_id: str, number: int, session: TwinSession) -> dict[str, object]:
         """Return what a reader sees of a session."""
