@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from rte_server.engine.program import SESSION_FIELDS, AttributeSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
 from rte_server.models.documents import Item, read_document
 from rte_server.models.problems import ModelError, Problem, did_you_mean
@@ -18,7 +18,8 @@ from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
 MODELS_MAX = 64  # models loaded together
 
 _PACKS = "rte_server.models.packs"
-_WORD = re.compile(r"[a-z][a-z0-9_]*")
+# Names in an expression; what stands in quotes is matched first and so is not taken for names.
+_WORD = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_][A-Za-z0-9_.]*")
 # An attribute that could not be read is taken to be of any type: its own problem is enough.
 _UNKNOWN_TYPE: TypeSet = PROPERTY | NUMBER | NULL
 
@@ -69,7 +70,7 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
             problems += error.problems
     if problems:
         raise ModelError(problems)
-    return compile_models(sources)
+    return _compile_files(_with_packs(sources))
 
 
 def _read_source(path: str | Path) -> tuple[str, str]:
@@ -86,36 +87,44 @@ def _read_source(path: str | Path) -> tuple[str, str]:
         raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
 
 
-def compile_models(sources: Sequence[tuple[str, str]]) -> list[ModelSpec]:
-    """Compile models that may use one another, and packs.
+def compile_models(sources: Mapping[str, str]) -> list[ModelSpec]:
+    """Compile models that may use one another, and nothing else: what a journal holds must not change with the packs.
 
     Args:
-        sources: (name of the file, YAML text), at most MODELS_MAX.
+        sources: YAML text by name of the model, at most MODELS_MAX.
 
     Returns:
-        The models, each after those that it uses; packs that are used but not given are added.
+        The models, each after those that it uses.
 
     Raises:
-        ModelError: With the problems of all files.
+        ModelError: With the problems of all of them.
     """
+    return _compile_files([(f"{name}.yaml", source) for name, source in sources.items()])
+
+
+def _with_packs(sources: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the sources and those of the packs that they use, directly or not."""
+    found = list(sources)
+    names = {_header(source, file)[0] for file, source in found}
+    for file, source in found:
+        for used in _header(source, file)[1]:
+            if used not in names and used in pack_names():
+                names.add(used)
+                found.append((f"{used}.yaml", pack_source(used)))
+    return found
+
+
+def _compile_files(sources: Sequence[tuple[str, str]]) -> list[ModelSpec]:
     files: dict[str, tuple[str, str]] = {}
     uses: dict[str, list[str]] = {}
-    pending = list(sources)
     problems: list[Problem] = []
-    while pending:
-        file, source = pending.pop(0)
+    for file, source in sources:
         name, used = _header(source, file)
         if name in files:
             problems.append(Problem(file, 1, f"the model `{name}` is given twice", f"the other is {files[name][0]}"))
-            continue
         files[name], uses[name] = (file, source), used
-        given = {*files, *(_header(text, other)[0] for other, text in pending)}
-        for each in used:
-            if each not in given and each in pack_names():
-                pending.append((f"{each}.yaml", pack_source(each)))
-                given.add(each)
     if len(files) > MODELS_MAX:
-        problems.append(Problem("models", 0, f"there are {len(files)} models, more than {MODELS_MAX}"))
+        problems.append(Problem("models", 0, f"there are {len(files)} models, more than {MODELS_MAX}", "use fewer"))
     if problems:
         raise ModelError(problems)
     return _compile_in_order(files, uses)
@@ -142,6 +151,8 @@ def _compile_in_order(files: Mapping[str, tuple[str, str]], uses: Mapping[str, l
     known: dict[str, ModelSpec] = {}
     problems: list[Problem] = []
     for name in order:
+        if any(each not in known for each in graph[name]):
+            continue  # what it uses has problems of its own; those come first
         file, source = files[name]
         try:
             known[name] = compile_model(source, file, known)
@@ -179,6 +190,7 @@ class _ModelReader:
         self.used: tuple[str, ...] = ()
         self.owners: dict[str, str] = {}
         self.specs: dict[str, AttributeSpec] = {}
+        self.left_out: set[str] = set()
 
     def model(self) -> ModelSpec:
         reader = self.reader
@@ -198,10 +210,12 @@ class _ModelReader:
             spec = read_attribute(reader, self.name, name, item)
             if spec is not None:
                 self.specs[name] = spec
-        self._read_computed({**entries["attributes"]}, entries["derived"], entries["scores"])
+        self._read_computed(entries["attributes"], entries["derived"], entries["scores"])
         count = sum(len(each) for each in entries.values())
-        if not 1 <= count <= ATTRIBUTES_MAX:
-            reader.problem(self.document, f"a model has 1 to {ATTRIBUTES_MAX} attributes, this one {count}", "split it")
+        if not count:
+            reader.problem(self.document, "the model has no attributes", "write `attributes:` and at least one")
+        if count > ATTRIBUTES_MAX:
+            reader.problem(self.document, f"the model has {count} attributes, more than {ATTRIBUTES_MAX}", "split it")
         version = reader.whole(self.members, "version", 1, 1, VERSION_MAX)
         description = reader.text(self.members, "description", TEXT_CHARS_MAX)
         reader.text(self.members, "tests", TEXT_CHARS_MAX)
@@ -260,7 +274,9 @@ class _ModelReader:
         used = [spec for name in self.used if name in self.known for spec in self.known[name].attributes]
         inputs = row_inputs([*used, *self.specs.values()])
         inputs.update({name: _UNKNOWN_TYPE for name in plain if name not in self.specs})
-        for name in self._order({**derived, **scores}):
+        order = self._order({**derived, **scores})
+        inputs.update(dict.fromkeys(self.left_out, _UNKNOWN_TYPE))
+        for name in order:
             item = derived[name] if name in derived else scores[name]
             if self._refuse_unused(name, item):
                 continue
@@ -270,14 +286,20 @@ class _ModelReader:
             inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})
 
     def _order(self, items: Mapping[str, Item]) -> list[str]:
-        """Return the names of derived attributes and scores so that each comes after those that it reads."""
+        """Return the names of derived attributes and scores so that each comes after those that it reads.
+
+        Those that need one another are noted and left out.
+        """
         graph = {name: [each for each in _words(item) if each in items] for name, item in items.items()}
-        try:
-            return list(graphlib.TopologicalSorter(graph).static_order())
-        except graphlib.CycleError as error:
-            ring = error.args[1]
-            self.reader.problem(items[ring[0]], "these need one another: " + " -> ".join(ring), "break the ring")
-            return []
+        while True:
+            try:
+                return [name for name in graphlib.TopologicalSorter(graph).static_order() if name in graph]
+            except graphlib.CycleError as error:
+                ring = error.args[1]
+                message = "these need one another: " + " -> ".join(f"`{name}`" for name in ring)
+                self.reader.problem(items[ring[0]], message, "break the ring")
+                self.left_out.update(ring)
+                graph = {name: reads for name, reads in graph.items() if name not in ring}
 
     def _refuse_unused(self, name: str, item: Item) -> bool:
         """Refuse attributes of models that are in use but not named in `uses`; return whether there are any."""
@@ -293,10 +315,10 @@ class _ModelReader:
 
 
 def _words(item: Item) -> list[str]:
-    """Return the names that a derived attribute or a score may read; words in strings do no harm."""
+    """Return the names that a derived attribute or a score may read, and other words of its expression."""
     content = derived_text(item).content if not _is_score(item) else None
     if isinstance(content, str):
-        return [word for word in dict.fromkeys(_WORD.findall(content)) if word not in SESSION_FIELDS]
+        return list(dict.fromkeys(_WORD.findall(content)))
     linear = item.content.get("linear") if isinstance(item.content, dict) else None
     members = linear.content if linear is not None and isinstance(linear.content, dict) else {}
     weights = members["weights"].content if "weights" in members else {}

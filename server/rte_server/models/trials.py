@@ -1,0 +1,387 @@
+"""Tests of models: given events, when time passes, then the attributes of the session.
+
+A trial passes only if the session has the expected attributes however the events arrive: in one batch, one by one in
+reverse order, and twice. So each trial tests that order does not matter and that a repeated event counts once, too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import struct_pb2, timestamp_pb2
+from numpy.typing import NDArray
+
+from rte_server.engine.engine import Engine
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.program import ModelSpec
+from rte_server.engine.table import Capacity
+from rte_server.models.documents import Item, read_document
+from rte_server.models.loader import compile_models, load_models, pack_names
+from rte_server.models.problems import ModelError, Problem
+from rte_server.models.schema import TEXT_CHARS_MAX, Reader
+
+TRIALS_MAX = 1000  # trials of one file
+TRIAL_EVENTS_MAX = 1000  # events of one trial
+EPOCH_MS = 1_704_067_200_000  # event time of `at: 0s`: 2024-01-01, 00:00 UTC
+DEFAULT_VISITOR = "visitor-1"
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_TRIAL_MEMBERS = ("name", "given", "when", "then", "of")
+_EVENT_MEMBERS = ("event", "at", "id", "visitor", "customer", "channel", "properties")
+_RELATIVE_TOLERANCE = 1e-9
+_SECRET: NDArray[np.uint64] = np.arange(1, 5, dtype=np.uint64)  # results do not depend on it
+_CAPACITY = Capacity(
+    sessions_max=1024, dedup_events_max=8192, strings_max=8192, string_bytes_max=1 << 20, written_sessions_max=16
+)
+
+# Fields of the contract that a trial writes and reads; rte/v1/event.proto, event_service.proto and session.proto.
+_REQUEST_EVENTS = 2
+_EVENT_ID, _EVENT_NAME, _EVENT_TIME, _EVENT_VISITOR, _EVENT_CUSTOMER, _EVENT_CHANNEL, _EVENT_PROPERTIES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+)
+_SESSION_ATTRIBUTES = 11
+
+Value = bool | float | str | list["Value"] | None
+"""A value of an attribute as JSON has it; numbers are floats, None is no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEvent:
+    """An event of a trial.
+
+    Attributes:
+        event_id: Its id; decimal, so that events of one time are ordered by it.
+        name: Its name.
+        time_ms: Its time, milliseconds since 1970.
+        visitor_id: Its visitor.
+        customer_id: Its customer, or empty.
+        channel: Its channel, or empty.
+        properties: Its properties.
+    """
+
+    event_id: str
+    name: str
+    time_ms: int
+    visitor_id: str
+    customer_id: str
+    channel: str
+    properties: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an attribute must be: `value`, numbers within `tolerance`; None is no value."""
+
+    value: Value
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One case.
+
+    Attributes:
+        name: One sentence saying what is true.
+        file: Its file.
+        line: Line where it begins, from 1.
+        events: What is given.
+        passes_ms: Time that passes after the last event, milliseconds, >= 0.
+        visitor_id: Whose newest session is looked at.
+        expected: What is expected, by attribute.
+    """
+
+    name: str
+    file: str
+    line: int
+    events: tuple[TrialEvent, ...]
+    passes_ms: int
+    visitor_id: str
+    expected: Mapping[str, Expected]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attribute that is not as expected.
+
+    Attributes:
+        trial: The case.
+        attribute: Name of the attribute, or empty where there is no session.
+        arrival: How the events came: `in order`, `reversed`, `twice`.
+        expected: What it must be.
+        found: What it is.
+    """
+
+    trial: Trial
+    attribute: str
+    arrival: str
+    expected: Value
+    found: Value
+
+    def __str__(self) -> str:
+        place = f"{self.trial.file}:{self.trial.line}: {self.trial.name}"
+        if not self.attribute:
+            return f"{place}: there is no session of `{self.trial.visitor_id}` (events {self.arrival})"
+        return (
+            f"{place}: `{self.attribute}` is {json.dumps(self.found)}, not {json.dumps(self.expected)} "
+            f"(events {self.arrival})"
+        )
+
+
+def read_trials(source: str, file: str) -> list[Trial]:
+    """Return the trials of a file.
+
+    Raises:
+        ModelError: With all problems of the file.
+    """
+    reader = Reader(file)
+    members = reader.mapping(read_document(source, file), "a test file", "tests: [...]")
+    reader.known_members(members, ("tests",), "a test file")
+    items = members["tests"].content if "tests" in members else None
+    if not isinstance(items, list) or not 1 <= len(items) <= TRIALS_MAX:
+        reader.problem(1, f"`tests` must be a list of 1 to {TRIALS_MAX} cases", "write `tests:` and a list")
+        items = []
+    trials = [_trial(reader, item) for item in items]
+    if reader.problems:
+        raise ModelError(reader.problems)
+    return trials
+
+
+def _trial(reader: Reader, item: Item) -> Trial:
+    members = reader.mapping(item, "a case", "{name: ..., given: [...], then: {...}}")
+    reader.known_members(members, _TRIAL_MEMBERS, "a case")
+    name = reader.text(members, "name", TEXT_CHARS_MAX)
+    given = members["given"].content if "given" in members else None
+    if not name or not isinstance(given, list) or not 1 <= len(given) <= TRIAL_EVENTS_MAX or "then" not in members:
+        reader.problem(item, "a case needs `name`, `given` (a list of events) and `then`")
+        given = []
+    events: list[TrialEvent] = []
+    for number, each in enumerate(given, start=1):
+        events.append(_event(reader, each, number, events[-1].time_ms if events else EPOCH_MS))
+    when = reader.mapping(members["when"], "`when`", "{passes: 31m}") if "when" in members else {}
+    reader.known_members(when, ("passes",), "`when`")
+    then = reader.mapping(members["then"], "`then`", "{page_views: 2}") if "then" in members else {}
+    return Trial(
+        name=name,
+        file=reader.file,
+        line=item.line,
+        events=tuple(events),
+        passes_ms=_duration_ms(reader, when["passes"]) if "passes" in when else 0,
+        visitor_id=reader.text(members, "of", TEXT_CHARS_MAX) or DEFAULT_VISITOR,
+        expected={attribute: _expected(reader, each) for attribute, each in then.items()},
+    )
+
+
+def _event(reader: Reader, item: Item, number: int, previous_ms: int) -> TrialEvent:
+    """Return an event; without `at` it is at the time of the one before."""
+    members = reader.mapping(item, "an event", "{event: view_item, at: 5s, properties: {price: 9.9}}")
+    reader.known_members(members, _EVENT_MEMBERS, "an event")
+    name = reader.text(members, "event", TEXT_CHARS_MAX)
+    if not name:
+        reader.problem(item, "an event needs a name", "write `event: view_item`")
+    properties = (
+        reader.mapping(members["properties"], "`properties`", "{price: 9.9}") if "properties" in members else {}
+    )
+    return TrialEvent(
+        event_id=reader.text(members, "id", TEXT_CHARS_MAX) or str(number),
+        name=name,
+        time_ms=EPOCH_MS + _duration_ms(reader, members["at"]) if "at" in members else previous_ms,
+        visitor_id=reader.text(members, "visitor", TEXT_CHARS_MAX) or DEFAULT_VISITOR,
+        customer_id=reader.text(members, "customer", TEXT_CHARS_MAX),
+        channel=reader.text(members, "channel", TEXT_CHARS_MAX),
+        properties={key: _plain(each) for key, each in properties.items()},
+    )
+
+
+def _duration_ms(reader: Reader, item: Item) -> int:
+    found = _DURATION.fullmatch(str(item.content))
+    if found is None:
+        reader.problem(item, f"`{item.content}` is not a duration", "write for example `500ms`, `5s`, `31m`, `2h`")
+        return 0
+    return round(float(found[1]) * _UNIT_MS[found[2]])
+
+
+def _plain(item: Item) -> Value:
+    content = item.content
+    if isinstance(content, list):
+        return [_plain(each) for each in content]
+    if isinstance(content, dict):
+        return None
+    return float(content) if isinstance(content, int) and not isinstance(content, bool) else content
+
+
+def _expected(reader: Reader, item: Item) -> Expected:
+    """Return what an attribute must be: a plain value, or `{near: 0.5, within: 0.01}`."""
+    if not isinstance(item.content, dict):
+        return Expected(_plain(item))
+    reader.known_members(item.content, ("near", "within"), "an expected value")
+    if set(item.content) != {"near", "within"}:
+        reader.problem(item, "an expected number needs `near` and `within`", "write `{near: 0.5, within: 0.01}`")
+        return Expected(None)
+    return Expected(reader.number(item.content["near"], "`near`"), reader.number(item.content["within"], "`within`"))
+
+
+def run_file(path: str | Path) -> tuple[int, list[Failure]]:
+    """Run the tests that a model names.
+
+    Args:
+        path: Name of a pack, or path of a model file. Its tests are looked for beside it.
+
+    Returns:
+        The number of trials, and what failed.
+
+    Raises:
+        ModelError: The model or its tests cannot be read, or it names no tests.
+    """
+    models = load_models([path])
+    text = str(path)
+    is_pack = text in pack_names()
+    source = next(model.source for model in models if model.name == text) if is_pack else Path(path).read_text("utf-8")
+    content = read_document(source, text).content
+    named = content.get("tests") if isinstance(content, dict) else None
+    if named is None or not isinstance(named.content, str):
+        raise ModelError([Problem(text, 0, "the model names no tests", "write `tests: my_tests.yaml`")])
+    try:
+        if is_pack:
+            tests = resources.files("rte_server.models.packs").joinpath(named.content).read_text("utf-8")
+        else:
+            tests = Path(path).with_name(named.content).read_text("utf-8")
+    except OSError as error:
+        message = f"the tests `{named.content}` cannot be read: {error.strerror}"
+        raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None
+    trials = read_trials(tests, named.content)
+    return len(trials), [failure for trial in trials for failure in run_trial(models, trial)]
+
+
+def run_trial(models: Sequence[ModelSpec], trial: Trial) -> list[Failure]:
+    """Play a trial in three ways of arrival; return what is not as expected.
+
+    Args:
+        models: The models, each after those that it uses.
+        trial: The case.
+    """
+    events = [_encoded(event) for event in trial.events]
+    arrivals = {
+        "in order": [b"".join(events)],
+        "reversed": events[::-1],
+        "twice": [b"".join(events), b"".join(events)],
+    }
+    failures: list[Failure] = []
+    for arrival, requests in arrivals.items():
+        found = _play(models, trial, requests)
+        if found is None:
+            failures.append(Failure(trial, "", arrival, None, None))
+            continue
+        failures += [
+            Failure(trial, name, arrival, expected.value, found.get(name))
+            for name, expected in trial.expected.items()
+            if not _agrees(expected, found.get(name))
+        ]
+    return failures
+
+
+def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) -> dict[str, Value] | None:
+    """Return the attributes of the visitor's newest session after some requests, or None without a session."""
+    engine = Engine(_SECRET, compile_models, capacity=_CAPACITY)
+    received_ms = max(event.time_ms for event in trial.events)
+    configuration = {"settings": {}, "models": {model.name: model.source for model in models}}
+    engine.apply(1, Entry(EntryType.CONFIGURE, received_ms, json.dumps(configuration).encode()))
+    for request in requests:
+        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, received_ms, request))
+    if trial.passes_ms:
+        engine.apply(engine.position + 1, Entry(EntryType.TICK, received_ms + trial.passes_ms, b""))
+    row = engine.find_visitor(trial.visitor_id)
+    return _attributes(engine.encode([row])[0]) if row >= 0 else None
+
+
+def _agrees(expected: Expected, found: Value) -> bool:
+    value = expected.value
+    if isinstance(value, float) and isinstance(found, float):
+        tolerance = max(expected.tolerance, _RELATIVE_TOLERANCE * abs(value))
+        return math.fabs(value - found) <= tolerance
+    if isinstance(value, list) and isinstance(found, list):
+        return len(value) == len(found) and all(
+            _agrees(Expected(left), right) for left, right in zip(value, found, strict=True)
+        )
+    return type(value) is type(found) and value == found
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """Return a length-delimited field of the protobuf wire format; the field number is at most 15."""
+    return bytes([number << 3 | 2]) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _encoded(event: TrialEvent) -> bytes:
+    """Return the wire bytes of a request with one event; requests can be joined to longer ones."""
+    properties = struct_pb2.Struct()
+    properties.update(dict(event.properties))
+    time = timestamp_pb2.Timestamp(seconds=event.time_ms // 1000, nanos=event.time_ms % 1000 * 1_000_000)
+    fields = {
+        _EVENT_ID: event.event_id.encode(),
+        _EVENT_NAME: event.name.encode(),
+        _EVENT_TIME: time.SerializeToString(),
+        _EVENT_VISITOR: event.visitor_id.encode(),
+        _EVENT_CUSTOMER: event.customer_id.encode(),
+        _EVENT_CHANNEL: event.channel.encode(),
+        _EVENT_PROPERTIES: properties.SerializeToString(),
+    }
+    return _field(_REQUEST_EVENTS, b"".join(_field(number, body) for number, body in fields.items() if body))
+
+
+def _attributes(session: bytes) -> dict[str, Value]:
+    """Return the attributes of a serialized session; the engine's own bytes are trusted."""
+    at = 0
+    attributes = struct_pb2.Struct()
+    while at < len(session):
+        tag, at = _read_varint(session, at)
+        if tag & 7 == 0:
+            _, at = _read_varint(session, at)
+            continue
+        length, at = _read_varint(session, at)
+        if tag >> 3 == _SESSION_ATTRIBUTES:
+            attributes.MergeFromString(session[at : at + length])
+        at += length
+    return {name: _of_struct(value) for name, value in attributes.fields.items()}
+
+
+def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = encoded[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _of_struct(value: struct_pb2.Value) -> Value:
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return [_of_struct(each) for each in value.list_value.values]
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "number_value":
+        return value.number_value
+    return value.string_value if kind == "string_value" else None
