@@ -1,0 +1,66 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_MALFORMED: _ClassVar[ErrorReason]
+    ERROR_REASON_UNKNOWN_FIELD: _ClassVar[ErrorReason]
+    ERROR_REASON_WRONG_TYPE: _ClassVar[ErrorReason]
+    ERROR_REASON_FIELD_MISSING: _ClassVar[ErrorReason]
+    ERROR_REASON_OUT_OF_RANGE: _ClassVar[ErrorReason]
+    ERROR_REASON_STRING_TOO_LONG: _ClassVar[ErrorReason]
+    ERROR_REASON_EVENT_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_BATCH_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_MANY_PROPERTIES: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_DEEP: _ClassVar[ErrorReason]
+    ERROR_REASON_EVENT_TIME_OUT_OF_RANGE: _ClassVar[ErrorReason]
+    ERROR_REASON_DUPLICATE_EVENT: _ClassVar[ErrorReason]
+    ERROR_REASON_EVENT_TOO_LATE: _ClassVar[ErrorReason]
+    ERROR_REASON_SESSION_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_ETAG_MISMATCH: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_MANY_WRITTEN_ATTRIBUTES: _ClassVar[ErrorReason]
+    ERROR_REASON_ATTRIBUTE_NOT_WRITABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_EXPRESSION: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_POSITION: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_RESUME_TOKEN: _ClassVar[ErrorReason]
+    ERROR_REASON_OVERLOADED: _ClassVar[ErrorReason]
+    ERROR_REASON_TOO_MANY_CALLS: _ClassVar[ErrorReason]
+    ERROR_REASON_DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
+    ERROR_REASON_SHUTTING_DOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_JOURNAL_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+ERROR_REASON_MALFORMED: ErrorReason
+ERROR_REASON_UNKNOWN_FIELD: ErrorReason
+ERROR_REASON_WRONG_TYPE: ErrorReason
+ERROR_REASON_FIELD_MISSING: ErrorReason
+ERROR_REASON_OUT_OF_RANGE: ErrorReason
+ERROR_REASON_STRING_TOO_LONG: ErrorReason
+ERROR_REASON_EVENT_TOO_LARGE: ErrorReason
+ERROR_REASON_BATCH_TOO_LARGE: ErrorReason
+ERROR_REASON_TOO_MANY_PROPERTIES: ErrorReason
+ERROR_REASON_TOO_DEEP: ErrorReason
+ERROR_REASON_EVENT_TIME_OUT_OF_RANGE: ErrorReason
+ERROR_REASON_DUPLICATE_EVENT: ErrorReason
+ERROR_REASON_EVENT_TOO_LATE: ErrorReason
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason
+ERROR_REASON_MODEL_NOT_FOUND: ErrorReason
+ERROR_REASON_ETAG_MISMATCH: ErrorReason
+ERROR_REASON_TOO_MANY_WRITTEN_ATTRIBUTES: ErrorReason
+ERROR_REASON_ATTRIBUTE_NOT_WRITABLE: ErrorReason
+ERROR_REASON_INVALID_EXPRESSION: ErrorReason
+ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason
+ERROR_REASON_INVALID_POSITION: ErrorReason
+ERROR_REASON_INVALID_RESUME_TOKEN: ErrorReason
+ERROR_REASON_OVERLOADED: ErrorReason
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason
+ERROR_REASON_SHUTTING_DOWN: ErrorReason
+ERROR_REASON_JOURNAL_UNAVAILABLE: ErrorReason
+ERROR_REASON_INTERNAL: ErrorReason
