@@ -7,7 +7,9 @@ The loads are little-endian: the machine's order on every platform that numba su
 
 A *span* is the address and the length of an array, as two integers. Kernels hand spans instead of arrays to the
 functions that they call per event: an array is counted in and out at each call that is not inlined, with two atomic
-operations (about 10 ns), a span costs nothing. Whoever makes a span keeps the array alive while it is used.
+operations (about 10 ns), a span costs nothing. Whoever makes a span keeps the array alive while it is used. Arguments
+of a kernel live as long as the call; but numba frees an array that a kernel makes after its last mention, and a span
+is no mention: write to the array once more after the last use of its span.
 """
 
 from __future__ import annotations
@@ -205,6 +207,45 @@ def put_word(_typingctx, span, index, value):  # type: ignore[no-untyped-def]
 
 
 @_intrinsic
+def acquire_at(_typingctx, span, index):  # type: ignore[no-untyped-def]
+    """Return element `index` of a span of int64; later reads of this thread stay after it."""
+    if span != SPAN or not isinstance(index, types.Integer):
+        return None
+
+    def codegen(context, builder, _signature, args):  # type: ignore[no-untyped-def]
+        pointer = _span_pointer(context, builder, args[0], args[1], 64, 1)
+        return builder.load_atomic(pointer, "acquire", 8, typ=ir.IntType(64))
+
+    return types.int64(SPAN, types.int64), codegen
+
+
+@_intrinsic
+def release_at(_typingctx, span, index, value):  # type: ignore[no-untyped-def]
+    """Store `value` as element `index` of a span of int64; earlier writes of this thread are visible before it."""
+    if span != SPAN or not isinstance(index, types.Integer):
+        return None
+
+    def codegen(context, builder, _signature, args):  # type: ignore[no-untyped-def]
+        builder.store_atomic(args[2], _span_pointer(context, builder, args[0], args[1], 64, 1), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(SPAN, types.int64, types.int64), codegen
+
+
+@_intrinsic
+def prefetch_at(_typingctx, span, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of element `index` of a span of int64."""
+    if span != SPAN or not isinstance(index, types.Integer):
+        return None
+
+    def codegen(context, builder, _signature, args):  # type: ignore[no-untyped-def]
+        _call_prefetch(builder, _span_pointer(context, builder, args[0], args[1], 64, 1))
+        return context.get_dummy_value()
+
+    return types.void(SPAN, types.int64), codegen
+
+
+@_intrinsic
 def fence_acquire(_typingctx):  # type: ignore[no-untyped-def]
     """Keep every read before this point before every read and write after it.
 
@@ -232,6 +273,15 @@ def fence_release(_typingctx):  # type: ignore[no-untyped-def]
     return types.void(), codegen
 
 
+def _call_prefetch(builder: Any, pointer: Any) -> None:
+    """Write a prefetch of the cache line that `pointer` is in: for reading, to be kept in all levels, of data."""
+    byte_pointer = ir.IntType(BYTE_BITS).as_pointer()
+    flag = ir.IntType(32)
+    function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(pointer, byte_pointer), flag(0), flag(3), flag(1)])
+
+
 @_intrinsic
 def prefetch(_typingctx, array, index):  # type: ignore[no-untyped-def]
     """Ask for the cache line of element `index` (over all dimensions) of a C-contiguous array of any type."""
@@ -240,12 +290,7 @@ def prefetch(_typingctx, array, index):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1], 1)
-        byte_pointer = ir.IntType(BYTE_BITS).as_pointer()
-        flag = ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        # Read access, keep in all cache levels, data cache.
-        builder.call(function, [builder.bitcast(pointer, byte_pointer), flag(0), flag(3), flag(1)])
+        _call_prefetch(builder, pointer)
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen

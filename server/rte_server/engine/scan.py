@@ -161,7 +161,9 @@ def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[n
     for i in range(ENVELOPE_WORDS):
         put_word(words, i, 0)
     put_word(words, EVENT_COUNT, records.shape[0])
-    if not _scan_request(span, span_of(scratch), span_of(limits), keys, rows, words):
+    sound = _scan_request(span, span_of(scratch), span_of(limits), keys, rows, words)
+    scratch[0] = 0  # Numba frees an array after its last mention, and the span does not count as one.
+    if not sound:
         put_word(words, REASON, MALFORMED)
         return
     _check_envelope(span, span_of(limits), keys, words)
