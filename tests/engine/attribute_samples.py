@@ -52,7 +52,6 @@ SPECS: tuple[AttributeSpec, ...] = (
         code=(*load("price_sum"), *load("all_events"), Instruction(Op.TO_DOUBLE), Instruction(Op.DIVIDE)),
     ),
     _spec("keen", Kind.DERIVED, "bool", code=_compare("price_max", Op.GREATER_EQUAL, 20.0)),
-    _spec("visit", Kind.DERIVED, "int", code=load("session.visit_number")),
     _spec(
         "score",
         Kind.LINEAR,
@@ -62,6 +61,8 @@ SPECS: tuple[AttributeSpec, ...] = (
     ),
     _spec("score_raw", Kind.LINEAR, "double", weights=(("items", 2.0, 0.0),), intercept=-1.0, link="identity"),
 )
+
+VISIT = _spec("visit", Kind.DERIVED, "int", code=load("session.visit_number"))
 
 MODEL = ModelSpec(
     name="sample",

@@ -85,3 +85,16 @@ def _comparable(value: object, approximate: bool) -> object:
     if approximate:
         return f"about {number:.{APPROXIMATE_DIGITS}g}"
     return number if number == number and number != 0 else struct.pack(">d", number).hex()
+
+
+def differences(found: object, expected: object, path: str = "") -> list[str]:
+    """Return where two states differ, one line per value."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        keys = sorted(found.keys() | expected.keys())
+        return [
+            line for key in keys for line in differences(found.get(key), expected.get(key), f"{path}/{key}")
+        ]
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [line for place, (a, b) in pairs for line in differences(a, b, f"{path}[{place}]")]
+    return [] if found == expected else [f"{path}: engine {found!r}, twin {expected!r}"]

@@ -97,7 +97,9 @@ class Pair:
 
     def check(self) -> None:
         """Assert that both show the same state, and that every id leads to its session."""
-        assert state_of(self.engine) == comparable.of_twin(self.twin.state(), scores_of(self.models))
+        expected = comparable.of_twin(self.twin.state(), scores_of(self.models))
+        different = comparable.differences(state_of(self.engine), expected)
+        assert not different, "\n".join(different)
         for visitor_id, visitor in self.twin.visitors.items():
             for session in visitor.sessions:
                 for session_id in session.ids[-4:]:

@@ -79,8 +79,15 @@ class TwinVisitor:
     newest_ms: int = 0
     received_ms: int = 0
     """When its last event was received."""
-    left_count: int = 0
+    left_starts_ms: list[int] = field(default_factory=list)
+    """Starts of the sessions that have left."""
     left_until_ms: int = 0
+    """Newest event time of a session that has left; 0 = none has."""
+
+    def number_of(self, session: TwinSession) -> int:
+        """Return the number of a visit: 1 + how many remembered ones began before it."""
+        starts_ms = [*self.left_starts_ms, *(other.start_ms for other in self.sessions)]
+        return 1 + sum(start_ms < session.start_ms for start_ms in starts_ms)
 
 
 class Twin:
@@ -140,8 +147,7 @@ class Twin:
         """Return all sessions, by visitor and in order of time, as plain values."""
         return {
             visitor_id: [
-                self._shown(visitor_id, visitor.left_count + number, session)
-                for number, session in enumerate(visitor.sessions, 1)
+                self._shown(visitor_id, visitor.number_of(session), session) for session in visitor.sessions
             ]
             for visitor_id, visitor in self.visitors.items()
             if visitor.sessions
@@ -274,7 +280,7 @@ class Twin:
                     self._schedule(session, self.clock_ms)
                     continue
                 visitor.sessions.remove(session)
-                visitor.left_count += 1
+                visitor.left_starts_ms.append(session.start_ms)
                 visitor.left_until_ms = max(visitor.left_until_ms, session.last_ms)
                 self.counts["left"] += 1
             if not visitor.sessions and visitor.received_ms < self.clock_ms - self.rules.lateness_ms:
