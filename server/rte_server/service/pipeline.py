@@ -1,0 +1,499 @@
+"""The shell of a shard: what is submitted becomes durable, then folded, then visible, in one order.
+
+    submit -> bounded queue -> journal thread -> fold thread -> listeners, waiters
+                               one group commit    apply per entry, then publish
+
+The journal thread takes everything that waits as one commit, and hands it to the fold thread; while that folds, the next
+commit is under way. So batches grow by themselves under load, and an idle server answers after one commit.
+
+A waiter is woken through its event loop, once per commit or publication for all of them: waking a loop costs more than
+folding a small batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import heapq
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.reasons import EngineError, Reason
+from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.recovery import FoldEngine
+from rte_server.journal.snapshots import SnapshotStore
+from rte_server.service.receipts import Receipt, Settlement, Waiter, Want, settle
+
+S = TypeVar("S")
+O = TypeVar("O")
+Arrays = Sequence[tuple[str, NDArray[Any]]]
+
+COMMIT_BYTES_MAX = 16 * 1024 * 1024
+"""A commit takes at most about so much, so that its first waiter does not wait for the disk to take everything."""
+
+PUBLISH_S = 0.002
+"""Under load the fold publishes at least about so often, so that what is folded becomes visible."""
+
+_log = logging.getLogger("rte.pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSettings:
+    """Limits and intervals of a pipeline."""
+
+    queue_bytes_max: int = 64 * 1024 * 1024
+    """Bodies of entries that are submitted but not folded; beyond it OVERLOADED."""
+    queue_entries_max: int = 8192
+    """Entries that are submitted but not folded; beyond it OVERLOADED."""
+    tick_ms: int = 1000
+    """How often the engine is asked whether something is due, milliseconds, >= 1."""
+    snapshot_entries: int = 1_000_000
+    """A snapshot is taken after so many entries since the last, >= 1,"""
+    snapshot_bytes: int = 1024 * 1024 * 1024
+    """or so many bytes of bodies, >= 1,"""
+    snapshot_interval_ms: int = 600_000
+    """or so much time with at least one entry, milliseconds, >= 1."""
+
+
+@dataclass(slots=True)
+class _Submission(Generic[S]):
+    entry: Entry
+    scanned: S | None
+    want: Want
+    waiter: Waiter | None
+    position: int = 0
+
+
+class Pipeline(Generic[S, O]):
+    """Runs one shard. Any thread may submit and wait; the engine is written by the fold thread only."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        shard: int,
+        engine: FoldEngine[S, O],
+        snapshots: SnapshotStore,
+        settings: PipelineSettings,
+        now_ms: Callable[[], int],
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Make a pipeline that is not running yet.
+
+        Args:
+            journal: Open, not closed before the pipeline is stopped.
+            shard: Which of its shards.
+            engine: Has folded all of the journal, see `journal.recovery.recover`.
+            snapshots: Where snapshots go.
+            settings: Limits and intervals.
+            now_ms: The clock, for the received time of ticks.
+            on_failure: Called once, in one of the pipeline's threads, if the fold or the pipeline itself fails: it then
+                refuses everything with INTERNAL, and the process should end.
+        """
+        self._journal = journal
+        self._shard = shard
+        self._engine = engine
+        self._snapshots = snapshots
+        self._settings = settings
+        self._now_ms = now_ms
+        self._on_failure = on_failure
+        self._listeners: list[Callable[[int, O], None]] = []
+
+        self._lock = threading.Lock()
+        self._submitted = threading.Condition(self._lock)
+        self._journalled = threading.Condition(self._lock)
+        self._to_journal: deque[_Submission[S]] = deque()
+        self._to_fold: deque[_Submission[S]] = deque()
+        self._queued_bytes = 0
+        self._queued_entries = 0
+        self._durable = self._applied = engine.position
+        self._position_waiters: list[tuple[int, int, Waiter]] = []
+        self._order = itertools.count()
+        self._stopping = False
+        self._journal_ended = False
+        self._failure: BaseException | None = None
+        self._counts = dict.fromkeys(
+            ("entries", "commits", "overloaded", "journal_failures", "ticks", "snapshots", "snapshot_failures"), 0
+        )
+
+        self._tick_pending = False
+        self._tick_at = monotonic()
+        self._since_entries = engine.position - max(snapshots.positions(), default=0)
+        self._since_bytes = 0
+        self._since_at = monotonic()
+        self._snapshot_busy = False
+        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(run,), name=f"rte-{name}-{shard}")
+            for name, run in (
+                ("journal", self._run_journal),
+                ("fold", self._run_fold),
+                ("snapshot", self._run_snapshots),
+            )
+        ]
+
+    def add_listener(self, listener: Callable[[int, O], None]) -> None:
+        """Have `listener(position, outcome)` called after each applied entry, in order, in the fold thread.
+
+        It must be quick and must not raise. What it does is done before the entry counts as applied. Call before `start`.
+        """
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Start the threads. Call once."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def durable_position(self) -> int:
+        """Return the position of the newest durable entry."""
+        return self._durable
+
+    @property
+    def applied_position(self) -> int:
+        """Return the position up to which the state and all listeners are."""
+        return self._applied
+
+    def submit(self, entry: Entry, scanned: S | None = None, want: Want = Want.DURABLE) -> asyncio.Future[Receipt[O]]:
+        """Submit an entry on an event loop, and return what to await. Cancelling it does not withdraw the entry.
+
+        Args:
+            entry: What to store and fold.
+            scanned: EVENTS: the engine's scan of the body, if it is at hand.
+            want: What to wait for.
+
+        Returns:
+            A future with the receipt, or with an EngineError: JOURNAL_UNAVAILABLE (nothing was taken), INTERNAL.
+
+        Raises:
+            EngineError: OVERLOADED if a queue limit is reached, SHUTTING_DOWN, INTERNAL. Nothing was taken.
+        """
+        future: asyncio.Future[Receipt[O]] = asyncio.get_running_loop().create_future()
+        self._submit(_Submission(entry, scanned, want, future))
+        return future
+
+    def submit_and_wait(
+        self, entry: Entry, scanned: S | None = None, want: Want = Want.DURABLE, timeout_s: float | None = None
+    ) -> Receipt[O]:
+        """Submit an entry from a thread without an event loop, and wait; see `submit`.
+
+        Raises:
+            EngineError: As `submit` and its future.
+            TimeoutError: `timeout_s` passed. The entry may be taken all the same.
+        """
+        future: concurrent.futures.Future[Receipt[O]] = concurrent.futures.Future()
+        self._submit(_Submission(entry, scanned, want, future))
+        return future.result(timeout_s)
+
+    def wait_position(self, position: int) -> asyncio.Future[int]:
+        """Return, on an event loop, what is done with the applied position once that is at least `position`.
+
+        Raises:
+            EngineError: INVALID_POSITION if `position` is not durable yet, so nobody can have been told it; INTERNAL.
+        """
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._wait(position, future)
+        return future
+
+    def wait_position_blocking(self, position: int, timeout_s: float | None = None) -> int:
+        """Wait in a thread until `position` is applied; see `wait_position`.
+
+        Raises:
+            EngineError: As `wait_position`.
+            TimeoutError: `timeout_s` passed.
+        """
+        future: concurrent.futures.Future[int] = concurrent.futures.Future()
+        self._wait(position, future)
+        return future.result(timeout_s)
+
+    def stop(self) -> None:
+        """Refuse new entries, finish those that were submitted, store a snapshot, end the threads. Blocks; idempotent.
+
+        An event loop calls it through `asyncio.to_thread`, and goes on running meanwhile.
+        """
+        with self._lock:
+            self._stopping = True
+            self._submitted.notify()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def stats(self) -> dict[str, int]:
+        """Return counters and gauges by name. Any thread."""
+        with self._lock:
+            return self._counts | {
+                "queued_entries": self._queued_entries,
+                "queued_bytes": self._queued_bytes,
+                "durable_position": self._durable,
+                "applied_position": self._applied,
+                "position_waiters": len(self._position_waiters),
+            }
+
+    # Submitting.
+
+    def _submit(self, submission: _Submission[S]) -> None:
+        size = len(submission.entry.body)
+        settings = self._settings
+        with self._lock:
+            self._refuse_if_ended()
+            # An entry longer than the whole limit is taken when nothing else waits, else it never could be.
+            if self._queued_entries and (
+                self._queued_bytes + size > settings.queue_bytes_max
+                or self._queued_entries >= settings.queue_entries_max
+            ):
+                self._counts["overloaded"] += 1
+                by_bytes = self._queued_entries < settings.queue_entries_max
+                raise EngineError(
+                    Reason.OVERLOADED,
+                    "the server takes in more than it can store and fold; nothing was taken, send it again later",
+                    field="queue_bytes_max" if by_bytes else "queue_entries_max",
+                    value=str(self._queued_bytes + size if by_bytes else self._queued_entries + 1),
+                    limit=str(settings.queue_bytes_max if by_bytes else settings.queue_entries_max),
+                )
+            self._enqueue(submission)
+
+    def _enqueue(self, submission: _Submission[S]) -> None:
+        """Put an entry into the queue; the lock is held."""
+        self._to_journal.append(submission)
+        self._queued_entries += 1
+        self._queued_bytes += len(submission.entry.body)
+        if len(self._to_journal) == 1:
+            self._submitted.notify()
+
+    def _wait(self, position: int, waiter: Waiter) -> None:
+        with self._lock:
+            if position <= self._applied:
+                waiter.set_result(self._applied)
+                return
+            if self._failure is not None:
+                raise _internal()
+            if position > self._durable:
+                raise EngineError(
+                    Reason.INVALID_POSITION,
+                    f"position {position} lies in the future of the journal, which ends at {self._durable}",
+                    field="min_position",
+                    value=str(position),
+                    limit=str(self._durable),
+                )
+            heapq.heappush(self._position_waiters, (position, next(self._order), waiter))
+
+    def _refuse_if_ended(self) -> None:
+        if self._failure is not None:
+            raise _internal()
+        if self._stopping:
+            raise EngineError(Reason.SHUTTING_DOWN, "the server is stopping; nothing was taken, send it again")
+
+    # The journal thread.
+
+    def _run_journal(self) -> None:
+        while True:
+            with self._lock:
+                while not self._to_journal and not self._stopping and self._failure is None:
+                    self._submitted.wait()
+                if self._failure is not None:
+                    return
+                if not self._to_journal:
+                    self._journal_ended = True
+                    self._journalled.notify()
+                    return
+                group = self._take_group()
+            self._guarded_group(self._commit, group)
+
+    def _take_group(self) -> list[_Submission[S]]:
+        """Take what waits, at most about COMMIT_BYTES_MAX; the lock is held."""
+        group: list[_Submission[S]] = []
+        size = 0
+        while self._to_journal and (not group or size + len(self._to_journal[0].entry.body) <= COMMIT_BYTES_MAX):
+            submission = self._to_journal.popleft()
+            size += len(submission.entry.body)
+            group.append(submission)
+        return group
+
+    def _commit(self, group: list[_Submission[S]]) -> None:
+        try:
+            first = self._journal.append(self._shard, [submission.entry for submission in group])
+        except JournalError as error:
+            _log.error("%d entries were not taken: %s", len(group), error)
+            refusal = EngineError(
+                Reason.JOURNAL_UNAVAILABLE, "the journal cannot be written; nothing was taken, send it again later"
+            )
+            with self._lock:
+                self._counts["journal_failures"] += 1
+                self._release(group)
+                if any(submission.entry.type == EntryType.TICK for submission in group):
+                    self._tick_pending = False
+            settle([(s.waiter, None, refusal) for s in group if s.waiter is not None])
+            return
+        for position, submission in enumerate(group, first):
+            submission.position = position
+        with self._lock:
+            self._durable = first + len(group) - 1
+            self._counts["commits"] += 1
+            self._counts["entries"] += len(group)
+            self._to_fold.extend(group)
+            self._journalled.notify()
+        durable = [s for s in group if s.want is Want.DURABLE and s.waiter is not None]
+        settle([(s.waiter, Receipt(s.position, None), None) for s in durable if s.waiter is not None])
+
+    def _release(self, group: Sequence[_Submission[S]]) -> None:
+        """Give back the room of entries in the queue; the lock is held."""
+        self._queued_entries -= len(group)
+        self._queued_bytes -= sum(len(submission.entry.body) for submission in group)
+
+    # The fold thread.
+
+    def _run_fold(self) -> None:
+        while True:
+            with self._lock:
+                while not self._to_fold and not self._journal_ended and self._failure is None:
+                    if not self._journalled.wait(max(self._tick_at - monotonic(), 0.0)):
+                        break
+                group = list(self._to_fold)
+                self._to_fold.clear()
+                ended = self._journal_ended
+            if self._failure is not None:
+                return
+            if group:
+                self._guarded_group(self._fold, group)
+            elif ended:
+                break
+            self._tick_if_due()
+            self._snapshot_if_due()
+        if self._since_entries and not self._snapshot_busy:
+            self._hand_over_snapshot()
+        self._to_store.put(None)
+
+    def _fold(self, group: list[_Submission[S]]) -> None:
+        """Apply entries in order, publishing now and then."""
+        done: list[_Submission[S]] = []
+        settlements: list[Settlement] = []
+        publish_at = monotonic() + PUBLISH_S
+        for submission in group:
+            outcome = self._engine.apply(submission.position, submission.entry, submission.scanned)
+            for listener in self._listeners:
+                listener(submission.position, outcome)
+            done.append(submission)
+            if submission.want is Want.APPLIED and submission.waiter is not None:
+                settlements.append((submission.waiter, Receipt(submission.position, outcome), None))
+            if submission.entry.type == EntryType.TICK:
+                self._tick_pending = False
+            if monotonic() >= publish_at:
+                self._publish(done, settlements)
+                done, settlements = [], []
+                publish_at = monotonic() + PUBLISH_S
+        if done:
+            self._publish(done, settlements)
+
+    def _publish(self, done: Sequence[_Submission[S]], settlements: list[Settlement]) -> None:
+        """Make entries count as applied, and wake those who wait for them."""
+        self._since_entries += len(done)
+        self._since_bytes += sum(len(submission.entry.body) for submission in done)
+        with self._lock:
+            self._applied = applied = done[-1].position
+            self._release(done)
+            while self._position_waiters and self._position_waiters[0][0] <= applied:
+                settlements.append((heapq.heappop(self._position_waiters)[2], applied, None))
+        settle(settlements)
+
+    def _tick_if_due(self) -> None:
+        """Append a TICK if something is due, at most one at a time."""
+        if monotonic() < self._tick_at:
+            return
+        self._tick_at = monotonic() + self._settings.tick_ms / 1000
+        now_ms = self._now_ms()
+        if self._tick_pending or self._engine.due_count(now_ms) == 0:
+            return
+        with self._lock:
+            if self._stopping:
+                return
+            self._tick_pending = True
+            self._counts["ticks"] += 1
+            self._enqueue(_Submission(Entry(EntryType.TICK, now_ms, b""), None, Want.DURABLE, None))
+
+    # Snapshots: copied between two entries in the fold thread, stored in a thread of their own.
+
+    def _snapshot_if_due(self) -> None:
+        settings = self._settings
+        since_ms = (monotonic() - self._since_at) * 1000
+        is_due = (
+            self._since_entries >= settings.snapshot_entries
+            or self._since_bytes >= settings.snapshot_bytes
+            or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
+        )
+        if is_due and not self._snapshot_busy:
+            self._hand_over_snapshot()
+
+    def _hand_over_snapshot(self) -> None:
+        self._since_entries = self._since_bytes = 0
+        self._since_at = monotonic()
+        self._snapshot_busy = True
+        meta, arrays = self._engine.snapshot()
+        self._to_store.put((self._engine.position, meta, arrays))
+
+    def _run_snapshots(self) -> None:
+        while (item := self._to_store.get()) is not None:
+            position, meta, arrays = item
+            began = monotonic()
+            try:
+                size = self._snapshots.write(position, meta, arrays)
+                kept = self._snapshots.positions()
+                if len(kept) > 1:
+                    # The older one must stay usable, in case the newer one turns out to be damaged.
+                    self._journal.trim(self._shard, kept[-2] + 1)
+            except JournalError as error:
+                self._counts["snapshot_failures"] += 1
+                _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
+            else:
+                self._counts["snapshots"] += 1
+                _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
+            finally:
+                del item, arrays
+                self._snapshot_busy = False
+
+    # Failing.
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        """Run a thread; if it raises, end the others and refuse everything from then on."""
+        try:
+            run()
+        except BaseException as failure:  # noqa: BLE001 - whatever it is, waiters must not hang
+            self._fail(failure)
+
+    def _guarded_group(self, work: Callable[[list[_Submission[S]]], None], group: list[_Submission[S]]) -> None:
+        """Do something with a group; if that raises, nobody waits for its entries in vain."""
+        try:
+            work(group)
+        except BaseException:
+            settle([(s.waiter, None, _internal()) for s in group if s.waiter is not None])
+            raise
+
+    def _fail(self, failure: BaseException) -> None:
+        with self._lock:
+            is_first = self._failure is None
+            self._failure = self._failure or failure
+            waiting = [s.waiter for s in (*self._to_journal, *self._to_fold) if s.waiter is not None]
+            waiting += [waiter for _, _, waiter in self._position_waiters]
+            self._to_journal.clear()
+            self._to_fold.clear()
+            self._position_waiters.clear()
+            self._submitted.notify_all()
+            self._journalled.notify_all()
+        self._to_store.put(None)
+        settle([(waiter, None, _internal()) for waiter in waiting])
+        if is_first:
+            _log.critical("the pipeline of shard %d failed and takes nothing more", self._shard, exc_info=failure)
+            if self._on_failure is not None:
+                self._on_failure(failure)
+
+
+def _internal() -> EngineError:
+    return EngineError(Reason.INTERNAL, "the server has failed and takes nothing more; its log says why")
