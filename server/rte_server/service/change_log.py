@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,8 @@ ROWS_MAX = 1_000_000
 """Row numbers kept, 8 bytes each. A watcher further behind asks the engine, which scans its table (about 1 ms)."""
 
 REMOVALS_MAX = 100_000
-"""Removed sessions kept, 16 bytes each. A watch that resumes further behind begins anew; the contract says so."""
-
-Ids = NDArray[np.int64]
-"""int64[n, 2], session ids as their two halves, low and high."""
+"""Removed sessions kept, 80 bytes each. A watch that resumes further behind begins anew; the contract says so."""
+T = TypeVar("T")
 
 
 class ChangedRows(Protocol):
@@ -40,13 +38,13 @@ class Changes:
     Attributes:
         rows: int64[n], rows that changed, each once, in the order of their first change.
         positions: int64[n], a position at or before each row's first change, ascending.
-        removed: Sessions that left or became part of others, in order.
+        removed: Ids of sessions that left or became part of others, in order.
         until: The position up to which this is complete.
     """
 
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
-    removed: Ids
+    removed: list[str]
     until: int
 
 
@@ -63,7 +61,7 @@ class ChangeLog:
         self._rows: deque[tuple[int, NDArray[np.int64]]] = deque()
         self._rows_kept = 0
         self._rows_floor = position
-        self._removed: deque[tuple[int, Ids]] = deque()
+        self._removed: deque[tuple[int, list[str]]] = deque()
         self._removed_kept = 0
         self._removed_floor = position
 
@@ -72,13 +70,13 @@ class ChangeLog:
         """Return the position up to which changes are known."""
         return self._until
 
-    def add(self, position: int, rows: NDArray[np.int64], removed: Ids, *, is_complete: bool = True) -> None:
+    def add(self, position: int, rows: NDArray[np.int64], removed: list[str], *, is_complete: bool = True) -> None:
         """Add what the entry at `position` did.
 
         Args:
             position: Greater than that of every call before.
             rows: int64[n], rows that it changed, each once. Kept: the caller must not reuse the array.
-            removed: Sessions that it removed. Kept, too.
+            removed: Ids of the sessions that it removed. Kept, too.
             is_complete: False if more were removed than `removed` holds; then every watch begins anew.
         """
         with self._lock:
@@ -88,7 +86,7 @@ class ChangeLog:
             while self._rows_kept > self._rows_max:
                 self._rows_floor, dropped = self._rows.popleft()
                 self._rows_kept -= dropped.size
-            if len(removed):
+            if removed:
                 self._removed.append((position, removed))
                 self._removed_kept += len(removed)
             while self._removed_kept > self._removals_max:
@@ -106,9 +104,8 @@ class ChangeLog:
             if position < self._removed_floor or position > self._until:
                 return None
             until = self._until
-            removed = [ids for at, ids in _after(self._removed, position)]
+            ids = [session_id for _, batch in _after(self._removed, position) for session_id in batch]
             batches = list(_after(self._rows, position)) if position >= self._rows_floor else None
-        ids = np.concatenate(removed) if removed else np.empty((0, 2), np.int64)
         if batches is None:
             rows = self._engine.changed_since(position)
             return Changes(rows, np.full(rows.size, position + 1, np.int64), ids, until)
@@ -134,9 +131,9 @@ def first_changes(
     return rows[places], positions[places]
 
 
-def _after(batches: deque[tuple[int, NDArray[np.int64]]], position: int) -> list[tuple[int, NDArray[np.int64]]]:
+def _after(batches: deque[tuple[int, T]], position: int) -> list[tuple[int, T]]:
     """Return the batches after `position`; most readers are only a few behind, so it looks from the end."""
-    found: list[tuple[int, NDArray[np.int64]]] = []
+    found: list[tuple[int, T]] = []
     for batch in reversed(batches):
         if batch[0] <= position:
             break

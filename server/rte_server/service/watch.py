@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte.v1 import session_service_pb2 as pb
+from rte_server.engine.engine import Engine, session_id_text
+from rte_server.engine.masks import Mask
+from rte_server.engine.query import STATES_ANY, Filter
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.service.change_log import ChangeLog, Changes, first_changes
 from rte_server.service.errors import refusal_of, status_of
 from rte_server.service.proto_wire import int_field, message_field, text_field, timestamp_field
-from rte_server.service.sessions_view import Selector, SessionsView
 from rte_server.service.tokens import TokenSeal
 
 BLOCK_ROWS = 256
@@ -46,14 +48,16 @@ class WatchOrder:
     """What a watch shows.
 
     Attributes:
-        selector: Which sessions, and which parts of them. The parts contain the session id.
+        wanted: Which sessions.
+        mask: Which parts of them; contains the session id.
         request: The filter and state as texts, to which resume tokens are bound.
         shows_session_id: Whether the caller wants the id inside of `session`, too.
         interval_ms: How long a session is not sent again, >= 0.
         resume_token: Where to go on, or empty.
     """
 
-    selector: Selector
+    wanted: Filter
+    mask: Mask
     request: tuple[str, ...]
     shows_session_id: bool = True
     interval_ms: int = 0
@@ -65,7 +69,7 @@ class WatchHub:
 
     def __init__(
         self,
-        view: SessionsView,
+        engine: Engine,
         log: ChangeLog,
         seal: TokenSeal,
         clock_ms: Callable[[], int],
@@ -79,7 +83,8 @@ class WatchHub:
             watches_max: Watches open at a time, > 0.
             heartbeat_s: A watch that sent nothing for this long sends a heartbeat, seconds.
         """
-        self.view = view
+        self.engine = engine
+        self.everything = engine.filter((), STATES_ANY)
         self.log = log
         self.seal = seal
         self.clock_ms = clock_ms
@@ -167,7 +172,6 @@ class _Watch:
         self.changed = asyncio.Event()
         self._hub = hub
         self._order = order
-        self._selector = order.selector
         self._cursor = 0
         """Changes up to here were taken from the log."""
         self._complete = 0
@@ -228,10 +232,10 @@ class _Watch:
         self._cursor = self._complete = hub.log.until
         self._held = np.empty(0, np.int64), np.empty(0, np.int64)
         self._shown.clear()
-        rows = (await asyncio.to_thread(self._selector.matching)).rows
+        rows = (await asyncio.to_thread(hub.engine.select, self._order.wanted)).rows
         for start in range(0, len(rows), BLOCK_ROWS):
             hub.check_open()
-            for body in self._selector.encode(rows[start : start + BLOCK_ROWS]):
+            for body in hub.engine.encode(rows[start : start + BLOCK_ROWS], self._order.mask):
                 if body:
                     yield self._upsert(body)
         yield self._message(_Type.TYPE_SYNCED) + self._token_field()
@@ -247,7 +251,7 @@ class _Watch:
         if not isinstance(position, int) or hub.log.since(position) is None:
             return None
         # What matches now was shown, or is about to be: it either changed since and is sent, or the caller has it.
-        matching = await asyncio.to_thread(self._selector.matching)
+        matching = await asyncio.to_thread(hub.engine.select, self._order.wanted)
         self._shown = set(matching.session_ids[:, 0].tolist())
         self._cursor = self._complete = position
         return hub.log.since(position)
@@ -259,9 +263,9 @@ class _Watch:
             is_resumed: Whether `_shown` is only what matches now, so that every session that does not must be removed.
         """
         self._cursor = changes.until
-        for low, high in changes.removed.tolist():
-            if low in self._shown or is_resumed:
-                yield self._remove(low, high) + self._token_field()
+        for session_id in changes.removed:
+            if low_word(session_id) in self._shown or is_resumed:
+                yield self._remove(session_id) + self._token_field()
         rows, positions = first_changes(
             np.concatenate((self._held[0], changes.rows)), np.concatenate((self._held[1], changes.positions))
         )
@@ -293,28 +297,28 @@ class _Watch:
 
     def _block(self, rows: NDArray[np.int64], is_resumed: bool) -> Iterator[bytes]:
         """Yield a message, still without its token, for each of some rows (at least one) that concerns the caller."""
-        matching = self._selector.matching(rows)
+        engine = self._hub.engine
+        matching = engine.match(self._order.wanted, rows)
         now_ms = time.monotonic() * 1000
-        for row, body in zip(matching.rows.tolist(), self._selector.encode(matching.rows), strict=True):
+        for row, body in zip(matching.rows.tolist(), engine.encode(matching.rows, self._order.mask), strict=True):
             if body:
                 if self._order.interval_ms:
                     self._sent_ms[row] = now_ms
                 yield self._upsert(body)
         if self._shown or is_resumed:
             kept = set(matching.session_ids[:, 0].tolist())
-            for low, high in self._hub.view.session_ids(rows).tolist():
+            for low, high in engine.match(self._hub.everything, rows).session_ids.tolist():
                 if low not in kept and (low in self._shown or is_resumed):
-                    yield self._remove(low, high)
+                    yield self._remove(session_id_text(low, high))
 
     def _upsert(self, body: bytes) -> bytes:
         session_id = body[2:SESSION_ID_BYTES]
-        self._shown.add(_low_word(session_id))
+        self._shown.add(low_word(session_id))
         session = body if self._order.shows_session_id else body[SESSION_ID_BYTES:]
         return self._message(_Type.TYPE_UPSERT) + message_field(2, session) + message_field(3, session_id)
 
-    def _remove(self, low: int, high: int) -> bytes:
-        self._shown.discard(low)
-        session_id = f"{high & _WORD_MASK:016x}{low & _WORD_MASK:016x}"
+    def _remove(self, session_id: str) -> bytes:
+        self._shown.discard(low_word(session_id))
         return self._message(_Type.TYPE_REMOVE) + text_field(3, session_id)
 
     def _message(self, kind: int) -> bytes:
@@ -328,10 +332,7 @@ class _Watch:
         return self._token[1]
 
 
-_WORD_MASK = 0xFFFF_FFFF_FFFF_FFFF
-
-
-def _low_word(session_id: bytes) -> int:
+def low_word(session_id: str | bytes) -> int:
     """Return the low word of a session id of 32 hexadecimal digits, as the int64 that the engine keeps."""
     low = int(session_id[16:], 16)
     return low - (1 << 64) if low >> 63 else low
