@@ -1,0 +1,274 @@
+"""The life of Envoy as a child: start, death, restart, drain, stop."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rte_server.edge import Edge, EdgeError, EdgeSettings
+
+from tests.e2e.calls import call, lines
+from tests.e2e.conftest import Loop, make_stand_in
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    """Wait until a condition holds."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def is_healthy(port: int) -> bool:
+    """Say whether `/healthz` answers 200."""
+    try:
+        return call(port, "GET", "/healthz").status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def make_edge(run_dir: Path, upstream: str, **settings: object) -> Edge:
+    """Make an edge on a free port."""
+    return Edge(EdgeSettings(run_dir=run_dir, upstream=upstream, **{"port": 0, **settings}))  # type: ignore[arg-type]
+
+
+def test_port_that_is_taken(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """A port that another program has is named in the error, and nothing is left running."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        edge = make_edge(run_dir, upstream, port=port)
+        with pytest.raises(EdgeError, match=f"port {port} on 127.0.0.1 is taken"):
+            loop.run(edge.start())
+    assert edge.pid is None
+
+
+def test_two_edges_never_share_a_port(loop: Loop, run_dir: Path, upstream: str, port: int) -> None:
+    """A second Envoy does not take the port of the first, as Envoy would by default."""
+    with pytest.raises(EdgeError, match="is taken"):
+        loop.run(make_edge(run_dir, upstream, port=port).start())
+
+
+def test_killed_envoy_is_restarted_on_its_port(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """After `kill -9` Envoy answers again on the same port, twice in a row."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    port = edge.port
+    for count in (1, 2):
+        assert edge.pid is not None
+        os.kill(edge.pid, signal.SIGKILL)
+        until(lambda count=count: edge.restart_count == count and is_healthy(port))  # type: ignore[misc]
+    assert edge.port == port
+    loop.run(edge.stop(0))
+    assert edge.pid is None
+    assert not is_healthy(port)
+
+
+def test_stop_while_a_restart_waits(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """An edge that is stopped between a death and the restart does not come back."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    assert edge.pid is not None
+    os.kill(edge.pid, signal.SIGKILL)
+    until(lambda: edge.pid is None)
+    loop.run(edge.stop(1))
+    time.sleep(0.5)
+    assert edge.pid is None
+    assert edge.restart_count == 0
+
+
+def test_stop_before_start_and_twice(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """Stopping an edge that does not run does nothing."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.stop(1))
+    loop.run(edge.stop(1))
+
+
+def test_drain_answers_every_call(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """While an edge drains and stops under load, every call that it took is answered with 200."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    port, failures, answered, done = edge.port, [], [0], threading.Event()
+
+    def load() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        while not done.is_set():
+            try:
+                connection.connect() if connection.sock is None else None
+            except ConnectionRefusedError:
+                return  # The edge is gone; nothing was sent.
+            try:
+                connection.request("GET", "/v1/models")
+                response = connection.getresponse()
+                response.read()
+                answered[0] += 1
+                if response.status != 200:
+                    failures.append(response.status)
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(repr(error))
+                return
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    loop.run(edge.begin_drain())
+    time.sleep(0.2)
+    loop.run(edge.stop(5))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert answered[0] > 20
+    assert failures == []
+
+
+def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
+    """A call that takes a second is answered, although the edge is stopped meanwhile; `/healthz` says 503."""
+    address = f"unix:{tmp_path}/grpc.sock"
+    server = loop.run(make_stand_in())
+    loop.run(server.start(address))
+    edge = make_edge(run_dir, address)
+    loop.run(edge.start())
+    port, statuses = edge.port, []
+    thread = threading.Thread(
+        target=lambda: statuses.append(call(port, "GET", "/v1/visitors/slow-1/session").status)
+    )
+    thread.start()
+    time.sleep(0.3)
+    loop.run(edge.begin_drain())
+    assert call(port, "GET", "/healthz").status == 503
+    started_s = time.monotonic()
+    loop.run(edge.stop(5))
+    assert 0.2 < time.monotonic() - started_s < 3
+    thread.join()
+    assert statuses == [404]
+    loop.run(server.stop())
+
+
+def test_drain_ends_with_the_watches(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
+    """A watch gets its last message when the server ends it, and the edge then stops at once."""
+    address = f"unix:{tmp_path}/grpc.sock"
+    server = loop.run(make_stand_in())
+    loop.run(server.start(address))
+    edge = make_edge(run_dir, address)
+    loop.run(edge.start())
+    received: list[str] = []
+    thread = threading.Thread(target=lambda: received.extend(lines(edge.port, "/v1/sessions:watch")))
+    thread.start()
+    until(lambda: any("TYPE_SYNCED" in line for line in received))
+    loop.run(edge.begin_drain())
+    loop.run(server.end_watches())
+    started_s = time.monotonic()
+    loop.run(edge.stop(5))
+    assert time.monotonic() - started_s < 2
+    thread.join()
+    assert any("TYPE_ERROR" in line for line in received)
+    loop.run(server.stop())
+
+
+def test_call_that_outlasts_the_drain_is_cut(loop: Loop, run_dir: Path, upstream: str) -> None:
+    """A watch that nobody ends does not hold the stop up for longer than the drain."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    stream = lines(edge.port, "/v1/sessions:watch")
+    next(stream)
+    started_s = time.monotonic()
+    loop.run(edge.stop(0.3))
+    assert 0.3 <= time.monotonic() - started_s < 3
+
+
+def test_server_that_is_away(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
+    """Without the server callers get 503 with a delay for the retry; once it is there they get answers."""
+    address = f"unix:{tmp_path}/grpc.sock"
+    edge = make_edge(run_dir, address)
+    loop.run(edge.start())
+    assert call(edge.port, "GET", "/healthz").status == 503
+    reply = call(edge.port, "GET", "/v1/models")
+    assert reply.status == 503
+    assert reply.reason == "SERVER_UNAVAILABLE"
+    assert reply.headers["retry-after"] == "1"
+    assert str(tmp_path) not in reply.body.decode()
+    server = loop.run(make_stand_in())
+    loop.run(server.start(address))
+    until(lambda: call(edge.port, "GET", "/v1/models").status == 200)
+    loop.run(server.stop())
+    loop.run(edge.stop(0))
+
+
+def test_long_run_directory(loop: Loop, tmp_path: Path, upstream: str) -> None:
+    """A run directory whose path is too long for a unix socket works all the same."""
+    run_dir = tmp_path / ("long" * 25)
+    run_dir.mkdir()
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    assert is_healthy(edge.port)
+    loop.run(edge.stop(0))
+
+
+def test_admin_interface_is_private(run_dir: Path, loop: Loop, upstream: str) -> None:
+    """The admin interface is a unix socket that only its owner may use, and it is gone after the stop."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    path = run_dir / "envoy-admin.sock"
+    assert path.stat().st_mode & 0o077 == 0
+    loop.run(edge.stop(0))
+    assert not path.exists()
+
+
+def test_access_log_holds_one_line_per_call(run_dir: Path, loop: Loop, upstream: str) -> None:
+    """With an access log each call is a JSON line with the public path and the RPC, without the query."""
+    log = run_dir / "access.log"
+    edge = make_edge(run_dir, upstream, access_log=log)
+    loop.run(edge.start())
+    name = uuid.uuid4().hex
+    call(edge.port, "GET", f"/v1/models/{name}")
+    call(edge.port, "GET", "/v1/sessions?filter=secret")
+    loop.run(edge.stop(0))
+    text = log.read_text()
+    assert f'"path":"/v1/models/{name}"' in text
+    assert '"rpc":"/rte.v1.ModelService/GetModel"' in text
+    assert "secret" not in text
+
+
+def test_envoy_dies_with_its_parent(run_dir: Path, upstream: str) -> None:
+    """After `kill -9` of the server its Envoy is gone too."""
+    script = textwrap.dedent(
+        f"""
+        import asyncio, pathlib
+        from rte_server.edge import Edge, EdgeSettings
+
+        async def main():
+            edge = Edge(EdgeSettings(run_dir=pathlib.Path({str(run_dir)!r}), upstream={upstream!r}, port=0))
+            await edge.start()
+            print(edge.pid, flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_alive(pid)
+        parent.kill()
+    until(lambda: not is_alive(pid))
