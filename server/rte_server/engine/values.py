@@ -174,22 +174,27 @@ def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: igno
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _arithmetic_int(operator, a, b):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of int arithmetic. What does not fit 64 bits, and division by zero, is an error."""
+    """Return (tag, bits) of int arithmetic. What does not fit 64 bits, and division by zero, is an error.
+
+    Results are computed unsigned, where wrapping is defined: numba tells the compiler that signed arithmetic never
+    wraps, and the compiler would take the checks out.
+    """
+    unsigned_a = np.uint64(a)
+    unsigned_b = np.uint64(b)
     if operator == ADD:
-        result = a + b
+        result = np.int64(unsigned_a + unsigned_b)
         # Overflow if the operands agree in sign and the result does not.
         return (ERROR if ((a ^ result) & (b ^ result)) < 0 else INT), result
     if operator == SUBTRACT:
-        result = a - b
+        result = np.int64(unsigned_a - unsigned_b)
         return (ERROR if ((a ^ b) & (a ^ result)) < 0 else INT), result
     if operator == MULTIPLY:
         if a == 0 or b == 0:
             return INT, np.int64(0)
         if (a == -1 and b == _INT_MIN) or (b == -1 and a == _INT_MIN):
             return ERROR, np.int64(0)
-        result = a * b
-        quotient = result // b
-        return (INT if quotient == a and quotient * b == result else ERROR), result
+        result = np.int64(unsigned_a * unsigned_b)
+        return (INT if result // b == a and result % b == 0 else ERROR), result
     if b == 0 or (a == _INT_MIN and b == -1):
         return ERROR, np.int64(0)
     quotient = a // b
