@@ -9,10 +9,10 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rte_server.engine import native, wire_layout
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
-
 from tests.engine.wire_requests import (
     RECEIVED_MS,
     SECRET,
@@ -30,6 +30,7 @@ TIGHT = Limits(event_properties_max=3, property_depth_max=3, string_bytes_max=12
 
 
 def scan_body(body: bytes, limits: Limits | None = None) -> ScannedRequest:
+    """Scan a body that came at RECEIVED_MS."""
     return scan_request(body, RECEIVED_MS, SECRET, limits or Limits())
 
 

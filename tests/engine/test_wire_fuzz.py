@@ -12,11 +12,11 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rte_server.engine import wire_layout
 from rte_server.engine.json_form import JSON_TAG
 from rte_server.engine.reasons import Reason
 from rte_server.engine.wire import Limits, scan_request
-
 from tests.engine.wire_requests import (
     RECEIVED_MS,
     SECRET,
@@ -96,6 +96,7 @@ def fuzz(seed: int, rounds: int) -> None:
 
 
 def entry(key: str, value: bytes) -> bytes:
+    """Return a member of a Struct as wire bytes."""
     return field(1, field(1, key) + field(2, value))
 
 

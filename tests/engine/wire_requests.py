@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from rte.v1 import event_pb2, event_service_pb2
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.reasons import Reason
@@ -41,6 +43,7 @@ times_ms = st.integers(RECEIVED_MS - 10**7, RECEIVED_MS + 4 * 10**5) | st.sample
 
 @st.composite
 def events(draw: st.DrawFn) -> event_pb2.Event:
+    """Make events, most of them acceptable."""
     event = event_pb2.Event(
         event_id=draw(texts | st.integers(0, 10**19).map(str)),
         name=draw(texts | st.just("page_view")),
@@ -64,6 +67,7 @@ def events(draw: st.DrawFn) -> event_pb2.Event:
 
 @st.composite
 def requests(draw: st.DrawFn) -> event_service_pb2.IngestEventsRequest:
+    """Make requests that are not refused as a whole."""
     request = IngestEventsRequest(
         request_id=draw(st.sampled_from(["", "r-1", "é" * 64])),
         events=draw(st.lists(events(), min_size=1, max_size=6)),
@@ -201,6 +205,7 @@ def fields_of(body: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def varint_at(body: bytes, pos: int) -> tuple[int, int]:
+    """Return the varint at `pos` and where it ends."""
     value = shift = 0
     while True:
         value |= (body[pos] & 0x7F) << shift
@@ -233,5 +238,6 @@ def part(body: bytes, record: Any, off: int) -> bytes:
     return body[start : start + int(record[off + 1])]
 
 
-def as_array(body: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def as_array(body: bytes) -> NDArray[np.uint8]:
+    """Return the bytes as an array, as kernels take them."""
     return np.frombuffer(body, np.uint8)

@@ -14,12 +14,11 @@ is no mention: write to the array once more after the last use of its span.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils as _numba_cgutils
 from numba.extending import intrinsic
@@ -471,16 +470,10 @@ def text_id(text: bytes, secret: NDArray[np.uint64]) -> int:
     return int(string_id(np.frombuffer(text, np.uint8), 0, len(text), secret))
 
 
-def new_secret() -> NDArray[np.uint64]:
-    """Return a new deployment secret, uint64[4], from the operating system's randomness.
-
-    It is made once, when a journal is created, and kept with it.
-    """
-    return secret_from_bytes(secrets.token_bytes(32))
-
-
 def secret_from_bytes(key: bytes) -> NDArray[np.uint64]:
     """Return the secret that these 32 bytes are, uint64[4].
+
+    They come from the operating system's randomness when a journal is created, and are kept with it.
 
     Raises:
         ValueError: `key` has not 32 bytes.

@@ -148,7 +148,7 @@ def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[n
     Args:
         buf: uint8[:], the wire bytes.
         received_ms: When the server received them, milliseconds since 1970.
-        secret: uint64[4], see `native.new_secret`.
+        secret: uint64[4], see `native.secret_from_bytes`.
         limits: int64[LIMIT_WORDS].
         records: int64[count_events(buf), RECORD_WORDS], written.
         envelope: int64[ENVELOPE_WORDS], written. When REASON is not 0, the records mean nothing.

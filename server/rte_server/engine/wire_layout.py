@@ -87,6 +87,8 @@ ORDER_DIGITS_MAX = 18
 
 # The numbers of engine.reasons.Reason as plain constants for the kernels; a test compares them.
 MALFORMED = 1
+UNKNOWN_FIELD = 2
+WRONG_TYPE = 3
 FIELD_MISSING = 4
 OUT_OF_RANGE = 5
 STRING_TOO_LONG = 6
