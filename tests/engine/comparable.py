@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.struct_pb2 import Value as WireValue
+
 from rte.v1.session_pb2 import Session, SessionState
 
 APPROXIMATE_DIGITS = 11
@@ -36,13 +36,16 @@ def of_messages(messages: Iterable[bytes], approximate: frozenset[str] = frozens
                 "visit_number": session.visit_number,
                 "ended": session.HasField("end_time"),
                 "closed": session.state == SessionState.SESSION_STATE_CLOSED,
-                "attributes": {
-                    name: _comparable(_plain(value), name in approximate)
-                    for name, value in session.attributes.fields.items()
-                },
+                "attributes": attributes_of(session, approximate),
             }
         )
     return _sorted(state)
+
+
+def attributes_of(session: Session, approximate: frozenset[str] = frozenset()) -> dict[str, object]:
+    """Return the attributes of a session; see `of_messages`."""
+    fields = session.attributes.fields
+    return {name: _comparable(_plain(value), name in approximate) for name, value in fields.items()}
 
 
 def of_twin(state: State, approximate: frozenset[str] = frozenset()) -> State:
@@ -76,7 +79,7 @@ def _plain(value: WireValue) -> object:
 
 
 def _comparable(value: object, approximate: bool) -> object:
-    """Return a value so that equal bits are equal: NaN equals NaN, and minus zero differs from zero."""
+    """Return a value so that NaN equals NaN."""
     if isinstance(value, list):
         return [_comparable(item, approximate) for item in value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -84,16 +87,14 @@ def _comparable(value: object, approximate: bool) -> object:
     number = float(value)
     if approximate:
         return f"about {number:.{APPROXIMATE_DIGITS}g}"
-    return number if number == number and number != 0 else struct.pack(">d", number).hex()
+    return number + 0.0 if number == number else "NaN"
 
 
 def differences(found: object, expected: object, path: str = "") -> list[str]:
     """Return where two states differ, one line per value."""
     if isinstance(found, dict) and isinstance(expected, dict):
         keys = sorted(found.keys() | expected.keys())
-        return [
-            line for key in keys for line in differences(found.get(key), expected.get(key), f"{path}/{key}")
-        ]
+        return [line for key in keys for line in differences(found.get(key), expected.get(key), f"{path}/{key}")]
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         pairs = enumerate(zip(found, expected, strict=True))
         return [line for place, (a, b) in pairs for line in differences(a, b, f"{path}[{place}]")]

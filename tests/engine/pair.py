@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import numpy as np
 from google.protobuf.struct_pb2 import Struct
+
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_pb2 import Session
@@ -18,7 +19,6 @@ from rte_server.engine.program import Kind, ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire_layout import ORDER
-
 from tests.engine import comparable
 from tests.engine.attribute_samples import MODEL
 from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Action, Batch, End, Tick, Update

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,11 @@ from rte_server.engine.entries import Entry, EntryType
 from tests.engine.pair import SETTINGS, SMALL, Pair, new_engine, state_of
 from tests.engine.strategies import START_MS, Action, Batch, event_lists, scripts, split
 
-CALM = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+CALM = settings(
+    deadline=None,
+    max_examples=int(os.environ.get("RTE_TEST_EXAMPLES", "60")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def feed(engine: Engine, batches: list[Batch]) -> None:

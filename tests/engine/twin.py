@@ -146,9 +146,7 @@ class Twin:
     def state(self) -> dict[str, list[dict[str, object]]]:
         """Return all sessions, by visitor and in order of time, as plain values."""
         return {
-            visitor_id: [
-                self._shown(visitor_id, visitor.number_of(session), session) for session in visitor.sessions
-            ]
+            visitor_id: [self._shown(visitor_id, visitor.number_of(session), session) for session in visitor.sessions]
             for visitor_id, visitor in self.visitors.items()
             if visitor.sessions
         }
