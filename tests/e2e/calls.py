@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +38,7 @@ class Reply:
         return {key: value for detail in self.json["details"] for key, value in detail.get("metadata", {}).items()}
 
 
-def call(
-    port: int, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
-) -> Reply:
+def call(port: int, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Reply:
     """Make one call. A body that is not bytes is sent as JSON."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     sent = dict(headers or {})
@@ -56,7 +54,7 @@ def call(
         connection.close()
 
 
-def lines(port: int, path: str, headers: Mapping[str, str] | None = None) -> Iterator[str]:
+def lines(port: int, path: str, headers: Mapping[str, str] | None = None) -> Generator[str, None, None]:
     """Yield the content type of a streamed answer, then its lines as they come."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:

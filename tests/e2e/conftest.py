@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rte_server.edge import Edge, EdgeSettings
 
+from rte_server.edge import Edge, EdgeSettings
 from tests.e2e.stand_in import StandIn
 
 UPSTREAM_VARIABLE = "RTE_E2E_UPSTREAM"

@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
+
 from rte.v1 import (
     error_reason_pb2,
     event_pb2,
@@ -42,7 +43,7 @@ _CODES = {
 }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A call is refused; carries what the status needs."""
 
     def __init__(self, code: grpc.StatusCode, reason: str, message: str, field: str = "") -> None:
@@ -63,7 +64,8 @@ def member_names(message: type[Message] | Message) -> dict[str, Any]:
 
 def json_form(request: Message) -> dict[str, Any] | None:
     """Return the JSON object that Envoy put into field 15; None for a native request."""
-    forms = [unknown.data for unknown in UnknownFieldSet(request) if unknown.field_number == 15]
+    unknown_fields: Any = UnknownFieldSet(request)
+    forms = [unknown.data for unknown in unknown_fields if unknown.field_number == 15]
     if not forms:
         return None
     struct = struct_pb2.Struct()
@@ -71,7 +73,7 @@ def json_form(request: Message) -> dict[str, Any] | None:
         for form in forms:
             struct.MergeFromString(form)
     except DecodeError as error:
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "TOO_DEEP", "the JSON text is nested too deep") from error
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "TOO_DEEP", "the JSON text is nested too deep") from error
     return json_format.MessageToDict(struct)
 
 
@@ -82,16 +84,16 @@ def fill_from_json(request: Message) -> None:
     for name, value in (members or {}).items():
         field = member_names(request).get(name)
         if field is None:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name)
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name)
         in_path = getattr(request, field.name) if field.name == "session_id" else None
         if in_path and in_path != value:
             message = f"{name} is {in_path!r} in the path and {value!r} in the body"
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "OUT_OF_RANGE", message, field.name)
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "OUT_OF_RANGE", message, field.name)
         try:
             json_format.ParseDict({name: value}, request)
         except json_format.ParseError as error:
             message = f"{name} has another type than the contract says"
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_TYPE", message, name) from error
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_TYPE", message, name) from error
 
 
 class State:
@@ -120,16 +122,16 @@ class State:
         """Find a session by any id."""
         kind = request.WhichOneof("key")
         if kind is None:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no id", "session_id")
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no id", "session_id")
         wanted = getattr(request, kind)
         for session in self.sessions.values():
             ids = session.alias_ids if kind == "client_session_id" else [getattr(session, kind)]
             if wanted in ids:
                 return session
-        raise Refused(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", f"no session has {kind} {wanted!r}", kind)
+        raise RefusedError(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", f"no session has {kind} {wanted!r}", kind)
 
 
-async def refuse(context: Any, refused: Refused) -> NoReturn:
+async def refuse(context: Any, refused: RefusedError) -> NoReturn:
     """End a call with the status of a refusal."""
     await context.abort_with_status(rpc_status.to_status(refused.status))
     raise AssertionError
@@ -145,7 +147,7 @@ class Events(event_service_pb2_grpc.EventServiceServicer):
         """Take a batch."""
         try:
             return await self._ingest(request)
-        except Refused as refused:
+        except RefusedError as refused:
             await refuse(context, refused)
 
     async def StreamEvents(self, requests: Any, context: Any) -> AsyncIterator[Any]:
@@ -164,15 +166,17 @@ class Events(event_service_pb2_grpc.EventServiceServicer):
             events = members.pop("events", [])
             for name in members:
                 if name not in member_names(request):
-                    raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name)
+                    raise RefusedError(
+                        grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name
+                    )
         if not events:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no events", "events")
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no events", "events")
         for index, event in enumerate(events):
             try:
                 touched = self._state.take(self._checked(event))
                 answer.accepted_count += 1
                 answer.sessions.append(touched)
-            except Refused as refused:
+            except RefusedError as refused:
                 answer.rejected_count += 1
                 reason = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{refused.reason}")
                 answer.verdicts.add(index=index, outcome=1, reason=reason, field=refused.field, message=str(refused))
@@ -186,11 +190,14 @@ class Events(event_service_pb2_grpc.EventServiceServicer):
         if isinstance(event, dict):
             for name in event:
                 if name not in member_names(event_pb2.Event):
-                    raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name)
+                    raise RefusedError(
+                        grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_FIELD", f"unknown member {name!r}", name
+                    )
             event = json_format.ParseDict(event, event_pb2.Event())
-        if not event.visitor_id:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no visitor", "visitor_id")
-        return event
+        checked: event_pb2.Event = event
+        if not checked.visitor_id:
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", "no visitor", "visitor_id")
+        return checked
 
 
 class Sessions(session_service_pb2_grpc.SessionServiceServicer):
@@ -205,7 +212,7 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
             await asyncio.sleep(float(request.visitor_id.removeprefix("slow-")))
         try:
             return session_service_pb2.GetSessionResponse(session=self._state.find(request))
-        except Refused as refused:
+        except RefusedError as refused:
             await refuse(context, refused)
 
     async def BatchGetSessions(self, request: Any, context: Any) -> Any:
@@ -216,7 +223,7 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
                 try:
                     found = self._state.find(session_service_pb2.GetSessionRequest(**{field: wanted}))
                     answer.results.add(session=found)
-                except Refused as refused:
+                except RefusedError as refused:
                     answer.results.add(error=refused.status)
         return answer
 
@@ -229,7 +236,9 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         """Send all sessions whenever one changed."""
         if request.filter and request.filter.count("(") != request.filter.count(")"):
             message = "the filter cannot be understood"
-            await refuse(context, Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_EXPRESSION", message, "filter"))
+            await refuse(
+                context, RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_EXPRESSION", message, "filter")
+            )
         kinds = session_service_pb2.WatchSessionsResponse
         yield kinds(type=kinds.TYPE_RESET)
         sent: dict[str, int] = {}
@@ -251,7 +260,7 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         try:
             fill_from_json(request)
             session = self._state.find(session_service_pb2.GetSessionRequest(session_id=request.session_id))
-        except Refused as refused:
+        except RefusedError as refused:
             await refuse(context, refused)
         session.attributes.update(request.attributes)
         return session_service_pb2.UpdateSessionResponse(session=session)
@@ -261,7 +270,7 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         try:
             fill_from_json(request)
             session = self._state.find(session_service_pb2.GetSessionRequest(session_id=request.session_id))
-        except Refused as refused:
+        except RefusedError as refused:
             await refuse(context, refused)
         session.state = session_pb2.SESSION_STATE_CLOSED
         return session_service_pb2.EndSessionResponse(session=session)
@@ -270,14 +279,18 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
 class Models(model_service_pb2_grpc.ModelServiceServicer):
     """Knows one model."""
 
+    def __init__(self) -> None:
+        self.list_count = 0
+
     async def ListModels(self, request: Any, context: Any) -> Any:
         """List it."""
+        self.list_count += 1
         return model_service_pb2.ListModelsResponse(models=[model_pb2.Model(name="base")])
 
     async def GetModel(self, request: Any, context: Any) -> Any:
         """Get it."""
         if request.name != "base":
-            refused = Refused(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", f"no model {request.name!r}", "name")
+            refused = RefusedError(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", f"no model {request.name!r}", "name")
             await refuse(context, refused)
         return model_service_pb2.GetModelResponse(model=model_pb2.Model(name="base"))
 
@@ -290,6 +303,7 @@ class StandIn:
     """The server as a whole."""
 
     def __init__(self) -> None:
+        self.models = Models()
         self._state = State()
         self._server = grpc.aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
@@ -299,7 +313,7 @@ class StandIn:
         """Serve on `unix:/path` or `host:port`."""
         event_service_pb2_grpc.add_EventServiceServicer_to_server(Events(self._state), self._server)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(self._state), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self.models, self._server)
         health_servicer = health.aio.HealthServicer()
         await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._server)

@@ -12,6 +12,7 @@ import yaml
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pool, message_factory, struct_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 from rte_server.edge import EdgeError, EdgeSettings
 from rte_server.edge.descriptors import (
     DescriptorError,
@@ -166,10 +167,12 @@ def test_json_form_is_a_struct_at_field_15(edge_set: FileDescriptorSet) -> None:
         pool.AddSerializedFile(file.SerializeToString())
     request = pool.FindMessageTypeByName("rte.v1.UpdateSessionRequest")
     assert {field.name: field.number for field in request.fields} == {"path_session_id": 1, "json": 15}
-    assert request.fields_by_name["json"].message_type.full_name == "google.protobuf.Struct"
+    form_type = request.fields_by_name["json"].message_type
+    assert form_type is not None
+    assert form_type.full_name == "google.protobuf.Struct"
     form = struct_pb2.Struct()
     form.update({"etag": "e", "unknown": [1]})
-    message = message_factory.GetMessageClass(request)()
+    message: Any = message_factory.GetMessageClass(request)()
     message.ParseFromString(b"\x0a\x01s\x7a" + bytes([form.ByteSize()]) + form.SerializeToString())
     assert message.path_session_id == "s"
     assert message.json["unknown"][0] == 1
@@ -198,7 +201,7 @@ def test_derivation_refuses_a_shared_request(public: FileDescriptorSet) -> None:
     shared.CopyFrom(public)
     file = next(file for file in shared.file if file.name == "rte/v1/event_service.proto")
     file.service[0].method[1].input_type = file.service[0].method[0].input_type
-    with pytest.raises(DescriptorError, match="EventService.IngestEvents.*EventService.StreamEvents"):
+    with pytest.raises(DescriptorError, match=r"EventService\.IngestEvents.*EventService\.StreamEvents"):
         derive_edge_set(shared)
 
 
@@ -207,7 +210,8 @@ def test_derivation_refuses_a_nested_path_field(public: FileDescriptorSet) -> No
     nested = FileDescriptorSet()
     nested.CopyFrom(public)
     file = next(file for file in nested.file if file.name == "rte/v1/model_service.proto")
-    rule = file.service[0].method[1].options.Extensions[annotations_pb2.http]
+    http: Any = annotations_pb2.http
+    rule = file.service[0].method[1].options.Extensions[http]
     rule.get = "/v1/models/{model.name}"
     with pytest.raises(DescriptorError, match="GetModel binds a nested or unknown field"):
         derive_edge_set(nested)
@@ -222,14 +226,16 @@ def test_upstream_that_is_no_address_is_refused(upstream: str) -> None:
 
 def test_settings_out_of_range_are_all_named(tmp_path: Path) -> None:
     """Every setting that is out of its range is named in one error."""
-    with pytest.raises(EdgeError, match="port 70000.*concurrency 0"):
+    with pytest.raises(EdgeError, match=r"port 70000.*concurrency 0"):
         EdgeSettings(run_dir=tmp_path, upstream="127.0.0.1:1", port=70_000, concurrency=0)
 
 
 def test_explanation_of_a_refused_configuration_is_short(tmp_path: Path) -> None:
     """Of Envoy's long output the error keeps the part that names the field."""
     path = tmp_path / "envoy.yaml"
-    text = (assets_dir() / "envoy.yaml").read_text().replace("stat_prefix: edge", "stat_prefix: edge\n          nope: 1")
+    text = (
+        (assets_dir() / "envoy.yaml").read_text().replace("stat_prefix: edge", "stat_prefix: edge\n          nope: 1")
+    )
     path.write_text(text.replace("/etc/envoy/rte.pb", str(COMMITTED / "rte.pb")))
     result = validate(path)
     assert result.returncode == 1

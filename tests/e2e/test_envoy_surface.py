@@ -7,11 +7,13 @@ import json
 import struct
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
 from rte.v1 import (
     event_pb2,
     event_service_pb2,
@@ -19,7 +21,6 @@ from rte.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
-
 from tests.e2e.calls import call, event, ingest, lines, session_of
 
 
@@ -58,15 +59,17 @@ def test_native_grpc_streams_events(channel: grpc.Channel, visitor: str) -> None
 
 def test_health_and_reflection_pass(channel: grpc.Channel) -> None:
     """The health service and reflection are reachable through the public port."""
-    check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    check = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert check.status == health_pb2.HealthCheckResponse.SERVING
     assert "rte.v1.EventService" in ProtoReflectionDescriptorDatabase(channel).get_services()
 
 
 def test_unknown_grpc_service_is_unimplemented(channel: grpc.Channel) -> None:
     """A gRPC call to a service that does not exist ends with UNIMPLEMENTED."""
+    call_nothing: Any = channel.unary_unary("/no.such.Service/Call")
     with pytest.raises(grpc.RpcError) as raised:
-        channel.unary_unary("/no.such.Service/Call")(b"", timeout=10)
+        call_nothing(b"", timeout=10)
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 

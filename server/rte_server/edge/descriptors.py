@@ -16,12 +16,14 @@ Run as `python -m rte_server.edge.descriptors --proto proto --include proto/thir
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.resources
 import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
@@ -42,6 +44,8 @@ STRUCT_TYPE = ".google.protobuf.Struct"
 
 PATH_PREFIX = "path_"
 """Stands before the names of fields that a path binds."""
+
+_HTTP: Any = annotations_pb2.http  # An extension; the stubs give it the type of a field.
 
 _PATH_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)(?:=[^}]*)?\}")
 
@@ -97,8 +101,8 @@ def compile_public_set(proto: Path, includes: Sequence[Path]) -> FileDescriptorS
     Raises:
         DescriptorError: protoc refuses the files; its own messages stand on stderr.
     """
-    from grpc_tools import protoc  # A development dependency; the running server only reads the committed result.
-
+    # A development dependency: the running server only reads the committed result.
+    protoc = importlib.import_module("grpc_tools.protoc")
     files = sorted(str(path) for path in proto.glob("rte/**/*.proto"))
     well_known = str(importlib.resources.files("grpc_tools") / "_proto")
     roots = [f"-I{root}" for root in (proto, *includes, well_known)]
@@ -112,9 +116,9 @@ def compile_public_set(proto: Path, includes: Sequence[Path]) -> FileDescriptorS
 
 def http_rules(method: MethodDescriptorProto) -> list[HttpRule]:
     """Return the HTTP rules of a method, the additional bindings included; none if it has no HTTP form."""
-    if not method.options.HasExtension(annotations_pb2.http):
+    if not method.options.HasExtension(_HTTP):
         return []
-    rule = method.options.Extensions[annotations_pb2.http]
+    rule: HttpRule = method.options.Extensions[_HTTP]
     return [rule, *rule.additional_bindings]
 
 
@@ -190,7 +194,7 @@ def _rename_bound(message: DescriptorProto, method: MethodDescriptorProto, bound
 
 def _own_rules(method: MethodDescriptorProto) -> Iterator[HttpRule]:
     """Yield the HTTP rules of a method, to be changed in place."""
-    rule = method.options.Extensions[annotations_pb2.http]
+    rule: HttpRule = method.options.Extensions[_HTTP]
     yield rule
     yield from rule.additional_bindings
 
@@ -216,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         edge = derive_edge_set(compile_public_set(options.proto, options.include))
     except DescriptorError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 1
     options.out.write_bytes(serialize(edge))
     return 0

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(arguments[0]):
         sys.exit(1)
-    os.execv(arguments[1], arguments[1:])
+    os.execv(arguments[1], arguments[1:])  # noqa: S606 - to become the program is what this is for
 
 
 if __name__ == "__main__":

