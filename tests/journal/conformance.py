@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.journal.protocol import (
     SHARDS_MAX,

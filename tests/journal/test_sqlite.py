@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.journal import sqlite as module
 from rte_server.journal.directory import DataDirectory, SecretMissing
@@ -22,7 +24,6 @@ from rte_server.journal.protocol import (
     JournalUnavailable,
 )
 from rte_server.journal.sqlite import SqliteJournal
-
 from tests.journal.conformance import (
     MACHINE_SETTINGS,
     JournalConformance,
@@ -43,6 +44,7 @@ class OwnedJournal(SqliteJournal):
             raise
 
     def close(self) -> None:
+        """Close the journal, then its directory."""
         super().close()
         self.directory.close()
 
@@ -51,6 +53,7 @@ class TestConformance(JournalConformance):
     """The SQLite journal keeps every promise of the protocol."""
 
     def open_journal(self, directory: Path) -> Journal:
+        """Open it by its data directory."""
         return OwnedJournal(directory)
 
 
@@ -62,11 +65,13 @@ class SqliteMachine(JournalMachine):
         super().__init__()
 
     def reopen(self) -> Journal:
+        """Close and open by the data directory."""
         if hasattr(self, "journal"):
             self.journal.close()
         return OwnedJournal(Path(self.place.name))
 
     def teardown(self) -> None:
+        """Leave nothing behind."""
         self.journal.close()
         self.place.cleanup()
 
@@ -94,12 +99,11 @@ def test_a_flipped_byte_in_a_body_names_its_position(tmp_path: Path) -> None:
                 stored[: start + offset] + bytes([stored[start + offset] ^ 1]) + stored[start + offset + 1 :]
             )
             journal = OwnedJournal(tmp_path)
-            read = []
+            read: list[tuple[int, Entry]] = []
             with pytest.raises(JournalDamaged, match=f"position {position} of shard 0") as caught:
-                for found, _ in journal.read(0, 1):
-                    read.append(found)
+                read.extend(journal.read(0, 1))
             assert caught.value.position == position
-            assert read == list(range(1, position))
+            assert [found for found, _ in read] == list(range(1, position))
             journal.close()
 
 
@@ -114,7 +118,7 @@ def test_any_flipped_byte_of_the_file_is_noticed_or_harmless(tmp_path: Path) -> 
         *range(16_384, 16_384 + 120, 5),
     ]:
         path.write_bytes(stored[:offset] + bytes([stored[offset] ^ 0x41]) + stored[offset + 1 :])
-        read = []
+        read: list[tuple[int, Entry]] = []
         try:
             journal = OwnedJournal(tmp_path)
         except JournalError:
@@ -331,8 +335,7 @@ def test_a_journal_that_hits_its_page_limit_stays_usable(tmp_path: Path) -> None
     journal.append(0, [entry(n, 10_000) for n in range(1, 51)])
     journal._writer.execute("PRAGMA max_page_count = 60")
     with pytest.raises(JournalUnavailable, match="full"):
-        for n in range(51, 300):
-            journal.append(0, [entry(n, 10_000)])
+        list(map(journal.append, itertools.repeat(0), ([entry(n, 10_000)] for n in range(51, 300))))
     last = journal.last_position(0)
     journal.trim(0, last)
     for _ in range(200):

@@ -27,6 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
+from rte_server.config import Config
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.journal.protocol import Journal, JournalError
@@ -34,8 +35,8 @@ from rte_server.journal.recovery import FoldEngine
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.service.receipts import Receipt, Settlement, Waiter, Want, settle
 
-S = TypeVar("S")
-O = TypeVar("O")
+ScannedT = TypeVar("ScannedT")
+OutcomeT = TypeVar("OutcomeT")
 Arrays = Sequence[tuple[str, NDArray[Any]]]
 
 COMMIT_BYTES_MAX = 16 * 1024 * 1024
@@ -63,25 +64,40 @@ class PipelineSettings:
     """or so many bytes of bodies, >= 1,"""
     snapshot_interval_ms: int = 600_000
     """or so much time with at least one entry, milliseconds, >= 1."""
+    trim: bool = True
+    """Whether the journal gives up what the older of the two kept snapshots holds."""
+
+    @classmethod
+    def of(cls, config: Config) -> PipelineSettings:
+        """Return those of a configuration."""
+        limits, journal = config.limits, config.journal
+        return cls(
+            queue_bytes_max=limits.queue_bytes_max,
+            queue_entries_max=limits.queue_entries_max,
+            snapshot_entries=journal.snapshot_entries,
+            snapshot_bytes=journal.snapshot_bytes,
+            snapshot_interval_ms=journal.snapshot_interval_ms,
+            trim=journal.trim,
+        )
 
 
 @dataclass(slots=True)
-class _Submission(Generic[S]):
+class _Submission(Generic[ScannedT]):
     entry: Entry
-    scanned: S | None
+    scanned: ScannedT | None
     want: Want
     waiter: Waiter | None
     position: int = 0
 
 
-class Pipeline(Generic[S, O]):
+class Pipeline(Generic[ScannedT, OutcomeT]):
     """Runs one shard. Any thread may submit and wait; the engine is written by the fold thread only."""
 
     def __init__(
         self,
         journal: Journal,
         shard: int,
-        engine: FoldEngine[S, O],
+        engine: FoldEngine[ScannedT, OutcomeT],
         snapshots: SnapshotStore,
         settings: PipelineSettings,
         now_ms: Callable[[], int],
@@ -106,13 +122,13 @@ class Pipeline(Generic[S, O]):
         self._settings = settings
         self._now_ms = now_ms
         self._on_failure = on_failure
-        self._listeners: list[Callable[[int, O], None]] = []
+        self._listeners: list[Callable[[int, OutcomeT], None]] = []
 
         self._lock = threading.Lock()
         self._submitted = threading.Condition(self._lock)
         self._journalled = threading.Condition(self._lock)
-        self._to_journal: deque[_Submission[S]] = deque()
-        self._to_fold: deque[_Submission[S]] = deque()
+        self._to_journal: deque[_Submission[ScannedT]] = deque()
+        self._to_fold: deque[_Submission[ScannedT]] = deque()
         self._queued_bytes = 0
         self._queued_entries = 0
         self._durable = self._applied = engine.position
@@ -141,7 +157,7 @@ class Pipeline(Generic[S, O]):
             )
         ]
 
-    def add_listener(self, listener: Callable[[int, O], None]) -> None:
+    def add_listener(self, listener: Callable[[int, OutcomeT], None]) -> None:
         """Have `listener(position, outcome)` called after each applied entry, in order, in the fold thread.
 
         It must be quick and must not raise. What it does is done before the entry counts as applied. Call before `start`.
@@ -163,7 +179,9 @@ class Pipeline(Generic[S, O]):
         """Return the position up to which the state and all listeners are."""
         return self._applied
 
-    def submit(self, entry: Entry, scanned: S | None = None, want: Want = Want.DURABLE) -> asyncio.Future[Receipt[O]]:
+    def submit(
+        self, entry: Entry, scanned: ScannedT | None = None, want: Want = Want.DURABLE
+    ) -> asyncio.Future[Receipt[OutcomeT]]:
         """Submit an entry on an event loop, and return what to await. Cancelling it does not withdraw the entry.
 
         Args:
@@ -177,20 +195,20 @@ class Pipeline(Generic[S, O]):
         Raises:
             EngineError: OVERLOADED if a queue limit is reached, SHUTTING_DOWN, INTERNAL. Nothing was taken.
         """
-        future: asyncio.Future[Receipt[O]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
         self._submit(_Submission(entry, scanned, want, future))
         return future
 
     def submit_and_wait(
-        self, entry: Entry, scanned: S | None = None, want: Want = Want.DURABLE, timeout_s: float | None = None
-    ) -> Receipt[O]:
+        self, entry: Entry, scanned: ScannedT | None = None, want: Want = Want.DURABLE, timeout_s: float | None = None
+    ) -> Receipt[OutcomeT]:
         """Submit an entry from a thread without an event loop, and wait; see `submit`.
 
         Raises:
             EngineError: As `submit` and its future.
             TimeoutError: `timeout_s` passed. The entry may be taken all the same.
         """
-        future: concurrent.futures.Future[Receipt[O]] = concurrent.futures.Future()
+        future: concurrent.futures.Future[Receipt[OutcomeT]] = concurrent.futures.Future()
         self._submit(_Submission(entry, scanned, want, future))
         return future.result(timeout_s)
 
@@ -240,7 +258,7 @@ class Pipeline(Generic[S, O]):
 
     # Submitting.
 
-    def _submit(self, submission: _Submission[S]) -> None:
+    def _submit(self, submission: _Submission[ScannedT]) -> None:
         size = len(submission.entry.body)
         settings = self._settings
         with self._lock:
@@ -261,7 +279,7 @@ class Pipeline(Generic[S, O]):
                 )
             self._enqueue(submission)
 
-    def _enqueue(self, submission: _Submission[S]) -> None:
+    def _enqueue(self, submission: _Submission[ScannedT]) -> None:
         """Put an entry into the queue; the lock is held."""
         self._to_journal.append(submission)
         self._queued_entries += 1
@@ -308,9 +326,9 @@ class Pipeline(Generic[S, O]):
                 group = self._take_group()
             self._guarded_group(self._commit, group)
 
-    def _take_group(self) -> list[_Submission[S]]:
+    def _take_group(self) -> list[_Submission[ScannedT]]:
         """Take what waits, at most about COMMIT_BYTES_MAX; the lock is held."""
-        group: list[_Submission[S]] = []
+        group: list[_Submission[ScannedT]] = []
         size = 0
         while self._to_journal and (not group or size + len(self._to_journal[0].entry.body) <= COMMIT_BYTES_MAX):
             submission = self._to_journal.popleft()
@@ -318,7 +336,7 @@ class Pipeline(Generic[S, O]):
             group.append(submission)
         return group
 
-    def _commit(self, group: list[_Submission[S]]) -> None:
+    def _commit(self, group: list[_Submission[ScannedT]]) -> None:
         try:
             first = self._journal.append(self._shard, [submission.entry for submission in group])
         except JournalError as error:
@@ -344,7 +362,7 @@ class Pipeline(Generic[S, O]):
         durable = [s for s in group if s.want is Want.DURABLE and s.waiter is not None]
         settle([(s.waiter, Receipt(s.position, None), None) for s in durable if s.waiter is not None])
 
-    def _release(self, group: Sequence[_Submission[S]]) -> None:
+    def _release(self, group: Sequence[_Submission[ScannedT]]) -> None:
         """Give back the room of entries in the queue; the lock is held."""
         self._queued_entries -= len(group)
         self._queued_bytes -= sum(len(submission.entry.body) for submission in group)
@@ -372,9 +390,9 @@ class Pipeline(Generic[S, O]):
             self._hand_over_snapshot()
         self._to_store.put(None)
 
-    def _fold(self, group: list[_Submission[S]]) -> None:
+    def _fold(self, group: list[_Submission[ScannedT]]) -> None:
         """Apply entries in order, publishing now and then."""
-        done: list[_Submission[S]] = []
+        done: list[_Submission[ScannedT]] = []
         settlements: list[Settlement] = []
         publish_at = monotonic() + PUBLISH_S
         for submission in group:
@@ -393,7 +411,7 @@ class Pipeline(Generic[S, O]):
         if done:
             self._publish(done, settlements)
 
-    def _publish(self, done: Sequence[_Submission[S]], settlements: list[Settlement]) -> None:
+    def _publish(self, done: Sequence[_Submission[ScannedT]], settlements: list[Settlement]) -> None:
         """Make entries count as applied, and wake those who wait for them."""
         self._since_entries += len(done)
         self._since_bytes += sum(len(submission.entry.body) for submission in done)
@@ -446,7 +464,7 @@ class Pipeline(Generic[S, O]):
             try:
                 size = self._snapshots.write(position, meta, arrays)
                 kept = self._snapshots.positions()
-                if len(kept) > 1:
+                if self._settings.trim and len(kept) > 1:
                     # The older one must stay usable, in case the newer one turns out to be damaged.
                     self._journal.trim(self._shard, kept[-2] + 1)
             except JournalError as error:
@@ -468,7 +486,9 @@ class Pipeline(Generic[S, O]):
         except BaseException as failure:  # noqa: BLE001 - whatever it is, waiters must not hang
             self._fail(failure)
 
-    def _guarded_group(self, work: Callable[[list[_Submission[S]]], None], group: list[_Submission[S]]) -> None:
+    def _guarded_group(
+        self, work: Callable[[list[_Submission[ScannedT]]], None], group: list[_Submission[ScannedT]]
+    ) -> None:
         """Do something with a group; if that raises, nobody waits for its entries in vain."""
         try:
             work(group)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from rte_server.engine.reasons import EngineError
 
-O = TypeVar("O")
+OutcomeT = TypeVar("OutcomeT")
 
 
 class Want(Enum):
@@ -24,12 +24,12 @@ class Want(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt(Generic[O]):
+class Receipt(Generic[OutcomeT]):
     """What became of a submitted entry."""
 
     position: int
     """Its place in the journal."""
-    outcome: O | None
+    outcome: OutcomeT | None
     """What the fold returned; None if only durability was waited for."""
 
 

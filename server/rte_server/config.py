@@ -1,0 +1,434 @@
+"""All settings of the server: read once at start from a TOML file and `RTE_*` variables, then passed down as values.
+
+A setting `gap_ms` in section `session` is `gap_ms` under `[session]` in the file, and `RTE_SESSION__GAP_MS` as a
+variable; a variable wins over the file, an option of the command line over both. Lists are comma-separated in variables.
+Unknown names are errors, and all problems are reported at once, each with where it stands.
+
+`python -m rte_server.config` prints the reference page, `docs/reference/configuration.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+KIB = 1024
+MIB = 1024 * KIB
+DAY_MS = 86_400_000
+DATA_DIR = Path("rte-data")
+FILE_VARIABLE = "RTE_CONFIG"
+"""Names the file when the command line does not."""
+FOREIGN_VARIABLES = frozenset({FILE_VARIABLE, "RTE_ADDRESS"})
+"""Variables that are none of the server's settings: the file above, and where clients find a server."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: One sentence per problem, with the name of the setting and where it stands. Never empty.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("the configuration cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+def setting(default: Any, text: str, *, low: int | None = None, high: int | None = None, among: str = "") -> Any:
+    """Return a dataclass field with its documentation.
+
+    Args:
+        default: Its value when nothing is set.
+        text: What it does, one or two sentences.
+        low: The smallest value, if it is a number.
+        high: The largest value, if there is one.
+        among: The values that are possible, separated by spaces, if they are few.
+    """
+    return field(default=default, metadata={"text": text, "low": low, "high": high, "among": tuple(among.split())})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the server listens and keeps its data."""
+
+    host: str = setting("127.0.0.1", "IP address of the public port; `0.0.0.0` for every network.")
+    port: int = setting(8080, "Public port (gRPC, gRPC-Web, HTTP/JSON); 0 takes a free one.", low=0, high=65535)
+    grpc_host: str = setting("127.0.0.1", "IP address of the gRPC server behind the public port.")
+    grpc_port: int = setting(
+        0, "Port of the gRPC server behind the public port; 0 takes a free one.", low=0, high=65535
+    )
+    data_dir: Path = setting(
+        DATA_DIR, "Directory of the journal, the snapshots and the secret; made at the first start."
+    )
+    stop_grace_ms: int = setting(10_000, "How long a stop waits for open calls before it cancels them.", low=0)
+    log_level: str = setting("info", "The least important messages that are logged.", among="debug info warning error")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a session is, and how long it stays."""
+
+    gap_ms: int = setting(1_800_000, "A gap between events strictly greater than this starts a new session.", low=1)
+    max_length_ms: int = setting(DAY_MS, "No event makes a session longer than this; 0 switches it off.", low=0)
+    lateness_ms: int = setting(
+        DAY_MS, "An event older than this against the newest event of its visitor is too late.", low=0
+    )
+    closed_retention_ms: int = setting(3_600_000, "Closed sessions stay readable for this time.", low=0)
+    closed_max: int = setting(200_000, "At most so many closed sessions stay readable.", low=0)
+    sessions_max: int = setting(
+        1_000_000, "Sessions in memory, active and closed. Fixed by the first start.", low=1_000, high=100_000_000
+    )
+    written_sessions_max: int = setting(
+        131_072, "Sessions that may hold attributes written by applications.", low=1, high=100_000_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DedupSettings:
+    """How duplicates are recognized."""
+
+    horizon_ms: int = setting(DAY_MS, "An `event_id` or `request_id` counts once within this time.", low=0)
+    events_max: int = setting(4_194_304, "Ids that are remembered; the oldest go first.", low=1024, high=1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class StringSettings:
+    """The pool of distinct strings."""
+
+    strings_max: int = setting(4_194_304, "Distinct strings in memory.", low=1024, high=1 << 30)
+    string_bytes_max: int = setting(256 * MIB, "Bytes of all distinct strings.", low=MIB, high=1 << 36)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What callers may do; beyond it they get the documented error."""
+
+    batch_events_max: int = setting(5_000, "Events of a request.", low=1, high=1_000_000)
+    event_bytes_max: int = setting(64 * KIB, "Bytes of an event on the wire.", low=256, high=16 * MIB)
+    event_properties_max: int = setting(100, "Members of an event's properties.", low=0, high=10_000)
+    property_depth_max: int = setting(8, "Levels of an event's properties.", low=1, high=64)
+    string_bytes_max: int = setting(1_024, "Bytes of a key or string in an event's properties.", low=16, high=MIB)
+    event_future_ms_max: int = setting(300_000, "How far an event may lie ahead of the server's clock.", low=0)
+    message_bytes_max: int = setting(4 * MIB, "Bytes of a request, over gRPC and HTTP.", low=4 * KIB, high=60 * MIB)
+    stream_batches_max: int = setting(16, "Batches of a stream that are worked on at a time.", low=1, high=1_000)
+    watches_max: int = setting(1_000, "Watches that are open at a time.", low=1, high=100_000)
+    queue_bytes_max: int = setting(64 * MIB, "Bytes that are accepted but not folded yet.", low=MIB)
+    queue_entries_max: int = setting(8_192, "Requests that are accepted but not folded yet.", low=16)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """The journal and its snapshots."""
+
+    snapshot_entries: int = setting(1_000_000, "A snapshot is taken after so many entries,", low=1)
+    snapshot_bytes: int = setting(1024 * MIB, "or after so many bytes of entries,", low=1)
+    snapshot_interval_ms: int = setting(600_000, "or after so much time with at least one entry.", low=1_000)
+    trim: bool = setting(True, "Gives up entries that the older of the two kept snapshots holds. `false` keeps all.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which models run."""
+
+    packs: tuple[str, ...] = setting(
+        ("base", "retail"), "Names of packs that ship with the server, or paths of YAML files; used ones come first."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """Envoy, which serves the public port."""
+
+    enabled: bool = setting(True, "Starts Envoy. `false`: only the gRPC server listens.")
+    concurrency: int = setting(1, "Worker threads of Envoy.", low=1, high=256)
+    connections_max: int = setting(10_000, "Open connections; beyond it new ones are closed.", low=1)
+    heap_bytes_max: int = setting(1024 * MIB, "Heap of Envoy; at 95 % of it requests get 503.", low=64 * MIB)
+    allowed_origins: tuple[str, ...] = setting(
+        (), "Web origins that may call from browsers; `*` is every one. Empty: those of this machine."
+    )
+    access_log: str = setting("", "File that gets one JSON line per request, `/dev/stdout` too. Empty: none.")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The effective settings."""
+
+    server: ServerSettings = ServerSettings()
+    session: SessionSettings = SessionSettings()
+    dedup: DedupSettings = DedupSettings()
+    strings: StringSettings = StringSettings()
+    limits: LimitSettings = LimitSettings()
+    journal: JournalSettings = JournalSettings()
+    models: ModelSettings = ModelSettings()
+    edge: EdgeSettings = EdgeSettings()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where a setting that is not at its default stands, by `section.name`."""
+
+    def engine_settings(self) -> dict[str, int]:
+        """Return what the fold is told, and the journal keeps: the fields of `engine.EngineSettings`."""
+        session = self.session
+        return {
+            "gap_ms": session.gap_ms,
+            "max_length_ms": session.max_length_ms,
+            "lateness_ms": session.lateness_ms,
+            "dedup_horizon_ms": self.dedup.horizon_ms,
+            "closed_retention_ms": session.closed_retention_ms,
+            "closed_max": session.closed_max,
+        }
+
+    def capacity(self) -> dict[str, int]:
+        """Return the fields of `engine.table.Capacity`."""
+        return {
+            "sessions_max": self.session.sessions_max,
+            "dedup_events_max": self.dedup.events_max,
+            "strings_max": self.strings.strings_max,
+            "string_bytes_max": self.strings.string_bytes_max,
+            "written_sessions_max": self.session.written_sessions_max,
+        }
+
+    def scan_limits(self) -> dict[str, int]:
+        """Return the fields of `engine.wire.Limits` that can be set."""
+        names = (
+            "batch_events_max",
+            "event_bytes_max",
+            "event_properties_max",
+            "property_depth_max",
+            "string_bytes_max",
+            "event_future_ms_max",
+        )
+        return {name: getattr(self.limits, name) for name in names}
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Return (name, effective value, origin) of every setting, in the order of the reference page."""
+        return [
+            (
+                f"{section}.{name}",
+                _text(getattr(getattr(self, section), name)),
+                self.origins.get(f"{section}.{name}", "default"),
+            )
+            for section, kind in SECTIONS.items()
+            for name in _names(kind)
+        ]
+
+
+SECTIONS: Mapping[str, type] = {
+    name: kind for name, kind in get_type_hints(Config).items() if isinstance(kind, type) and name != "origins"
+}
+"""The section classes by name, in order."""
+
+
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: A TOML file. None: the one that RTE_CONFIG names, else none.
+        environ: The variables. None: those of the process.
+        options: Values by `section.name` that win over everything, for example from the command line.
+
+    Raises:
+        ConfigError: The file cannot be read, a name is unknown, a value has the wrong type or is out of range, or
+            values contradict each other. It holds all problems.
+    """
+    variables = os.environ if environ is None else environ
+    if path is None and variables.get(FILE_VARIABLE):
+        path = Path(variables[FILE_VARIABLE])
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    given = [*_from_file(path, problems), *_from_variables(variables, problems)]
+    given += [(name, value, "command line") for name, value in (options or {}).items()]
+    for name, raw, origin in given:
+        section, _, key = name.partition(".")
+        if section not in SECTIONS or key not in _names(SECTIONS[section]):
+            problems.append(f"{origin}: there is no setting {name}{_meant(name)}")
+            continue
+        try:
+            values[name] = _converted(SECTIONS[section], key, raw)
+            origins[name] = origin
+        except ValueError as error:
+            problems.append(f"{origin}: {name} = {_text(raw)!s}: {error}")
+    config = Config(
+        **{
+            section: kind(
+                **{name: values[f"{section}.{name}"] for name in _names(kind) if f"{section}.{name}" in values}
+            )
+            for section, kind in SECTIONS.items()
+        },
+        origins=origins,
+    )
+    problems += _contradictions(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+_Given = tuple[str, object, str]  # section.name, raw value, origin
+
+
+def _from_file(path: Path | None, problems: list[str]) -> list[_Given]:
+    if path is None:
+        return []
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+        return []
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: is not TOML: {error}")
+        return []
+    found: list[_Given] = []
+    for section, content in document.items():
+        if isinstance(content, dict):
+            found += [(f"{section}.{name}", value, str(path)) for name, value in content.items()]
+        else:
+            problems.append(f"{path}: {section} stands outside of a section; write it under one of {_sections()}")
+    return found
+
+
+def _from_variables(variables: Mapping[str, str], problems: list[str]) -> list[_Given]:
+    found: list[_Given] = []
+    for variable, value in sorted(variables.items()):
+        if not variable.startswith("RTE_") or variable in FOREIGN_VARIABLES:
+            continue
+        section, separator, name = variable.removeprefix("RTE_").lower().partition("__")
+        if separator:
+            found.append((f"{section}.{name}", value, variable))
+        else:
+            problems.append(f"{variable}: names no setting; variables are written RTE_SECTION__NAME")
+    return found
+
+
+def _converted(kind: type, name: str, raw: object) -> object:
+    """Return a value as the type of its field.
+
+    Raises:
+        ValueError: It has another type or is out of range; the message says what is expected.
+    """
+    wanted = get_type_hints(kind)[name]
+    metadata = next(f.metadata for f in fields(kind) if f.name == name)
+    if wanted is bool:
+        return _boolean(raw)
+    if wanted is int:
+        return _integer(raw, metadata["low"], metadata["high"])
+    if wanted is Path or wanted is str:
+        if not isinstance(raw, str | Path) or (wanted is Path and not str(raw)):
+            raise ValueError("expected a text" if wanted is str else "expected a path")
+        if metadata["among"] and raw not in metadata["among"]:
+            raise ValueError(f"expected one of {', '.join(metadata['among'])}")
+        return wanted(raw)
+    items = [item.strip() for item in raw.split(",") if item.strip()] if isinstance(raw, str) else raw
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError("expected a list of texts")
+    return tuple(items)
+
+
+def _boolean(raw: object) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    value = known.get(raw.lower()) if isinstance(raw, str) else raw
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")  # noqa: TRY004 - the caller reports every wrong value alike
+    return value
+
+
+def _integer(raw: object, low: int | None, high: int | None) -> int:
+    try:
+        value = int(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        value = None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("expected a whole number")  # noqa: TRY004 - as above
+    top = (1 << 62) if high is None else high
+    if value < (low or 0) or value > top:
+        raise ValueError(f"is outside of {_range(low, high)}")
+    return value
+
+
+def _contradictions(config: Config) -> list[str]:
+    """Return what is wrong between settings that are fine one by one."""
+    session, limits, server = config.session, config.limits, config.server
+    message = f"limits.message_bytes_max = {limits.message_bytes_max}"
+    rules = [
+        (
+            0 < session.max_length_ms < session.gap_ms,
+            f"session.max_length_ms = {session.max_length_ms} is shorter than session.gap_ms = {session.gap_ms}",
+        ),
+        (
+            limits.event_bytes_max > limits.message_bytes_max,
+            f"limits.event_bytes_max = {limits.event_bytes_max} is more than {message}",
+        ),
+        (
+            limits.message_bytes_max > limits.queue_bytes_max,
+            f"{message} is more than limits.queue_bytes_max = {limits.queue_bytes_max}",
+        ),
+        (
+            config.edge.enabled and 0 < server.port == server.grpc_port and server.host == server.grpc_host,
+            f"server.port and server.grpc_port are both {server.port}; Envoy needs one of its own",
+        ),
+    ]
+    return [text for wrong, text in rules if wrong]
+
+
+def reference() -> str:
+    """Return the reference page of all settings, Markdown."""
+    lines = ["# Configuration", "", *_INTRODUCTION.splitlines()]
+    for section, kind in SECTIONS.items():
+        lines += ["", f"## `[{section}]`", "", str(kind.__doc__), ""]
+        lines += ["| setting | default | range | what it does |", "|---|---|---|---|"]
+        for found in fields(kind):
+            low, high, among = (found.metadata[key] for key in ("low", "high", "among"))
+            values = " ".join(f"`{value}`" for value in among) or (_range(low, high) if low is not None else "")
+            lines.append(f"| `{found.name}` | `{_text(found.default)}` | {values} | {found.metadata['text']} |")
+    return "\n".join(lines) + "\n"
+
+
+_INTRODUCTION = """All settings have defaults; a server starts without any file. They are read once, at start:
+
+1. the file that `--config FILE` or `RTE_CONFIG` names, in TOML, with the sections below,
+2. variables `RTE_SECTION__NAME`, for example `RTE_SESSION__GAP_MS=600000`; lists are comma-separated,
+3. options of the command line, which win.
+
+Unknown names are errors. `rte check` prints every effective value and where it stands. Names end in their unit.
+The deployment's secret is no setting: it is made in `data_dir` at the first start, readable by its owner only."""
+
+
+def _names(kind: type) -> list[str]:
+    return [found.name for found in fields(kind)]
+
+
+def _sections() -> str:
+    return ", ".join(f"[{name}]" for name in SECTIONS)
+
+
+def _meant(name: str) -> str:
+    """Return a hint to the setting that was probably meant."""
+    import difflib  # Only needed to explain a mistake.
+
+    known = [f"{section}.{key}" for section, kind in SECTIONS.items() for key in _names(kind)]
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"; is {close[0]} meant?" if close else f"; the sections are {_sections()}"
+
+
+def _range(low: int | None, high: int | None) -> str:
+    return f">= {low or 0}" if high is None else f"{low or 0} to {high}"
+
+
+def _text(value: object) -> str:
+    """Return a value as a TOML file would hold it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_text(item) for item in value) + "]"
+    return str(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
