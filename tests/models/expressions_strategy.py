@@ -84,7 +84,7 @@ def expressions(draw: st.DrawFn, names: dict[str, list[str]], kind: str, depth: 
             return f"{kind}({sub(draw(st.sampled_from(['int', 'double'])))})"
         if choice == "size" and kind == "int" and names["string"]:
             return f"size({draw(st.sampled_from(names['string']))})"
-        sign = choice if choice in "+-*/" or kind == "int" and choice == "%" else "*"
+        sign = choice if choice in "+-*/" or (kind == "int" and choice == "%") else "*"
         return f"({sub(kind)} {sign} {sub(kind)})"
     return draw(_bool(names, depth))
 

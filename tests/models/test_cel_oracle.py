@@ -90,7 +90,9 @@ def official(environment: Any, text: str, given_values: Mapping[str, Any]) -> An
 def same(left: Any, right: Any) -> bool:
     """Return whether two results are the same in type and value; a NaN is the same as a NaN."""
     if isinstance(left, float) and isinstance(right, float):
-        return left == right and math.copysign(1, left) == math.copysign(1, right) or left != left and right != right
+        return (left == right and math.copysign(1, left) == math.copysign(1, right)) or (
+            left != left and right != right
+        )
     return type(left) is type(right) and left == right
 
 

@@ -30,6 +30,8 @@ EXPRESSION_BYTES_MAX = 2048  # UTF-8 bytes of one expression
 
 _ENVIRONMENTS_MAX = 64  # distinct sets of inputs whose environments are kept; making one takes about 0.1 ms
 _POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+# `has(` outside of strings: strings are matched first.
+_HAS = re.compile(r"""'[^'\n]*'|"[^"\n]*"|(\bhas\s*\()""")
 _TOKEN = re.compile(r"(?:input|reference to|at:) '(.*?)'(?: |$|\))")
 _SYNTAX_REMEDIES = {
     "and": "write `&&`",
@@ -122,6 +124,8 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None) -> Expression:
         raise ExpressionError("the expression has characters that are no text", "remove them")
     environment = _environment(None if inputs is None else frozenset(inputs))
     parsed, refusal = _parse(environment, text)
+    if inputs is not None:
+        _refuse_has(text)
     lowering = Lowering(text, dict(parsed.source_info.positions), inputs)
     types = lowering.lower(parsed.expr)
     # The checker refuses what its runtime can do with inputs but not with literals: `event.price * 2.0 > 100`,
@@ -136,6 +140,19 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None) -> Expression:
             "split it into several derived attributes",
         )
     return Expression(code, types)
+
+
+def _refuse_has(text: str) -> None:
+    """Refuse `has` on a row. The official checker turns `has(session.channel)` into the plain field in its tree."""
+    for found in _HAS.finditer(text):
+        if found[1]:
+            before = text[: found.start()]
+            raise ExpressionError(
+                "`has` is for properties of events",
+                "write `x != null`",
+                line=before.count("\n") + 1,
+                column=len(before) - before.rfind("\n"),
+            )
 
 
 @lru_cache(maxsize=_ENVIRONMENTS_MAX)

@@ -118,7 +118,7 @@ class Lowering:
             self._refuse(
                 node,
                 "`all`, `exists`, `exists_one`, `map` and `filter` are not part of the expressions here",
-                "write the cases out, joined by `&&` or `||`",
+                "cases are written out, joined by `&&` or `||`",
             )
         self._refuse(node, "maps and messages are not part of the expressions here", "use single values")
 
@@ -156,7 +156,7 @@ class Lowering:
             self._emit(Op.TEXT, text=constant.string_value.encode())
             return STRING
         if kind == "uint64_value":
-            self._refuse(node, "unsigned ints are not part of the expressions here", f"write {constant.uint64_value}")
+            self._refuse(node, "unsigned ints are not part of the expressions here", f"write `{constant.uint64_value}`")
         self._refuse(node, "bytes are not part of the expressions here", "write a string, without the b")
 
     def _input(self, node: Node) -> TypeSet:
@@ -165,8 +165,6 @@ class Lowering:
         name = self._dotted(node)
         if self._inputs is None:
             return self._property(node, name, is_test)
-        if is_test:
-            self._refuse(node, "`has` is for properties of events", f"write `{name} != null`")
         if name not in self._inputs:
             if name.startswith("event."):
                 self._refuse(node, "an expression on a session cannot read events", "make it an attribute first")
