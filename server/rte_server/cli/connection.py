@@ -1,0 +1,113 @@
+"""Connections of commands to a running server: address, deadline, repeated attempts."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rte_server.cli.errors import USAGE, CommandError, from_call
+
+if TYPE_CHECKING:
+    import grpc
+    from google.rpc import status_pb2
+
+SERVER_DEFAULT = "localhost:8080"
+"""The public port of `rte run` and `rte serve`."""
+
+ATTEMPTS_MAX = 6
+BACK_OFF_S_MIN = 0.1
+BACK_OFF_S_MAX = 5.0
+_ANSWER_BYTES_MAX = 64 << 20
+
+T = TypeVar("T")
+
+
+@contextmanager
+def connect(server: str) -> Iterator[grpc.Channel]:
+    """Give a channel to `host:port`; failed calls inside become CommandErrors.
+
+    Raises:
+        CommandError: The address has another form, or a call failed.
+    """
+    import grpc
+
+    channel = open_channel(server)
+    try:
+        yield channel
+    except grpc.RpcError as error:
+        raise from_call(error, server) from None
+    finally:
+        channel.close()
+
+
+def open_channel(server: str) -> grpc.Channel:
+    """Return a channel to `host:port` or `unix:/path`; it connects with the first call.
+
+    Raises:
+        CommandError: The address has another form.
+    """
+    import grpc
+
+    if not server.startswith("unix:"):
+        host, colon, port = server.rpartition(":")
+        if not (host and colon and port.isdigit() and int(port) <= 65535) or "//" in server:
+            raise CommandError(f"--server {server} must have the form HOST:PORT, such as {SERVER_DEFAULT}.", USAGE)
+    options = (("grpc.max_receive_message_length", _ANSWER_BYTES_MAX), ("grpc.enable_retries", 0))
+    return grpc.insecure_channel(server, options=options)
+
+
+def call(method: Callable[..., T], request: Any, timeout_s: float) -> T:
+    """Make a unary call, again after a pause while the server is overloaded.
+
+    Args:
+        method: Of a stub.
+        request: Its request.
+        timeout_s: Seconds for all attempts together, > 0.
+
+    Raises:
+        grpc.RpcError: The last attempt failed.
+    """
+    import grpc
+
+    deadline_s = time.monotonic() + timeout_s
+    for attempt in range(ATTEMPTS_MAX):
+        try:
+            return method(request, timeout=max(0.001, deadline_s - time.monotonic()))
+        except grpc.RpcError as error:
+            wait_s = _wait_s(error, attempt)
+            last = attempt == ATTEMPTS_MAX - 1 or time.monotonic() + wait_s >= deadline_s
+            if last or error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            time.sleep(wait_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _wait_s(error: grpc.RpcError, attempt: int) -> float:
+    from grpc_status import rpc_status
+
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    return retry_delay_s(status) or back_off_s(attempt)
+
+
+def retry_delay_s(status: status_pb2.Status | None) -> float:
+    """Return the pause that a status asks for, seconds; 0 if it asks for none."""
+    from google.rpc import error_details_pb2
+
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details if status is not None else ():
+        if detail.Unpack(retry):
+            return float(retry.retry_delay.ToMilliseconds() / 1000)
+    return 0.0
+
+
+def back_off_s(attempt: int) -> float:
+    """Return the pause before another attempt: doubled each time, with a random half so that callers spread.
+
+    Args:
+        attempt: Attempts that failed before this one, >= 0.
+    """
+    whole = min(BACK_OFF_S_MAX, BACK_OFF_S_MIN * 2**attempt)
+    return float(whole / 2 + random.random() * whole / 2)  # noqa: S311 - spreads callers, hides nothing

@@ -1,0 +1,1 @@
+"""Replay: recorded files, CSV or NDJSON, to the wire form of events."""
