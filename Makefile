@@ -11,7 +11,7 @@ STUBS := clients/python
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto -Iproto/third_party
 
 # numba's cache does not notice when a kernel in another file changes, so each state of the kernels has a cache of its own.
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(shell cat server/rte_server/engine/*.py | sha256sum | cut -c1-16)
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(shell export LC_ALL=C; cat server/rte_server/engine/*.py | sha256sum | cut -c1-16)
 
 .PHONY: help
 help: ## List the targets
@@ -86,7 +86,8 @@ format: setup ## Format the code and mend what ruff can mend
 .PHONY: lint
 lint: setup ## Check style, types, imports and the contract, without running anything
 	$(BIN)/buf lint
-	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	mkdir -p .cache && $(BIN)/buf build proto --output .cache/contract.binpb
+	$(BIN)/buf breaking .cache/contract.binpb --config buf.yaml --against proto/baseline.binpb
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
