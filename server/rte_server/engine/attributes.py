@@ -14,9 +14,9 @@ import math
 import numpy as np
 from numba import njit
 
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
-from rte_server.engine.native import bits_float, float_bits
+from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.table import mix64
+from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
 
 # Numbers of the kinds, as `engine.program.Kind`; plain constants, since kernels cannot read an enum quickly.
 COUNT = 1
@@ -69,7 +69,7 @@ def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
     sum does not: a contribution is exact but for bits below 2^-64.
 
     Args:
-        cells: int64[:], the row.
+        cells: Span of the row.
         at: Word of the whole part; the fraction is in the next.
         value: Finite, magnitude at most SUM_MAGNITUDE_MAX.
     """
@@ -85,18 +85,18 @@ def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
     """Add a 128-bit fixed-point number to another."""
-    total = np.uint64(cells[at + 1]) + np.uint64(fraction)
+    total = np.uint64(word_at(cells, at + 1)) + np.uint64(fraction)
     carry = np.int64(total < np.uint64(fraction))
-    cells[at + 1] = np.int64(total)
-    cells[at] += whole + carry
+    put_word(cells, at + 1, np.int64(total))
+    put_word(cells, at, word_at(cells, at) + whole + carry)
 
 
 @njit(cache=True, nogil=True)
 def exact_value(cells, at):  # type: ignore[no-untyped-def]
     """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
-    high = np.uint64(cells[at])
-    low = np.uint64(cells[at + 1])
-    negative = cells[at] < 0
+    high = np.uint64(word_at(cells, at))
+    low = np.uint64(word_at(cells, at + 1))
+    negative = word_at(cells, at) < 0
     if negative:
         low = ~low + np.uint64(1)
         high = ~high + np.uint64(low == np.uint64(0))
@@ -134,15 +134,15 @@ def _precedes(time_a, order_a, time_b, order_b):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _put_entry(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
-    cells[at] = time
-    cells[at + 1] = order
-    cells[at + 2] = bits
+    put_word(cells, at, time)
+    put_word(cells, at + 1, order)
+    put_word(cells, at + 2, bits)
 
 
 @njit(cache=True, nogil=True)
 def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the earlier of the entry in the cell and the given one. Returns whether the given one was kept."""
-    if cells[at] == 0 or _precedes(time, order, cells[at], cells[at + 1]):
+    if word_at(cells, at) == 0 or _precedes(time, order, word_at(cells, at), word_at(cells, at + 1)):
         _put_entry(cells, at, time, order, bits)
         return True
     return False
@@ -151,7 +151,7 @@ def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def keep_last(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the later of the entry in the cell and the given one. Returns whether the given one was kept."""
-    if cells[at] == 0 or _precedes(cells[at], cells[at + 1], time, order):
+    if word_at(cells, at) == 0 or _precedes(word_at(cells, at), word_at(cells, at + 1), time, order):
         _put_entry(cells, at, time, order, bits)
         return True
     return False
@@ -168,22 +168,28 @@ def keep_recent(cells, at, keep, unique, time, order, bits):  # type: ignore[no-
     if unique:
         for i in range(keep):
             entry = at + ENTRY_WORDS * i
-            if cells[entry] == 0:
+            if word_at(cells, entry) == 0:
                 break
-            if cells[entry + 2] == bits and (cells[entry] & TAG_MASK) == (time & TAG_MASK):
-                if not _precedes(cells[entry], cells[entry + 1], time, order):
+            if word_at(cells, entry + 2) == bits and (word_at(cells, entry) & TAG_MASK) == (time & TAG_MASK):
+                if not _precedes(word_at(cells, entry), word_at(cells, entry + 1), time, order):
                     return True
                 last = i
                 break
     entry = at + ENTRY_WORDS * last
-    if cells[entry] != 0 and last == keep - 1 and not _precedes(cells[entry], cells[entry + 1], time, order):
+    if (
+        word_at(cells, entry) != 0
+        and last == keep - 1
+        and not _precedes(word_at(cells, entry), word_at(cells, entry + 1), time, order)
+    ):
         return False
     i = last
     while i > 0:
         above = at + ENTRY_WORDS * (i - 1)
-        if cells[above] != 0 and not _precedes(cells[above], cells[above + 1], time, order):
+        if word_at(cells, above) != 0 and not _precedes(word_at(cells, above), word_at(cells, above + 1), time, order):
             break
-        _put_entry(cells, at + ENTRY_WORDS * i, cells[above], cells[above + 1], cells[above + 2])
+        _put_entry(
+            cells, at + ENTRY_WORDS * i, word_at(cells, above), word_at(cells, above + 1), word_at(cells, above + 2)
+        )
         i -= 1
     _put_entry(cells, at + ENTRY_WORDS * i, time, order, bits)
     return True
@@ -200,8 +206,8 @@ def _register(cells, at, registers, value_hash):  # type: ignore[no-untyped-def]
         rest >>= np.uint64(1)
     word = at + 1 + (place >> 3)
     shift = (place & 7) << 3
-    if (cells[word] >> shift) & 0xFF < rank:
-        cells[word] = (cells[word] & ~(np.int64(0xFF) << shift)) | (rank << shift)
+    if (word_at(cells, word) >> shift) & 0xFF < rank:
+        put_word(cells, word, (word_at(cells, word) & ~(np.int64(0xFF) << shift)) | (rank << shift))
 
 
 @njit(cache=True, nogil=True)
@@ -213,38 +219,48 @@ def add_distinct(cells, at, keep, registers, value_hash):  # type: ignore[no-unt
 
     Source: Flajolet et al., "HyperLogLog", AofA 2007.
     """
-    count = cells[at]
+    count = word_at(cells, at)
     if count < 0:
         _register(cells, at, registers, value_hash)
         return
     place = count
-    while place > 0 and cells[at + place] >= value_hash:
-        if cells[at + place] == value_hash:
+    while place > 0 and word_at(cells, at + place) >= value_hash:
+        if word_at(cells, at + place) == value_hash:
             return
         place -= 1
     if count < keep:
         for i in range(count, place, -1):
-            cells[at + i + 1] = cells[at + i]
-        cells[at + place + 1] = value_hash
-        cells[at] = count + 1
+            put_word(cells, at + i + 1, word_at(cells, at + i))
+        put_word(cells, at + place + 1, value_hash)
+        put_word(cells, at, count + 1)
         return
-    kept = cells[at + 1 : at + 1 + keep].copy()
-    cells[at] = -1
-    cells[at + 1 : at + 1 + keep] = 0
-    for i in range(keep):
-        _register(cells, at, registers, kept[i])
+    _make_sketch(cells, at, keep, registers)
     _register(cells, at, registers, value_hash)
+
+
+@njit(cache=True, nogil=True)
+def _make_sketch(cells, at, keep, registers):  # type: ignore[no-untyped-def]
+    """Turn a set of values into a sketch of the same values."""
+    kept = np.empty(keep, np.int64)
+    count = word_at(cells, at)
+    for i in range(count):
+        kept[i] = word_at(cells, at + 1 + i)
+    put_word(cells, at, -1)
+    for i in range(keep):
+        put_word(cells, at + 1 + i, 0)
+    for i in range(count):
+        _register(cells, at, registers, kept[i])
 
 
 @njit(cache=True, nogil=True)
 def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
     """Return the distinct count, exact or estimated, as an int."""
-    if cells[at] >= 0:
-        return cells[at]
+    if word_at(cells, at) >= 0:
+        return word_at(cells, at)
     inverse = 0.0
     empty = 0
     for place in range(registers):
-        rank = (cells[at + 1 + (place >> 3)] >> ((place & 7) << 3)) & 0xFF
+        rank = (word_at(cells, at + 1 + (place >> 3)) >> ((place & 7) << 3)) & 0xFF
         inverse += math.ldexp(1.0, np.int32(-rank))
         empty += rank == 0
     estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / inverse
@@ -280,115 +296,111 @@ def update_number(cells, kind, at, number):  # type: ignore[no-untyped-def]
         add_exact(cells, at, number)
     elif kind == MEAN:
         add_exact(cells, at, number)
-        cells[at + 2] += 1
+        put_word(cells, at + 2, word_at(cells, at + 2) + 1)
     elif kind == MIN:
-        if cells[at + 1] == 0 or number < bits_float(cells[at]):
-            cells[at] = float_bits(number)
-            cells[at + 1] = 1
-    elif cells[at + 1] == 0 or number > bits_float(cells[at]):
-        cells[at] = float_bits(number)
-        cells[at + 1] = 1
+        if word_at(cells, at + 1) == 0 or number < bits_float(word_at(cells, at)):
+            put_word(cells, at, float_bits(number))
+            put_word(cells, at + 1, 1)
+    elif word_at(cells, at + 1) == 0 or number > bits_float(word_at(cells, at)):
+        put_word(cells, at, float_bits(number))
+        put_word(cells, at + 1, 1)
     return True
 
 
 @njit(cache=True, nogil=True)
 def update_elapsed(cells, at, role, time_ms):  # type: ignore[no-untyped-def]
     """Lift an event time into an ELAPSED cell; 0 is "no time"."""
-    if role != TO_END and (cells[at] == 0 or time_ms < cells[at]):
-        cells[at] = time_ms
+    if role != TO_END and (word_at(cells, at) == 0 or time_ms < word_at(cells, at)):
+        put_word(cells, at, time_ms)
     if role == TO_END:
-        if cells[at + 1] == 0 or time_ms < cells[at + 1]:
-            cells[at + 1] = time_ms
-    elif role == BOTH_ENDS and time_ms > cells[at + 1]:
-        cells[at + 1] = time_ms
+        if word_at(cells, at + 1) == 0 or time_ms < word_at(cells, at + 1):
+            put_word(cells, at + 1, time_ms)
+    elif role == BOTH_ENDS and time_ms > word_at(cells, at + 1):
+        put_word(cells, at + 1, time_ms)
 
 
 @njit(cache=True, nogil=True)
 def merge_cell(into, other, kind, at, keep, unique, registers, role):  # type: ignore[no-untyped-def]
     """Merge the cell of one row into that of another. DERIVED and LINEAR are computed again, not merged."""
     if kind == COUNT:
-        into[at] += other[at]
+        put_word(into, at, word_at(into, at) + word_at(other, at))
     elif kind == SUM:
-        add_fixed(into, at, other[at], other[at + 1])
+        add_fixed(into, at, word_at(other, at), word_at(other, at + 1))
     elif kind == MEAN:
-        add_fixed(into, at, other[at], other[at + 1])
-        into[at + 2] += other[at + 2]
+        add_fixed(into, at, word_at(other, at), word_at(other, at + 1))
+        put_word(into, at + 2, word_at(into, at + 2) + word_at(other, at + 2))
     elif kind == MIN or kind == MAX:
-        if other[at + 1] != 0:
-            update_number(into, kind, at, bits_float(other[at]))
+        if word_at(other, at + 1) != 0:
+            update_number(into, kind, at, bits_float(word_at(other, at)))
     elif kind == FIRST:
-        if other[at] != 0:
-            keep_first(into, at, other[at], other[at + 1], other[at + 2])
+        if word_at(other, at) != 0:
+            keep_first(into, at, word_at(other, at), word_at(other, at + 1), word_at(other, at + 2))
     elif kind == LAST:
-        if other[at] != 0:
-            keep_last(into, at, other[at], other[at + 1], other[at + 2])
+        if word_at(other, at) != 0:
+            keep_last(into, at, word_at(other, at), word_at(other, at + 1), word_at(other, at + 2))
     elif kind == RECENT:
         for i in range(keep):
             entry = at + ENTRY_WORDS * i
-            if other[entry] == 0:
+            if word_at(other, entry) == 0:
                 break
-            keep_recent(into, at, keep, unique, other[entry], other[entry + 1], other[entry + 2])
+            keep_recent(
+                into, at, keep, unique, word_at(other, entry), word_at(other, entry + 1), word_at(other, entry + 2)
+            )
     elif kind == DISTINCT:
         _merge_distinct(into, other, at, keep, registers)
     elif kind == ELAPSED:
-        if other[at] != 0:
-            update_elapsed(into, at, FROM_END, other[at])
-        if other[at + 1] != 0:
+        if word_at(other, at) != 0:
+            update_elapsed(into, at, FROM_END, word_at(other, at))
+        if word_at(other, at + 1) != 0:
             if role == BOTH_ENDS:
-                into[at + 1] = max(into[at + 1], other[at + 1])
+                put_word(into, at + 1, max(word_at(into, at + 1), word_at(other, at + 1)))
             else:
-                update_elapsed(into, at, TO_END, other[at + 1])
+                update_elapsed(into, at, TO_END, word_at(other, at + 1))
 
 
 @njit(cache=True, nogil=True)
 def _merge_distinct(into, other, at, keep, registers):  # type: ignore[no-untyped-def]
-    if other[at] >= 0:
-        for i in range(other[at]):
-            add_distinct(into, at, keep, registers, other[at + 1 + i])
+    if word_at(other, at) >= 0:
+        for i in range(word_at(other, at)):
+            add_distinct(into, at, keep, registers, word_at(other, at + 1 + i))
         return
-    if into[at] >= 0:
-        kept = into[at + 1 : at + 1 + keep].copy()
-        count = into[at]
-        into[at] = -1
-        into[at + 1 : at + 1 + keep] = other[at + 1 : at + 1 + keep]
-        for i in range(count):
-            _register(into, at, registers, kept[i])
-        return
+    if word_at(into, at) >= 0:
+        _make_sketch(into, at, keep, registers)
     for word in range(at + 1, at + 1 + keep):
         merged = np.int64(0)
         for shift in range(0, 64, 8):
-            a = (into[word] >> shift) & 0xFF
-            b = (other[word] >> shift) & 0xFF
+            a = (word_at(into, word) >> shift) & 0xFF
+            b = (word_at(other, word) >> shift) & 0xFF
             merged |= max(a, b) << shift
-        into[word] = merged
+        put_word(into, word, merged)
 
 
 @njit(cache=True, nogil=True)
 def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value."""
     if kind == COUNT:
-        return np.int64(INT), cells[at]
+        return np.int64(INT), word_at(cells, at)
     if kind == SUM:
         return np.int64(DOUBLE), float_bits(exact_value(cells, at))
     if kind == MEAN:
-        if cells[at + 2] == 0:
+        if word_at(cells, at + 2) == 0:
             return np.int64(NULL), np.int64(0)
-        return np.int64(DOUBLE), float_bits(exact_value(cells, at) / np.float64(cells[at + 2]))
+        return np.int64(DOUBLE), float_bits(exact_value(cells, at) / np.float64(word_at(cells, at + 2)))
     if kind == MIN or kind == MAX:
-        return (np.int64(DOUBLE) if cells[at + 1] != 0 else np.int64(NULL)), cells[at]
+        return (np.int64(DOUBLE) if word_at(cells, at + 1) != 0 else np.int64(NULL)), word_at(cells, at)
     if kind == FIRST or kind == LAST or kind == RECENT:
-        if cells[at] == 0:
+        if word_at(cells, at) == 0:
             return np.int64(NULL), np.int64(0)
-        return cells[at] & TAG_MASK, cells[at + 2]
+        return word_at(cells, at) & TAG_MASK, word_at(cells, at + 2)
     if kind == DISTINCT:
         return np.int64(INT), distinct_value(cells, at, registers)
     if kind == ELAPSED:
-        if cells[at] == 0 or cells[at + 1] == 0 or cells[at + 1] < cells[at]:
+        if word_at(cells, at) == 0 or word_at(cells, at + 1) == 0 or word_at(cells, at + 1) < word_at(cells, at):
             return np.int64(NULL), np.int64(0)
-        return np.int64(DOUBLE), float_bits(np.float64(cells[at + 1] - cells[at]) / 1000.0)
+        return np.int64(DOUBLE), float_bits(np.float64(word_at(cells, at + 1) - word_at(cells, at)) / 1000.0)
     if kind == DERIVED:
-        return (cells[at] if cells[at] != ERROR else np.int64(NULL)), cells[at + 1]
-    return np.int64(DOUBLE), cells[at]
+        return (word_at(cells, at) if word_at(cells, at) != ERROR else np.int64(NULL)), word_at(cells, at + 1)
+    return np.int64(DOUBLE), word_at(cells, at)
 
 
 @njit(cache=True, nogil=True)

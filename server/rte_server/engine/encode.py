@@ -13,11 +13,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
-from rte_server.engine.native import byte_at, fence_acquire, float_bits, load_acquire, put_byte, span_of
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_NAME, A_NAME_LEN
+from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, TEXTS, WRITTEN_BLOCKS, row_cells, span_in
+from rte_server.engine.native import (
+    acquire_at,
+    byte_at,
+    fence_acquire,
+    float_bits,
+    put_byte,
+    put_word,
+    span_of,
+    word_at,
+)
+from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_NAME, A_NAME_LEN, A_WORDS
 from rte_server.engine.row_values import load_input
-from rte_server.engine.strings import find, length_of, offset_of
+from rte_server.engine.strings import place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
     ALIASES,
@@ -41,7 +50,9 @@ from rte_server.engine.table import (
     WRITTEN,
     WRITTEN_ITEM_WORDS,
     WRITTEN_WORDS,
+    written_block,
 )
+from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, STRING
 
 # Bits of `fields`: the fields of rte.v1.Session by number.
 ALL_FIELDS = (1 << 15) - 1
@@ -87,24 +98,31 @@ def new_read_buffers(row_words: int, string_bytes_max: int) -> ReadBuffers:
 
 
 @njit(cache=True, nogil=True)
-def copy_row(table, row, buffers):  # type: ignore[no-untyped-def]
+def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
     """Copy a row and its written attributes as they are at one moment.
+
+    Args:
+        copy: Span of int64[row_words].
+        written: Span of int64[WRITTEN_WORDS].
 
     Returns:
         True if the copy is whole; False if the writer kept changing the row for READ_TRIES tries.
     """
-    words = table.rows.shape[1]
-    at = row * words + VERSION
+    cells = row_cells(ctx, row)
+    blocks = span_in(ctx, WRITTEN_BLOCKS)[1] // WRITTEN_WORDS
     for _ in range(READ_TRIES):
-        before = load_acquire(table.rows, at)
+        before = acquire_at(cells, VERSION)
         if before & 1 == 1:
             continue
-        buffers.cells[:] = table.rows[row]
-        block = buffers.cells[WRITTEN]
-        if buffers.cells[STATE] != FREE and block >= 0 and block < table.written.shape[0]:
-            buffers.written[:] = table.written[block]
+        for word in range(cells[1]):
+            put_word(copy, word, word_at(cells, word))
+        place = word_at(copy, WRITTEN)
+        if word_at(copy, STATE) != FREE and place >= 0 and place < blocks:
+            block = written_block(ctx, place)
+            for word in range(WRITTEN_WORDS):
+                put_word(written, word, word_at(block, word))
         fence_acquire()
-        if load_acquire(table.rows, at) == before:
+        if acquire_at(cells, VERSION) == before:
             return True
     return False
 
@@ -137,12 +155,12 @@ def put_text(out, at, tag, source, offset, length):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def put_pooled(out, at, tag, pool, arena, text):  # type: ignore[no-untyped-def]
+def put_pooled(out, at, tag, ctx, text):  # type: ignore[no-untyped-def]
     """Write a string field from the pool; nothing if the pool has lost the text."""
-    slot = find(pool, text)
-    if slot < 0:
+    offset, length = place_in(ctx, text)
+    if offset < 0:
         return at
-    return put_text(out, at, tag, arena, offset_of(pool, slot), length_of(pool, slot))
+    return put_text(out, at, tag, span_in(ctx, POOL_ARENA), offset, length)
 
 
 @njit(cache=True, nogil=True)
@@ -189,7 +207,7 @@ def put_session_id(out, at, tag, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def put_value(out, at, tag, bits, pool, arena):  # type: ignore[no-untyped-def]
+def put_value(out, at, tag, bits, ctx):  # type: ignore[no-untyped-def]
     """Write the content of a `google.protobuf.Value`; nothing if there is no value to show."""
     if tag == INT or tag == DOUBLE:
         number = bits if tag == DOUBLE else float_bits(np.float64(bits))
@@ -202,32 +220,32 @@ def put_value(out, at, tag, bits, pool, arena):  # type: ignore[no-untyped-def]
         put_byte(out, at + 1, bits)
         return at + 2
     if tag == STRING:
-        return put_pooled(out, at, 0x1A, pool, arena, bits)
+        return put_pooled(out, at, 0x1A, ctx, bits)
     return at
 
 
 @njit(cache=True, nogil=True)
-def put_list(out, at, cells, first, keep, pool, arena):  # type: ignore[no-untyped-def]
+def put_list(out, at, cells, first, keep, ctx):  # type: ignore[no-untyped-def]
     """Write the content of a `Value` that is the list of a RECENT cell, newest first; nothing if it is empty."""
-    if cells[first] == 0:
+    if word_at(cells, first) == 0:
         return at
     put_byte(out, at, 0x32)
     list_start = at + 1
     at = list_start + LENGTH_BYTES
     for i in range(keep):
         entry = first + ENTRY_WORDS * i
-        if cells[entry] == 0:
+        if word_at(cells, entry) == 0:
             break
         put_byte(out, at, 0x0A)
         start = at + 1
-        end = put_value(out, start + LENGTH_BYTES, cells[entry] & TAG_MASK, cells[entry + 2], pool, arena)
+        end = put_value(out, start + LENGTH_BYTES, word_at(cells, entry) & TAG_MASK, word_at(cells, entry + 2), ctx)
         at = close_message(out, start, end)
     return close_message(out, list_start, at)
 
 
 @njit(cache=True, nogil=True)
-def put_member(out, at, names, name_at, name_length, a, cells, number, tag, bits, pool, arena):  # type: ignore[no-untyped-def]
-    """Write one member of the attributes' Struct: attribute `number` of the row, or (number < 0) the value given.
+def put_member(out, at, ctx, names, name_at, name_length, cells, list_at, keep, tag, bits):  # type: ignore[no-untyped-def]
+    """Write one member of the attributes' Struct: the list of a RECENT cell (`keep` > 0), or else the value given.
 
     Returns the place after it, or `at` where there is no value.
     """
@@ -237,139 +255,142 @@ def put_member(out, at, names, name_at, name_length, a, cells, number, tag, bits
     put_byte(out, place, 0x12)
     value_start = place + 1
     place = value_start + LENGTH_BYTES
-    if number >= 0 and a[A_KIND] == RECENT:
-        end = put_list(out, place, cells, a[A_AT], a[A_KEEP], pool, arena)
+    if keep > 0:
+        end = put_list(out, place, cells, list_at, keep, ctx)
     else:
-        end = put_value(out, place, tag, bits, pool, arena)
+        end = put_value(out, place, tag, bits, ctx)
     if end == place:
         return at
     return close_message(out, entry_start, close_message(out, value_start, end))
 
 
 @njit(cache=True, nogil=True)
-def put_attributes(out, at, cells, written, pool, arena, program, chosen, all_written, written_ids):  # type: ignore[no-untyped-def]
-    """Write the content of `Session.attributes`: first those of models, then those that applications wrote."""
-    texts = span_of(program.texts)
-    for number in range(program.attributes.shape[0]):
-        if chosen[number] == 0:
+def put_attributes(out, at, ctx, cells, chosen):  # type: ignore[no-untyped-def]
+    """Write the members of `Session.attributes` that models compute."""
+    attributes = span_in(ctx, ATTRIBUTES)
+    texts = span_in(ctx, TEXTS)
+    for number in range(attributes[1] // A_WORDS):
+        if byte_at(chosen, number) == 0:
             continue
-        a = program.attributes[number]
+        a = number * A_WORDS
+        name_at = word_at(attributes, a + A_NAME)
+        name_length = word_at(attributes, a + A_NAME_LEN)
         tag, bits = np.int64(ERROR), np.int64(0)
-        if a[A_KIND] != RECENT:
-            tag, bits = load_input(program.attributes, cells, number)
-        if tag == NULL:
-            continue
-        at = put_member(out, at, texts, a[A_NAME], a[A_NAME_LEN], a, cells, number, tag, bits, pool, arena)
-    if cells[WRITTEN] == NONE:
-        return at
-    nothing = program.attributes[0] if program.attributes.shape[0] > 0 else cells
-    for item in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
-        name = written[item]
-        slot = find(pool, name) if name != 0 else -1
-        if slot < 0:
-            continue
-        wanted = all_written
-        for i in range(written_ids.shape[0]):
-            wanted = wanted or written_ids[i] == name
-        if wanted:
-            tag = written[item + 1] & TAG_MASK
-            at = put_member(
-                out,
-                at,
-                arena,
-                offset_of(pool, slot),
-                length_of(pool, slot),
-                nothing,
-                cells,
-                np.int64(-1),
-                tag,
-                written[item + 3],
-                pool,
-                arena,
-            )
+        keep = np.int64(0)
+        if word_at(attributes, a + A_KIND) == RECENT:
+            keep = word_at(attributes, a + A_KEEP)
+        else:
+            tag, bits = load_input(attributes, cells, number)
+        list_at = word_at(attributes, a + A_AT)
+        at = put_member(out, at, ctx, texts, name_at, name_length, cells, list_at, keep, tag, bits)
     return at
 
 
 @njit(cache=True, nogil=True)
-def encode_session(table, pool, program, row, fields, chosen, all_written, written_ids, buffers):  # type: ignore[no-untyped-def]
-    """Write a session into `buffers.out`.
+def put_written(out, at, ctx, cells, written, all_written, written_ids):  # type: ignore[no-untyped-def]
+    """Write the members of `Session.attributes` that applications wrote."""
+    arena = span_in(ctx, POOL_ARENA)
+    for item in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
+        name = word_at(written, item)
+        if name == 0:
+            continue
+        wanted = all_written
+        for i in range(written_ids[1]):
+            wanted = wanted or word_at(written_ids, i) == name
+        name_at, name_length = place_in(ctx, name)
+        if wanted and name_at >= 0:
+            tag = word_at(written, item + 1) & TAG_MASK
+            bits = word_at(written, item + 3)
+            at = put_member(out, at, ctx, arena, name_at, name_length, cells, np.int64(0), np.int64(0), tag, bits)
+    return at
+
+
+@njit(cache=True, nogil=True)
+def encode_session(context, row, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
+    """Write a session into `target`.
 
     Args:
+        context: int64[CONTEXT_WORDS].
         row: Its row, 0 <= row < sessions_max.
         fields: Bit n is set if field number n of rte.v1.Session is wanted.
         chosen: uint8[attributes], 1 for attributes that are wanted.
         all_written: Whether all written attributes are wanted.
         written_ids: int64[:], string ids of the names of written attributes that are wanted.
+        copy: int64[row_words], scratch.
+        block: int64[WRITTEN_WORDS], scratch.
+        target: uint8[:], room for any session; see `new_read_buffers`.
 
     Returns:
         Bytes written; 0 if the row is free; -1 if it kept changing while it was read.
     """
-    if not copy_row(table, row, buffers):
+    ctx = span_of(context)
+    cells = span_of(copy)
+    written = span_of(block)
+    if not copy_row(ctx, row, cells, written):
         return np.int64(-1)
-    cells = buffers.cells
-    if cells[STATE] == FREE:
+    if word_at(cells, STATE) == FREE:
         return np.int64(0)
-    out = span_of(buffers.out)
-    arena = span_of(pool.arena)
-    at = np.int64(0)
-    if fields >> F_SESSION_ID & 1:
-        at = put_session_id(out, at, 0x0A, cells[SESSION_LO], cells[SESSION_HI])
-    if fields >> F_VISITOR_ID & 1:
-        at = put_pooled(out, at, 0x12, pool, arena, cells[VISITOR])
-    if fields >> F_CUSTOMER_ID & 1 and cells[CUSTOMER_TIME] != 0:
-        at = put_pooled(out, at, 0x1A, pool, arena, cells[CUSTOMER])
-    if fields >> F_STATE & 1:
-        put_byte(out, at, 0x20)
-        at = put_varint(out, at + 1, cells[STATE])
-    if fields >> F_START_TIME & 1:
-        at = put_time(out, at, 0x2A, cells[START])
-    if fields >> F_LAST_EVENT_TIME & 1:
-        at = put_time(out, at, 0x32, cells[LAST])
-    if fields >> F_END_TIME & 1 and cells[ENDED] != 0:
-        at = put_time(out, at, 0x3A, cells[ENDED])
-    if fields >> F_EVENT_COUNT & 1:
-        put_byte(out, at, 0x40)
-        at = put_varint(out, at + 1, cells[EVENTS])
-    if fields >> F_CHANNEL & 1 and cells[CHANNEL_TIME] != 0:
-        at = put_pooled(out, at, 0x4A, pool, arena, cells[CHANNEL])
-    if fields >> F_ALIAS_IDS & 1:
-        at = _put_aliases(out, at, cells, pool, arena)
+    out = span_of(target)
+    at = put_fields(out, ctx, cells, fields)
     if fields >> F_ATTRIBUTES & 1:
         put_byte(out, at, 0x5A)
         start = at + 1
-        end = put_attributes(
-            out,
-            start + LENGTH_BYTES,
-            cells,
-            buffers.written,
-            pool,
-            arena,
-            program,
-            chosen,
-            all_written,
-            written_ids,
-        )
+        end = put_attributes(out, start + LENGTH_BYTES, ctx, cells, span_of(chosen))
+        if word_at(cells, WRITTEN) != NONE:
+            end = put_written(out, end, ctx, cells, written, all_written, span_of(written_ids))
         at = close_message(out, start, end)
-    if fields >> F_ETAG & 1:
-        put_byte(out, at, 0x62)
-        put_byte(out, at + 1, 16)
-        at = put_hex(out, at + 2, cells[VERSION])
-    if fields >> F_VISIT_NUMBER & 1:
-        put_byte(out, at, 0x68)
-        at = put_varint(out, at + 1, cells[VISIT])
-    if fields >> F_LATE_EVENT_COUNT & 1 and cells[LATE] != 0:
-        put_byte(out, at, 0x70)
-        at = put_varint(out, at + 1, cells[LATE])
     return at
 
 
 @njit(cache=True, nogil=True)
-def _put_aliases(out, at, cells, pool, arena):  # type: ignore[no-untyped-def]
+def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
+    """Write the fields of a Session other than its attributes; returns the place after them."""
+    at = np.int64(0)
+    if fields >> F_SESSION_ID & 1:
+        at = put_session_id(out, at, 0x0A, word_at(cells, SESSION_LO), word_at(cells, SESSION_HI))
+    if fields >> F_VISITOR_ID & 1:
+        at = put_pooled(out, at, 0x12, ctx, word_at(cells, VISITOR))
+    if fields >> F_CUSTOMER_ID & 1 and word_at(cells, CUSTOMER_TIME) != 0:
+        at = put_pooled(out, at, 0x1A, ctx, word_at(cells, CUSTOMER))
+    if fields >> F_STATE & 1:
+        at = put_number(out, at, 0x20, word_at(cells, STATE))
+    if fields >> F_START_TIME & 1:
+        at = put_time(out, at, 0x2A, word_at(cells, START))
+    if fields >> F_LAST_EVENT_TIME & 1:
+        at = put_time(out, at, 0x32, word_at(cells, LAST))
+    if fields >> F_END_TIME & 1 and word_at(cells, ENDED) != 0:
+        at = put_time(out, at, 0x3A, word_at(cells, ENDED))
+    if fields >> F_EVENT_COUNT & 1:
+        at = put_number(out, at, 0x40, word_at(cells, EVENTS))
+    if fields >> F_CHANNEL & 1 and word_at(cells, CHANNEL_TIME) != 0:
+        at = put_pooled(out, at, 0x4A, ctx, word_at(cells, CHANNEL))
+    if fields >> F_ALIAS_IDS & 1:
+        at = _put_aliases(out, at, cells, ctx)
+    if fields >> F_ETAG & 1:
+        put_byte(out, at, 0x62)
+        put_byte(out, at + 1, 16)
+        at = put_hex(out, at + 2, word_at(cells, VERSION))
+    if fields >> F_VISIT_NUMBER & 1:
+        at = put_number(out, at, 0x68, word_at(cells, VISIT))
+    if fields >> F_LATE_EVENT_COUNT & 1 and word_at(cells, LATE) != 0:
+        at = put_number(out, at, 0x70, word_at(cells, LATE))
+    return at
+
+
+@njit(cache=True, nogil=True)
+def put_number(out, at, tag, number):  # type: ignore[no-untyped-def]
+    """Write an integer field; `tag` is one byte."""
+    put_byte(out, at, tag)
+    return put_varint(out, at + 1, number)
+
+
+@njit(cache=True, nogil=True)
+def _put_aliases(out, at, cells, ctx):  # type: ignore[no-untyped-def]
     for i in range(ALIAS_COUNT_MAX):
-        low = cells[ALIASES + 2 * i]
-        high = cells[ALIASES + 2 * i + 1]
+        low = word_at(cells, ALIASES + 2 * i)
+        high = word_at(cells, ALIASES + 2 * i + 1)
         if low != 0 and high != 0:
             at = put_session_id(out, at, 0x52, low, high)
         elif low != 0:
-            at = put_pooled(out, at, 0x52, pool, arena, low)
+            at = put_pooled(out, at, 0x52, ctx, low)
     return at

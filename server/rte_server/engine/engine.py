@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
+from rte_server.engine.context import SECRET, SETTINGS, new_context
 from rte_server.engine.encode import ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.expiry import due_rows, end_session, expire
 from rte_server.engine.expressions import Code, Op
-from rte_server.engine.fold import DUPLICATE, TOUCHED_MAX, Scratch, fold_events, new_scratch
+from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import float_bits, siphash24_128, text_id
 from rte_server.engine.program import S_WORDS, Program, assemble
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update
-from rte_server.engine.sessions import begin_entry, due_rows, end_session, expire, write_attributes
-from rte_server.engine.strings import StringPool, intern, text_of
+from rte_server.engine.rows import start_entry
+from rte_server.engine.strings import StringPool, intern_bytes, text_of
 from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
@@ -43,6 +45,7 @@ from rte_server.engine.table import (
     LAST,
     NONE,
     REQUESTS_DUPLICATE,
+    RETRY_READ,
     SESSION_HI,
     SESSION_LO,
     STATE,
@@ -54,21 +57,20 @@ from rte_server.engine.table import (
     Table,
     alias_key,
     customer_key,
-    first_sight,
     new_strings,
     new_table,
     read_index,
     read_visitor,
+    see_request,
 )
 from rte_server.engine.values import BOOL, DOUBLE, NULL, STRING
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
+from rte_server.engine.written import write_attributes
 
 EXPIRED_PER_TICK_MAX = 100_000
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
-
-RETRY_READ = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +133,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What readers need at once; replaced as a whole when models change or strings are swept."""
+    """What readers need at once; replaced as a whole when models change or strings are swept.
+
+    It holds all arrays whose addresses stand in its context.
+    """
 
     table: Table
     pool: StringPool
     program: Program
+    context: NDArray[np.int64]
 
 
 CompileModels = Callable[[Mapping[str, str]], Sequence[Any]]
@@ -171,16 +177,17 @@ class Engine:
         self._configuration: dict[str, Any] = {}
         self._position = 0
         self._constants = np.zeros(0, np.int64)
-        self._state = self._empty_state(assemble([], secret))
-        self._scratch = self._new_scratch()
+        program = assemble([], secret)
+        table = new_table(self._capacity, program.row_words)
+        self._scratch = new_scratch(0, 0)
+        self._state = self._state_of(table, new_strings(self._capacity), program)
         self._buffers: deque[ReadBuffers] = deque()
 
-    def _empty_state(self, program: Program) -> _State:
-        return _State(new_table(self._capacity, program.row_words), new_strings(self._capacity), program)
-
-    def _new_scratch(self) -> Scratch:
-        arrays = self._state.program.arrays
-        return new_scratch(len(arrays.slots), len(arrays.loads), TOUCHED_MAX)
+    def _state_of(self, table: Table, pool: StringPool, program: Program) -> _State:
+        """Return the state of some arrays, with the context by which kernels reach them."""
+        arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *self._scratch]
+        numbered = dict(enumerate(arrays)) | {SETTINGS: self._settings_words, SECRET: self._secret}
+        return _State(table, pool, program, new_context(numbered, program.row_words))
 
     @property
     def position(self) -> int:
@@ -229,14 +236,11 @@ class Engine:
         if entry.type == EntryType.EVENTS:
             outcome = self._apply_events(position, entry, scanned)
         elif entry.type == EntryType.TICK:
-            state = self._state
-            expire(
-                state.table, self._scratch, self._settings_words, entry.received_ms, position, EXPIRED_PER_TICK_MAX
-            )
+            expire(self._state.context, entry.received_ms, position, EXPIRED_PER_TICK_MAX)
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.CONFIGURE:
             self._configure(json.loads(entry.body))
-            begin_entry(self._state.table, self._scratch, entry.received_ms, position)
+            start_entry(self._state.context, entry.received_ms, position)
             outcome = self._outcome(_NOTHING)
         else:
             outcome = self._apply_write(position, entry)
@@ -257,30 +261,18 @@ class Engine:
         state = self._state
         outcomes = np.zeros(len(scanned.records), np.uint8)
         request = int(scanned.envelope[REQUEST_ID_HASH])
-        if request != 0 and not first_sight(state.table, request, entry.received_ms):
-            begin_entry(state.table, self._scratch, entry.received_ms, position)
+        if request != 0 and not see_request(state.context, request, entry.received_ms):
+            start_entry(state.context, entry.received_ms, position)
             state.table.counts[REQUESTS_DUPLICATE] += 1
             outcomes[:] = DUPLICATE
             return self._outcome(outcomes)
-        fold_events(
-            state.table,
-            state.pool,
-            state.program.arrays,
-            self._scratch,
-            self._settings_words,
-            self._secret,
-            scanned.buf,
-            scanned.records,
-            entry.received_ms,
-            position,
-            outcomes,
-        )
+        fold_events(state.context, scanned.buf, scanned.records, entry.received_ms, position, outcomes)
         return self._outcome(outcomes)
 
     def _apply_write(self, position: int, entry: Entry) -> Outcome:
         """Fold an UPDATE or END entry."""
         state = self._state
-        begin_entry(state.table, self._scratch, entry.received_ms, position)
+        start_entry(state.context, entry.received_ms, position)
         row = NONE
         try:
             request = read_update(entry.body) if entry.type == EntryType.UPDATE else read_end(entry.body)
@@ -292,14 +284,14 @@ class Engine:
                     field="session_id",
                     value=request.session_id,
                 )
-            if request.request_id and not first_sight(
-                state.table, self._request_hash(request.request_id), entry.received_ms
+            if request.request_id and not see_request(
+                state.context, self._request_hash(request.request_id), entry.received_ms
             ):
                 state.table.counts[REQUESTS_DUPLICATE] += 1
             elif entry.type == EntryType.UPDATE:
                 self._write(row, request, entry.received_ms)
             else:
-                end_session(state.table, self._scratch, self._settings_words, row, entry.received_ms)
+                end_session(state.context, row, entry.received_ms)
         except EngineError as error:
             return self._outcome(_NOTHING, row, error)
         return self._outcome(_NOTHING, row)
@@ -328,10 +320,8 @@ class Engine:
         names = np.array([self._keep(name) for name in request.attributes], np.int64)
         values = [self._value(value) for value in request.attributes.values()]
         status = write_attributes(
-            state.table,
-            self._scratch,
+            state.context,
             row,
-            np.zeros(WRITTEN_WORDS, np.int64),
             names,
             np.array([tag for tag, _ in values], np.int64),
             np.array([bits for _, bits in values], np.int64),
@@ -355,7 +345,7 @@ class Engine:
         """Return the id of a text that is in the pool from now on."""
         encoded = np.frombuffer(text.encode(), np.uint8)
         found = text_id(text.encode(), self._secret)
-        intern(self._state.pool, found, encoded, 0, len(encoded))
+        intern_bytes(self._state.context, found, encoded)
         return found
 
     def _value(self, value: bool | float | str | None) -> tuple[int, int]:
@@ -375,8 +365,8 @@ class Engine:
         self._configuration = configuration
         before = self._state
         table = before.table._replace(rows=_moved_rows(before, program, self._capacity))
-        self._state = _State(table, before.pool, program)
-        self._scratch = self._new_scratch()
+        self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
+        self._state = self._state_of(table, before.pool, program)
         codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code)]
         texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
         self._constants = np.array([self._keep(text.decode()) for text in sorted(texts)], np.int64)
@@ -384,15 +374,15 @@ class Engine:
     def _sweep(self) -> None:
         """Leave behind the strings that no session refers to."""
         before = self._state
-        pool = new_strings(self._capacity)
-        carry_over(before.table, before.program.arrays.attributes, before.pool, pool, self._constants)
+        after = self._state_of(before.table, new_strings(self._capacity), before.program)
+        carry_over(before.context, after.context, self._constants)
         before.table.counts[STRING_SWEEPS] += 1
-        self._state = _State(before.table, pool, before.program)
+        self._state = after
 
     def due_count(self, now_ms: int) -> int:
         """Return how many things are due at `now_ms`; if any, append a TICK. Any thread; about 1 ms per million rows."""
         table = self._state.table
-        due = int(due_rows(table, now_ms))
+        due = int(due_rows(self._state.context, now_ms))
         idle = table.counts[VISITORS] > 0 and now_ms - table.counts[CLOCK] >= IDLE_TICK_MS
         return due + int(idle)
 
@@ -428,13 +418,13 @@ class Engine:
         low, high = siphash24_128(encoded, 0, len(encoded), self._secret[0], self._secret[1])
         row = RETRY_READ
         while row == RETRY_READ:
-            row = int(read_visitor(self._state.table, low, high))
+            row = int(read_visitor(self._state.context, low, high))
         return row
 
     def _look_up(self, key: int) -> int:
         row = RETRY_READ
         while row == RETRY_READ:
-            row = int(read_index(self._state.table, key))
+            row = int(read_index(self._state.context, key))
         return row
 
     def _has_alias(self, row: int, low: int, high: int) -> bool:
@@ -482,15 +472,13 @@ class Engine:
             size = -1
             while size < 0:
                 size = encode_session(
-                    state.table,
-                    state.pool,
-                    state.program.arrays,
+                    state.context,
                     row,
                     mask.fields,
                     mask.chosen,
                     mask.all_written,
                     mask.written_ids,
-                    buffers,
+                    *buffers,
                 )
             encoded.append(buffers.out[:size].tobytes())
         self._buffers.append(buffers)
@@ -515,14 +503,16 @@ class Engine:
             EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
         """
         state = self._state
-        return select_rows(state.table, state.pool, state.program, wanted, order_by, np.zeros(0, np.int64))
+        # A few more than there are now: sessions may start during the walk.
+        size = int(state.table.counts[HIGH_WATER]) + 1024
+        return select_rows(state.context, state.program, wanted, order_by, np.zeros(0, np.int64), size)
 
     def match(self, wanted: Filter, rows: NDArray[np.int64]) -> Matches:
         """Return those of the given rows that match. Any thread."""
         state = self._state
         if len(rows) == 0:
             return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
-        return select_rows(state.table, state.pool, state.program, wanted, "", rows)
+        return select_rows(state.context, state.program, wanted, "", rows, len(rows))
 
     def text(self, string_id: int) -> str:
         """Return the text of a string id, or an empty one if the pool does not hold it."""
@@ -561,7 +551,7 @@ class Engine:
         state = self._state
         pool = new_strings(self._capacity)
         snapshot.put_back(state.table, pool, arrays)
-        self._state = _State(state.table, pool, state.program)
+        self._state = self._state_of(state.table, pool, state.program)
         self._position = int(meta["position"])
 
     def stats(self) -> dict[str, int]:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.native import byte_at, bytes_at
+from rte_server.engine.context import (
+    KEYS,
+    PROPERTY_SLOTS,
+    SLOT_BITS,
+    SLOT_LENGTHS,
+    SLOT_OFFSETS,
+    SLOT_TAGS,
+    TEXTS,
+    span_in,
+)
+from rte_server.engine.native import byte_at, bytes_at, put_word, word_at
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
 
 _UNREAD = np.int64(0)
@@ -74,17 +84,20 @@ def hash_key(span, at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def find_slot(program, texts, span, at, length):  # type: ignore[no-untyped-def]
+def find_slot(ctx, span, at, length):  # type: ignore[no-untyped-def]
     """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it."""
     hashed = hash_key(span, at, length)
-    mask = program.keys.shape[0] - 1
+    keys = span_in(ctx, KEYS)
+    slots = span_in(ctx, PROPERTY_SLOTS)
+    texts = span_in(ctx, TEXTS)
+    mask = keys[1] - 1
     place = hashed & mask
     while True:
-        slot = program.keys[place] - 1
+        slot = word_at(keys, place) - 1
         if slot < 0:
             return np.int64(-1)
-        if program.slots[slot, 0] == hashed and program.slots[slot, 2] == length:
-            offset = program.slots[slot, 1]
+        if word_at(slots, 3 * slot) == hashed and word_at(slots, 3 * slot + 2) == length:
+            offset = word_at(slots, 3 * slot + 1)
             same = True
             for i in range(length):
                 if byte_at(texts, offset + i) != byte_at(span, at + i):
@@ -96,60 +109,64 @@ def find_slot(program, texts, span, at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_value(span, at, end, slot, scratch):  # type: ignore[no-untyped-def]
+def read_value(ctx, span, at, end, slot):  # type: ignore[no-untyped-def]
     """Read the `google.protobuf.Value` in `span[at:end]` into a slot.
 
     Structs and lists read as ERROR: no expression can use them.
     """
-    scratch.slot_tags[slot] = ERROR
+    tags = span_in(ctx, SLOT_TAGS)
+    bits = span_in(ctx, SLOT_BITS)
+    put_word(tags, slot, ERROR)
     while at < end:
         tag = byte_at(span, at)
         at += 1
         if tag == 0x11:
             if end - at < 8:
                 return
-            scratch.slot_tags[slot] = DOUBLE
-            scratch.slot_bits[slot] = np.int64(bytes_at(span, at))
+            put_word(tags, slot, DOUBLE)
+            put_word(bits, slot, np.int64(bytes_at(span, at)))
             at += 8
         elif tag == 0x1A:
             length, at = _varint(span, at, end)
             if at < 0 or length < 0 or length > end - at:
                 return
-            scratch.slot_tags[slot] = STRING
-            scratch.slot_bits[slot] = _UNREAD
-            scratch.slot_offsets[slot] = at
-            scratch.slot_lengths[slot] = length
+            put_word(tags, slot, STRING)
+            put_word(bits, slot, _UNREAD)
+            put_word(span_in(ctx, SLOT_OFFSETS), slot, at)
+            put_word(span_in(ctx, SLOT_LENGTHS), slot, length)
             at += length
         elif tag == 0x20 or tag == 0x08:
             number, at = _varint(span, at, end)
             if at < 0:
                 return
-            scratch.slot_tags[slot] = BOOL if tag == 0x20 else NULL
-            scratch.slot_bits[slot] = np.int64(number != 0) if tag == 0x20 else np.int64(0)
+            put_word(tags, slot, BOOL if tag == 0x20 else NULL)
+            put_word(bits, slot, np.int64(number != 0) if tag == 0x20 else np.int64(0))
         else:
             key, at = _varint(span, at - 1, end)
             if at < 0:
                 return
             if key >> 3 <= 6:
-                scratch.slot_tags[slot] = ERROR
+                put_word(tags, slot, ERROR)
             at = _step_over(span, at, end, key & 7)
             if at < 0:
                 return
 
 
 @njit(cache=True, nogil=True)
-def read_properties(span, at, length, program, texts, scratch):  # type: ignore[no-untyped-def]
-    """Read the properties that models use into `scratch.slot_*`; what is not there is ERROR.
+def read_properties(ctx, span, at, length):  # type: ignore[no-untyped-def]
+    """Read the properties that models use into the slots; what is not there is ERROR.
 
     The last of two equal keys counts.
 
     Args:
+        ctx: Span of the context.
         span: Span of the request's bytes.
         at: Where the Struct begins.
         length: Its bytes.
-        texts: Span of `program.texts`.
     """
-    scratch.slot_tags[:] = ERROR
+    tags = span_in(ctx, SLOT_TAGS)
+    for slot in range(tags[1]):
+        put_word(tags, slot, ERROR)
     end = at + length
     while at < end:
         tag, at = _varint(span, at, end)
@@ -163,12 +180,12 @@ def read_properties(span, at, length, program, texts, scratch):  # type: ignore[
         size, at = _varint(span, at, end)
         if at < 0 or size < 0 or size > end - at:
             return
-        _read_member(span, at, at + size, program, texts, scratch)
+        _read_member(ctx, span, at, at + size)
         at += size
 
 
 @njit(cache=True, nogil=True)
-def _read_member(span, at, end, program, texts, scratch):  # type: ignore[no-untyped-def]
+def _read_member(ctx, span, at, end):  # type: ignore[no-untyped-def]
     """Read one entry of the Struct's map: key (field 1) and value (field 2), in any order."""
     key_at = at
     key_length = np.int64(0)
@@ -193,8 +210,8 @@ def _read_member(span, at, end, program, texts, scratch):  # type: ignore[no-unt
             value_at = at
             value_end = at + size
         at += size
-    slot = find_slot(program, texts, span, key_at, key_length)
+    slot = find_slot(ctx, span, key_at, key_length)
     if slot >= 0:
-        scratch.slot_tags[slot] = ERROR
+        put_word(span_in(ctx, SLOT_TAGS), slot, ERROR)
         if value_at >= 0:
-            read_value(span, value_at, value_end, slot, scratch)
+            read_value(ctx, span, value_at, value_end, slot)

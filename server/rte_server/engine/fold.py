@@ -14,7 +14,6 @@ from rte_server.engine.attributes import (
     DISTINCT,
     ELAPSED,
     FIRST,
-    LAST as KIND_LAST,
     LINEAR,
     RECENT,
     TAG_BITS,
@@ -24,18 +23,50 @@ from rte_server.engine.attributes import (
     keep_first,
     keep_last,
     keep_recent,
-    load_cell,
     update_elapsed,
     update_number,
     value_hash,
 )
-from rte_server.engine.expressions import STACK_DEPTH_MAX, Op, evaluate
-from rte_server.engine.native import bits_float, float_bits, prefetch, span_of, span_string_id
+from rte_server.engine.attributes import LAST as KIND_LAST
+from rte_server.engine.context import (
+    ATTRIBUTES,
+    CODES,
+    DEDUP_SET,
+    DERIVED,
+    DUE,
+    INPUT_BITS,
+    INPUT_TAGS,
+    LOADS,
+    NAMES,
+    OPS,
+    POOL_ARENA,
+    POOL_SLOTS,
+    RANGES,
+    SECRET,
+    SLOT_BITS,
+    SLOT_LENGTHS,
+    SLOT_OFFSETS,
+    SLOT_TAGS,
+    STACK_BITS,
+    STACK_TAGS,
+    TEXTS,
+    TOUCHED_MARKS,
+    VISITOR_TABLE,
+    WEIGHT_LOADS,
+    WEIGHTS,
+    count_of,
+    row_cells,
+    span_in,
+)
+from rte_server.engine.event_slots import read_properties
+from rte_server.engine.expiry import make_room
+from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Op, evaluate_spans
+from rte_server.engine.native import bits_float, float_bits, prefetch_at, put_word, span_of, span_string_id, word_at
 from rte_server.engine.program import (
     A_AT,
     A_KIND,
-    A_REGISTERS,
-    A_ROLE,
+    A_WORDS,
+    CACHE_LINE_WORDS,
     D_ATTRIBUTE,
     D_CODE,
     D_CODE_END,
@@ -43,6 +74,7 @@ from rte_server.engine.program import (
     D_LINK,
     D_LOADS,
     D_LOADS_END,
+    D_WORDS,
     FROM_CODE,
     OP_AT,
     OP_CODE,
@@ -55,23 +87,23 @@ from rte_server.engine.program import (
     OP_UNIQUE,
     OP_WHERE,
     OP_WHERE_END,
+    OP_WORDS,
     S_DEDUP_HORIZON,
 )
-from rte_server.engine.event_slots import read_properties
 from rte_server.engine.row_values import load_input
-from rte_server.engine.sessions import (
-    LATE_EVENT,
+from rte_server.engine.rows import (
     add_alias,
     begin_entry,
     begin_write,
+    cell,
     end_write,
-    find_or_add_visitor,
-    make_room,
     mark_touched,
-    place_event,
+    put_cell,
     schedule,
     set_customer,
+    setting,
 )
+from rte_server.engine.sessions import LATE_EVENT, find_or_add_visitor, place_event
 from rte_server.engine.strings import intern
 from rte_server.engine.table import (
     CHANNEL_TIME,
@@ -89,13 +121,17 @@ from rte_server.engine.table import (
     STRINGS_LOST,
     V_HEAD,
     V_KEY_HI,
-    V_KEY_LO,
     V_NEWEST,
     V_RECEIVED,
     VALUES_INVALID,
     VISITOR,
+    VISITOR_WORDS,
+    WRITTEN_WORDS,
+    add_count,
     first_sight,
     forget_before,
+    set_visitor_word,
+    visitor_word,
 )
 from rte_server.engine.values import BOOL, ERROR, STRING
 from rte_server.engine.wire_layout import (
@@ -112,9 +148,9 @@ from rte_server.engine.wire_layout import (
     ORDER,
     PROPERTIES_LEN,
     PROPERTIES_OFF,
+    RECORD_WORDS,
     TIME_MS,
     VERDICT,
-    VISITOR_LEN,
     VISITOR_OFF,
 )
 
@@ -150,6 +186,7 @@ class Scratch(NamedTuple):
         removed: int64[1 + 2 * n], number of sessions that the entry removed, then their ids as far as there is room.
         seed: int64[2], for new session ids.
         progress: int64[2], number of touched rows, position of the entry.
+        block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
     """
 
     slot_tags: NDArray[np.int64]
@@ -164,254 +201,301 @@ class Scratch(NamedTuple):
     removed: NDArray[np.int64]
     seed: NDArray[np.int64]
     progress: NDArray[np.int64]
+    block: NDArray[np.int64]
 
 
-def new_scratch(slots: int, inputs: int, touched_max: int = TOUCHED_MAX) -> Scratch:
+def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
     return Scratch(
         *(np.zeros(max(1, slots), np.int64) for _ in range(4)),
         *(np.zeros(max(1, inputs), np.int64) for _ in range(2)),
         *(np.zeros(STACK_DEPTH_MAX + 1, np.int64) for _ in range(2)),
-        np.zeros(touched_max, np.int64),
-        np.zeros(1 + 2 * touched_max, np.int64),
+        np.zeros(TOUCHED_MAX, np.int64),
+        np.zeros(1 + 2 * TOUCHED_MAX, np.int64),
         np.zeros(2, np.int64),
         np.zeros(2, np.int64),
+        np.zeros(WRITTEN_WORDS, np.int64),
     )
 
 
 @njit(cache=True, nogil=True)
-def fold_events(table, pool, program, scratch, settings, secret, buf, records, received_ms, position, outcomes):  # type: ignore[no-untyped-def]
+def fold_events(context, buf, records, received_ms, position, outcomes):  # type: ignore[no-untyped-def]
     """Fold the events of one entry.
 
     Args:
+        context: int64[CONTEXT_WORDS], the state, the program and the writer's working memory.
         buf: uint8[:], the request's bytes.
         records: int64[n, RECORD_WORDS], what the scan found in them.
         received_ms: Received time of the entry.
         position: Its position.
         outcomes: uint8[n], receives what became of each event.
     """
+    ctx = span_of(context)
     span = span_of(buf)
-    texts = span_of(program.texts)
-    counts = table.counts
-    begin_entry(table, scratch, received_ms, position)
-    forget_before(table, received_ms - settings[S_DEDUP_HORIZON])
-    count = records.shape[0]
-    for i in range(count):
-        ask_for_memory(table, records, i + PREFETCH_AHEAD, i + PREFETCH_AHEAD // 2)
-        record = records[i]
-        if record[VERDICT] != 0:
-            outcomes[i] = REJECTED
-            continue
-        if record[EVENT_ID_HASH] != 0 and not first_sight(table, record[EVENT_ID_HASH], received_ms):
-            outcomes[i] = DUPLICATE
-            counts[EVENTS_DUPLICATE] += 1
-            continue
-        if counts[FREE_ROWS] == 0 and counts[HIGH_WATER] == table.rows.shape[0]:
-            make_room(table, scratch, max(1, table.rows.shape[0] >> 6))
-        time_ms = record[TIME_MS]
-        slot = find_or_add_visitor(table, settings, record[KEY_LO], record[KEY_HI], time_ms)
-        row = place_event(table, pool, program.attributes, scratch, settings, slot, time_ms, received_ms, secret)
-        visitor = table.visitors[slot]
-        visitor[V_RECEIVED] = received_ms
-        if row == LATE_EVENT:
-            outcomes[i] = TOO_LATE
-            counts[EVENTS_LATE] += 1
-            row = visitor[V_HEAD]
-            if row != NONE:
-                begin_write(table.rows, row)
-                table.rows[row, LATE] += 1
-                mark_touched(table, scratch, row)
-                end_write(table.rows, row)
-            continue
-        visitor[V_NEWEST] = max(visitor[V_NEWEST], time_ms)
-        outcomes[i] = APPLIED
-        counts[EVENTS_APPLIED] += 1
-        begin_write(table.rows, row)
-        apply_event(table, pool, program, scratch, secret, span, buf, texts, record, row, received_ms)
-        schedule(table, row, settings, received_ms)
-        mark_touched(table, scratch, row)
-        end_write(table.rows, row)
+    spans = span_of(records)
+    begin_entry(ctx, received_ms, position)
+    forget_before(ctx, received_ms - setting(ctx, S_DEDUP_HORIZON))
+    for i in range(records.shape[0]):
+        ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 2) * RECORD_WORDS)
+        outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
 
 
 @njit(cache=True, nogil=True)
-def ask_for_memory(table, records, far, near):  # type: ignore[no-untyped-def]
+def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
+    """Fold one event.
+
+    Args:
+        span: Span of the request's bytes.
+        record: Span of the event's record.
+
+    Returns:
+        What became of it.
+    """
+    if word_at(record, VERDICT) != 0:
+        return REJECTED
+    event_id = word_at(record, EVENT_ID_HASH)
+    if event_id != 0 and not first_sight(ctx, event_id, received_ms):
+        add_count(ctx, EVENTS_DUPLICATE, 1)
+        return DUPLICATE
+    capacity = span_in(ctx, DUE)[1]
+    if count_of(ctx, FREE_ROWS) == 0 and count_of(ctx, HIGH_WATER) == capacity:
+        make_room(ctx, max(1, capacity >> 6))
+    time_ms = word_at(record, TIME_MS)
+    slot = find_or_add_visitor(ctx, word_at(record, KEY_LO), word_at(record, KEY_HI), time_ms)
+    row = place_event(ctx, slot, time_ms, received_ms)
+    set_visitor_word(ctx, slot, V_RECEIVED, received_ms)
+    if row == LATE_EVENT:
+        add_count(ctx, EVENTS_LATE, 1)
+        row = visitor_word(ctx, slot, V_HEAD)
+        if row != NONE:
+            begin_write(ctx, row)
+            put_cell(ctx, row, LATE, cell(ctx, row, LATE) + 1)
+            mark_touched(ctx, row)
+            end_write(ctx, row)
+        return TOO_LATE
+    if time_ms > visitor_word(ctx, slot, V_NEWEST):
+        set_visitor_word(ctx, slot, V_NEWEST, time_ms)
+    add_count(ctx, EVENTS_APPLIED, 1)
+    begin_write(ctx, row)
+    apply_event(ctx, span, record, row, received_ms)
+    schedule(ctx, row, received_ms)
+    mark_touched(ctx, row)
+    end_write(ctx, row)
+    return APPLIED
+
+
+@njit(cache=True, nogil=True)
+def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
     """Prefetch what later events of the batch will need: the fold waits for memory more than it computes."""
-    if far < records.shape[0]:
-        mask = table.visitors.shape[0] - 1
-        prefetch(table.visitors, (records[far, KEY_LO] & mask) * table.visitors.shape[1])
-        prefetch(table.dedup_set, records[far, EVENT_ID_HASH] & (table.dedup_set.shape[0] - 1))
-    if near < records.shape[0]:
-        mask = table.visitors.shape[0] - 1
-        slot = records[near, KEY_LO] & mask
-        if table.visitors[slot, V_KEY_LO] == records[near, KEY_LO] and table.visitors[slot, V_KEY_HI] == records[near, KEY_HI]:
-            row = table.visitors[slot, V_HEAD]
-            if row >= 0:
-                words = table.rows.shape[1]
-                prefetch(table.due, row)
-                prefetch(table.touched, row)
-                for word in range(0, words, 8):
-                    prefetch(table.rows, row * words + word)
+    visitors = span_in(ctx, VISITOR_TABLE)
+    mask = visitors[1] // VISITOR_WORDS - 1
+    if far < records[1]:
+        prefetch_at(visitors, (word_at(records, far + KEY_LO) & mask) * VISITOR_WORDS)
+        dedup = span_in(ctx, DEDUP_SET)
+        prefetch_at(dedup, word_at(records, far + EVENT_ID_HASH) & (dedup[1] - 1))
+    if near < records[1]:
+        at = (word_at(records, near + KEY_LO) & mask) * VISITOR_WORDS
+        row = word_at(visitors, at + V_HEAD)
+        if word_at(visitors, at + V_KEY_HI) == word_at(records, near + KEY_HI) and row >= 0:
+            prefetch_at(span_in(ctx, DUE), row)
+            prefetch_at(span_in(ctx, TOUCHED_MARKS), row)
+            cells = row_cells(ctx, row)
+            for word in range(0, cells[1], CACHE_LINE_WORDS):
+                prefetch_at(cells, word)
 
 
 @njit(cache=True, nogil=True)
-def apply_event(table, pool, program, scratch, secret, span, buf, texts, record, row, received_ms):  # type: ignore[no-untyped-def]
+def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped-def]
     """Lift one event into its session's row."""
-    cells = table.rows[row]
-    time_ms = record[TIME_MS]
-    order = record[ORDER]
-    cells[START] = min(cells[START], time_ms)
-    cells[LAST] = max(cells[LAST], time_ms)
-    cells[EVENTS] += 1
-    cells[RECEIVED] = received_ms
-    if cells[VISITOR] == 0:
-        cells[VISITOR] = store_text(table, pool, secret, span, buf, record[VISITOR_OFF], record[VISITOR_LEN])
-    if record[CUSTOMER_LEN] > 0:
-        text = store_text(table, pool, secret, span, buf, record[CUSTOMER_OFF], record[CUSTOMER_LEN])
-        set_customer(table, row, time_ms << TAG_BITS, order, text)
-    if record[ALIAS_LEN] > 0:
-        text = store_text(table, pool, secret, span, buf, record[ALIAS_OFF], record[ALIAS_LEN])
-        add_alias(table, row, text, 0)
-    if record[CHANNEL_LEN] > 0:
-        text = store_text(table, pool, secret, span, buf, record[CHANNEL_OFF], record[CHANNEL_LEN])
-        keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, text)
-    read_properties(span, record[PROPERTIES_OFF], record[PROPERTIES_LEN], program, texts, scratch)
-    name_row = find_name(program.names, record[NAME_ID])
-    for i in range(program.ranges[name_row, 0], program.ranges[name_row, 1]):
-        run_op(table, pool, program, scratch, secret, span, buf, cells, program.ops[i], time_ms, order)
-    for i in range(program.derived.shape[0]):
-        derive(pool, program, scratch, cells, program.derived[i])
+    cells = row_cells(ctx, row)
+    time_ms = word_at(record, TIME_MS)
+    order = word_at(record, ORDER)
+    put_word(cells, START, min(word_at(cells, START), time_ms))
+    put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
+    put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
+    put_word(cells, RECEIVED, received_ms)
+    if word_at(cells, VISITOR) == 0:
+        put_word(cells, VISITOR, store_text(ctx, span, record, VISITOR_OFF))
+    if word_at(record, CUSTOMER_LEN) > 0:
+        set_customer(ctx, row, time_ms << TAG_BITS, order, store_text(ctx, span, record, CUSTOMER_OFF))
+    if word_at(record, ALIAS_LEN) > 0:
+        add_alias(ctx, row, store_text(ctx, span, record, ALIAS_OFF), 0)
+    if word_at(record, CHANNEL_LEN) > 0:
+        keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, CHANNEL_OFF))
+    read_properties(ctx, span, word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN))
+    ranges = span_in(ctx, RANGES)
+    ops = span_in(ctx, OPS)
+    name = find_name(ctx, word_at(record, NAME_ID))
+    for i in range(word_at(ranges, 2 * name), word_at(ranges, 2 * name + 1)):
+        run_op(ctx, span, cells, (ops[0] + i * OP_WORDS * 8, np.int64(OP_WORDS)), time_ms, order)
+    derived = span_in(ctx, DERIVED)
+    for i in range(0, derived[1], D_WORDS):
+        derive(ctx, cells, (derived[0] + i * 8, np.int64(D_WORDS)))
 
 
 @njit(cache=True, nogil=True)
-def find_name(names, name_id):  # type: ignore[no-untyped-def]
+def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
     """Return the row of an event name in `ranges`; 0 for a name that no model lists."""
-    mask = (names.shape[0] >> 1) - 1
+    names = span_in(ctx, NAMES)
+    mask = (names[1] >> 1) - 1
     slot = name_id & mask
-    while names[2 * slot] != 0:
-        if names[2 * slot] == name_id:
-            return names[2 * slot + 1]
+    while word_at(names, 2 * slot) != 0:
+        if word_at(names, 2 * slot) == name_id:
+            return word_at(names, 2 * slot + 1)
         slot = (slot + 1) & mask
     return np.int64(0)
 
 
 @njit(cache=True, nogil=True)
-def store_text(table, pool, secret, span, buf, off, length):  # type: ignore[no-untyped-def]
-    """Return the id of a text of the request, which is in the pool from now on (or counted as lost)."""
-    text = span_string_id(span, off, length, secret[2], secret[3])
-    if not intern(pool, text, buf, off, length):
-        table.counts[STRINGS_LOST] += 1
+def text_id_of(ctx, span, off, length):  # type: ignore[no-untyped-def]
+    """Return the string id of bytes of the request."""
+    secret = span_in(ctx, SECRET)
+    return span_string_id(span, off, length, np.uint64(word_at(secret, 2)), np.uint64(word_at(secret, 3)))
+
+
+@njit(cache=True, nogil=True)
+def keep_text(ctx, text, span, off, length):  # type: ignore[no-untyped-def]
+    """Put a text of the request into the pool, or count it as lost."""
+    if not intern(ctx, text, span, off, length):
+        add_count(ctx, STRINGS_LOST, 1)
+
+
+@njit(cache=True, nogil=True)
+def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
+    """Return the id of a text that the record points to by offset and length; it is in the pool from now on."""
+    off = word_at(record, column)
+    length = word_at(record, column + 1)
+    text = text_id_of(ctx, span, off, length)
+    keep_text(ctx, text, span, off, length)
     return text
 
 
 @njit(cache=True, nogil=True)
-def read_slot(scratch, secret, span, slot):  # type: ignore[no-untyped-def]
+def read_slot(ctx, span, slot):  # type: ignore[no-untyped-def]
     """Return the value of a property slot; a string's id is computed when it is first asked for."""
-    if scratch.slot_tags[slot] == STRING and scratch.slot_bits[slot] == 0:
-        scratch.slot_bits[slot] = span_string_id(
-            span, scratch.slot_offsets[slot], scratch.slot_lengths[slot], secret[2], secret[3]
-        )
-    return scratch.slot_tags[slot], scratch.slot_bits[slot]
+    tag = word_at(span_in(ctx, SLOT_TAGS), slot)
+    bits = word_at(span_in(ctx, SLOT_BITS), slot)
+    if tag == STRING and bits == 0:
+        off = word_at(span_in(ctx, SLOT_OFFSETS), slot)
+        bits = text_id_of(ctx, span, off, word_at(span_in(ctx, SLOT_LENGTHS), slot))
+        put_word(span_in(ctx, SLOT_BITS), slot, bits)
+    return tag, bits
 
 
 @njit(cache=True, nogil=True)
-def keep_text(table, pool, scratch, buf, bits):  # type: ignore[no-untyped-def]
-    """Put the text with the id `bits`, which a slot of this event holds, into the pool."""
-    for slot in range(scratch.slot_tags.shape[0]):
-        if scratch.slot_tags[slot] == STRING and scratch.slot_bits[slot] == bits:
-            if not intern(pool, bits, buf, scratch.slot_offsets[slot], scratch.slot_lengths[slot]):
-                table.counts[STRINGS_LOST] += 1
-            return
+def keep_slot_text(ctx, span, slot, bits):  # type: ignore[no-untyped-def]
+    """Put the text of a slot, whose id is `bits`, into the pool."""
+    off = word_at(span_in(ctx, SLOT_OFFSETS), slot)
+    keep_text(ctx, bits, span, off, word_at(span_in(ctx, SLOT_LENGTHS), slot))
 
 
 @njit(cache=True, nogil=True)
-def run_code(table, pool, program, scratch, secret, span, buf, start, end):  # type: ignore[no-untyped-def]
+def run_code(ctx, span, start, end):  # type: ignore[no-untyped-def]
     """Return the value of an expression on the event. The texts that it reads are in the pool before it runs."""
+    codes = span_in(ctx, CODES)
     for i in range(start, end):
-        slot = program.codes[i, 1]
-        if (program.codes[i, 0] == OP_LOAD or program.codes[i, 0] == OP_HAS) and scratch.slot_tags[slot] == STRING:
-            bits = read_slot(scratch, secret, span, slot)[1]
-            if not intern(pool, bits, buf, scratch.slot_offsets[slot], scratch.slot_lengths[slot]):
-                table.counts[STRINGS_LOST] += 1
-    return evaluate(
-        program.codes,
+        op = word_at(codes, i * CODE_COLUMNS)
+        slot = word_at(codes, i * CODE_COLUMNS + 1)
+        if (op == OP_LOAD or op == OP_HAS) and word_at(span_in(ctx, SLOT_TAGS), slot) == STRING:
+            keep_slot_text(ctx, span, slot, read_slot(ctx, span, slot)[1])
+    return evaluate_spans(
+        codes,
         start,
         end,
-        program.texts,
-        scratch.slot_tags,
-        scratch.slot_bits,
-        pool,
-        scratch.stack_tags,
-        scratch.stack_bits,
+        span_in(ctx, TEXTS),
+        span_in(ctx, SLOT_TAGS),
+        span_in(ctx, SLOT_BITS),
+        span_in(ctx, POOL_SLOTS),
+        span_in(ctx, POOL_ARENA),
+        span_in(ctx, STACK_TAGS),
+        span_in(ctx, STACK_BITS),
     )
 
 
 @njit(cache=True, nogil=True)
-def run_op(table, pool, program, scratch, secret, span, buf, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
+def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into one cell."""
-    if op[OP_WHERE] < op[OP_WHERE_END]:
-        tag, bits = run_code(table, pool, program, scratch, secret, span, buf, op[OP_WHERE], op[OP_WHERE_END])
+    if word_at(op, OP_WHERE) < word_at(op, OP_WHERE_END):
+        tag, bits = run_code(ctx, span, word_at(op, OP_WHERE), word_at(op, OP_WHERE_END))
         if tag != BOOL or bits != 1:
             return
-    kind = op[OP_KIND]
-    at = op[OP_AT]
+    kind = word_at(op, OP_KIND)
+    at = word_at(op, OP_AT)
     if kind == COUNT:
-        cells[at] += 1
+        put_word(cells, at, word_at(cells, at) + 1)
         return
     if kind == ELAPSED:
-        update_elapsed(cells, at, op[OP_ROLE], time_ms)
+        update_elapsed(cells, at, word_at(op, OP_ROLE), time_ms)
         return
-    if op[OP_SOURCE] == FROM_CODE:
-        tag, bits = run_code(table, pool, program, scratch, secret, span, buf, op[OP_CODE], op[OP_CODE_END])
+    source = word_at(op, OP_SOURCE)
+    if source == FROM_CODE:
+        tag, bits = run_code(ctx, span, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
     else:
-        tag, bits = read_slot(scratch, secret, span, op[OP_SOURCE])
+        tag, bits = read_slot(ctx, span, source)
     if not is_storable(tag):
         return
-    kept = False
     stamp = (time_ms << TAG_BITS) | tag
+    kept = False
     if kind == DISTINCT:
-        add_distinct(cells, at, op[OP_KEEP], op[OP_REGISTERS], value_hash(tag, bits))
+        add_distinct(cells, at, word_at(op, OP_KEEP), word_at(op, OP_REGISTERS), value_hash(tag, bits))
     elif kind == FIRST:
         kept = keep_first(cells, at, stamp, order, bits)
     elif kind == KIND_LAST:
         kept = keep_last(cells, at, stamp, order, bits)
     elif kind == RECENT:
-        kept = keep_recent(cells, at, op[OP_KEEP], op[OP_UNIQUE] != 0, stamp, order, bits)
+        kept = keep_recent(cells, at, word_at(op, OP_KEEP), word_at(op, OP_UNIQUE) != 0, stamp, order, bits)
     elif tag == STRING or not update_number(cells, kind, at, as_number(tag, bits)):
-        table.counts[VALUES_INVALID] += 1
-    if kept and tag == STRING:
-        keep_text(table, pool, scratch, buf, bits)
+        add_count(ctx, VALUES_INVALID, 1)
+    # The text of an expression's result is in the pool already.
+    if kept and tag == STRING and source != FROM_CODE:
+        keep_slot_text(ctx, span, source, bits)
 
 
 @njit(cache=True, nogil=True)
-def derive(pool, program, scratch, cells, d):  # type: ignore[no-untyped-def]
+def derive(ctx, cells, d):  # type: ignore[no-untyped-def]
     """Compute one derived attribute or linear score from the row, and keep it in the row."""
-    attribute = program.attributes[d[D_ATTRIBUTE]]
-    at = attribute[A_AT]
-    if attribute[A_KIND] == LINEAR:
-        total = bits_float(d[D_INTERCEPT])
-        for i in range(d[D_CODE], d[D_CODE_END]):
-            tag, bits = load_input(program.attributes, cells, program.weight_loads[i])
-            number = as_number(tag, bits)
-            if math.isnan(number):
-                number = program.weights[i, 1]
-            total += program.weights[i, 0] * number
-        cells[at] = float_bits(1.0 / (1.0 + math.exp(-total)) if d[D_LINK] == 1 else total)
+    attributes = span_in(ctx, ATTRIBUTES)
+    attribute = word_at(d, D_ATTRIBUTE) * A_WORDS
+    at = word_at(attributes, attribute + A_AT)
+    if word_at(attributes, attribute + A_KIND) == LINEAR:
+        score_linear(ctx, cells, d, at)
         return
-    first = d[D_LOADS]
-    for i in range(first, d[D_LOADS_END]):
-        tag, bits = load_input(program.attributes, cells, program.loads[i])
-        scratch.input_tags[i - first] = tag
-        scratch.input_bits[i - first] = bits
-    tag, bits = evaluate(
-        program.codes,
-        d[D_CODE],
-        d[D_CODE_END],
-        program.texts,
-        scratch.input_tags,
-        scratch.input_bits,
-        pool,
-        scratch.stack_tags,
-        scratch.stack_bits,
+    loads = span_in(ctx, LOADS)
+    first = word_at(d, D_LOADS)
+    for i in range(first, word_at(d, D_LOADS_END)):
+        tag, bits = load_input(attributes, cells, word_at(loads, i))
+        put_word(span_in(ctx, INPUT_TAGS), i - first, tag)
+        put_word(span_in(ctx, INPUT_BITS), i - first, bits)
+    tag, bits = evaluate_spans(
+        span_in(ctx, CODES),
+        word_at(d, D_CODE),
+        word_at(d, D_CODE_END),
+        span_in(ctx, TEXTS),
+        span_in(ctx, INPUT_TAGS),
+        span_in(ctx, INPUT_BITS),
+        span_in(ctx, POOL_SLOTS),
+        span_in(ctx, POOL_ARENA),
+        span_in(ctx, STACK_TAGS),
+        span_in(ctx, STACK_BITS),
     )
-    cells[at] = tag if is_storable(tag) else ERROR
-    cells[at + 1] = bits if is_storable(tag) else 0
+    storable = is_storable(tag)
+    put_word(cells, at, tag if storable else ERROR)
+    put_word(cells, at + 1, bits if storable else 0)
+
+
+@njit(cache=True, nogil=True)
+def score_linear(ctx, cells, d, at):  # type: ignore[no-untyped-def]
+    """Compute a linear score: the intercept plus the weighted inputs, through the link function."""
+    attributes = span_in(ctx, ATTRIBUTES)
+    weights = span_in(ctx, WEIGHTS)
+    loads = span_in(ctx, WEIGHT_LOADS)
+    total = bits_float(word_at(d, D_INTERCEPT))
+    for i in range(word_at(d, D_CODE), word_at(d, D_CODE_END)):
+        tag, bits = load_input(attributes, cells, word_at(loads, i))
+        number = as_number(tag, bits)
+        if math.isnan(number):
+            number = bits_float(word_at(weights, 2 * i + 1))
+        total += bits_float(word_at(weights, 2 * i)) * number
+    if word_at(d, D_LINK) == 1:
+        total = 1.0 / (1.0 + math.exp(-total))
+    put_word(cells, at, float_bits(total))

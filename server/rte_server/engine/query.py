@@ -14,13 +14,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import as_number
+from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, POOL_SLOTS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
-from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate, input_names
-from rte_server.engine.native import fence_acquire, load_acquire
+from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate_spans, input_names
+from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
 from rte_server.engine.program import Program, load_number
 from rte_server.engine.row_values import load_input
-from rte_server.engine.strings import StringPool
-from rte_server.engine.table import ACTIVE, CLOSED, HIGH_WATER, SESSION_HI, SESSION_LO, STATE, VERSION, Table
+from rte_server.engine.table import ACTIVE, CLOSED, HIGH_WATER, SESSION_HI, SESSION_LO, STATE, VERSION
 from rte_server.engine.values import BOOL, STRING
 
 STATES_ACTIVE = 1 << ACTIVE
@@ -64,28 +64,39 @@ class Matches:
 
 
 @njit(cache=True, nogil=True)
-def _matches(table, pool, attributes, wanted, row, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
-    cells = table.rows[row]
-    state = cells[STATE]
-    if state < 1 or state > 2 or (wanted.states >> state) & 1 == 0:
+def _matches(ctx, cells, states, codes, texts, loads, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+    state = word_at(cells, STATE)
+    if state != ACTIVE and state != CLOSED or (states >> state) & 1 == 0:
         return False
-    if wanted.codes.shape[0] == 0:
+    if codes[1] == 0:
         return True
-    for i in range(wanted.loads.shape[0]):
-        tags[i], bits[i] = load_input(attributes, cells, wanted.loads[i])
-    tag, value = evaluate(
-        wanted.codes, 0, wanted.codes.shape[0], wanted.texts, tags, bits, pool, stack_tags, stack_bits
+    attributes = span_in(ctx, ATTRIBUTES)
+    for i in range(loads[1]):
+        tag, value = load_input(attributes, cells, word_at(loads, i))
+        put_word(tags, i, tag)
+        put_word(bits, i, value)
+    tag, value = evaluate_spans(
+        codes,
+        0,
+        codes[1] // CODE_COLUMNS,
+        texts,
+        tags,
+        bits,
+        span_in(ctx, POOL_SLOTS),
+        span_in(ctx, POOL_ARENA),
+        stack_tags,
+        stack_bits,
     )
     return tag == BOOL and value == 1
 
 
 @njit(cache=True, nogil=True)
-def match_rows(table, pool, attributes, wanted, order, candidates, rows, session_ids, key_numbers, key_texts):  # type: ignore[no-untyped-def]
+def match_rows(context, states, codes, texts, loads, order, candidates, rows, session_ids, key_numbers, key_texts):  # type: ignore[no-untyped-def]
     """Find the rows that match a filter.
 
     Args:
-        attributes: int64[n, A_WORDS], of the program.
-        wanted: Filter.
+        context: int64[CONTEXT_WORDS].
+        states: Members of Filter, as the next three.
         order: Input to sort by, as in `program.load_number`, or NO_ORDER.
         candidates: int64[:], rows to look at; empty: all.
         rows: int64[n], receives the rows. The other outputs have as many rows; see `Matches`.
@@ -93,37 +104,46 @@ def match_rows(table, pool, attributes, wanted, order, candidates, rows, session
     Returns:
         The number of matching rows.
     """
-    tags = np.zeros(wanted.loads.shape[0] + 1, np.int64)
-    bits = np.zeros(wanted.loads.shape[0] + 1, np.int64)
-    stack_tags = np.zeros(STACK_DEPTH_MAX + 1, np.int64)
-    stack_bits = np.zeros(STACK_DEPTH_MAX + 1, np.int64)
-    words = table.rows.shape[1]
+    ctx = span_of(context)
+    scratch = np.zeros(2 * (loads.shape[0] + STACK_DEPTH_MAX + 2), np.int64)
+    inputs = loads.shape[0] + 1
+    tags = (span_of(scratch)[0], np.int64(inputs))
+    bits = (tags[0] + inputs * 8, np.int64(inputs))
+    stack_tags = (bits[0] + inputs * 8, np.int64(STACK_DEPTH_MAX + 1))
+    stack_bits = (stack_tags[0] + (STACK_DEPTH_MAX + 1) * 8, np.int64(STACK_DEPTH_MAX + 1))
+    code_span = span_of(codes)
+    text_span = span_of(texts)
+    load_span = span_of(loads)
+    attributes = span_in(ctx, ATTRIBUTES)
     everything = candidates.shape[0] == 0
-    total = table.counts[HIGH_WATER] if everything else candidates.shape[0]
+    total = count_of(ctx, HIGH_WATER) if everything else candidates.shape[0]
     found = 0
     for i in range(total):
         row = i if everything else candidates[i]
+        cells = row_cells(ctx, row)
         for _ in range(READ_TRIES):
-            before = load_acquire(table.rows, row * words + VERSION)
+            before = acquire_at(cells, VERSION)
             if before & 1 == 1:
                 continue
-            matched = _matches(table, pool, attributes, wanted, row, tags, bits, stack_tags, stack_bits)
+            matched = _matches(ctx, cells, states, code_span, text_span, load_span, tags, bits, stack_tags, stack_bits)
             if matched and found < rows.shape[0]:
                 rows[found] = row
-                session_ids[found, 0] = table.rows[row, SESSION_LO]
-                session_ids[found, 1] = table.rows[row, SESSION_HI]
+                session_ids[found, 0] = word_at(cells, SESSION_LO)
+                session_ids[found, 1] = word_at(cells, SESSION_HI)
                 key_numbers[found] = np.nan
                 key_texts[found] = 0
                 if order != NO_ORDER:
-                    tag, value = load_input(attributes, table.rows[row], order)
+                    tag, value = load_input(attributes, cells, order)
                     key_numbers[found] = as_number(tag, value)
                     key_texts[found] = value if tag == STRING else 0
             fence_acquire()
-            if load_acquire(table.rows, row * words + VERSION) == before:
+            if acquire_at(cells, VERSION) == before:
                 if matched and found < rows.shape[0]:
                     found += 1
                 break
-    return found
+    # The scratch memory must live until here: the spans do not hold it.
+    scratch[0] = found
+    return scratch[0]
 
 
 def make_filter(code: Code, states: int, program: Program, secret: NDArray[np.uint64]) -> Filter:
@@ -143,9 +163,17 @@ def make_filter(code: Code, states: int, program: Program, secret: NDArray[np.ui
 
 
 def select_rows(
-    table: Table, pool: StringPool, program: Program, wanted: Filter, order_by: str, candidates: NDArray[np.int64]
+    context: NDArray[np.int64],
+    program: Program,
+    wanted: Filter,
+    order_by: str,
+    candidates: NDArray[np.int64],
+    size: int,
 ) -> Matches:
     """Return the rows that match; see `match_rows`.
+
+    Args:
+        size: The most rows that can match.
 
     Raises:
         EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
@@ -153,13 +181,21 @@ def select_rows(
     order = NO_ORDER
     if order_by:
         order = load_number(order_by, {spec.name: number for number, spec in enumerate(program.attributes)})
-    # A few more than there are now: sessions that start during the walk.
-    size = len(candidates) or int(table.counts[HIGH_WATER]) + 1024
     rows = np.empty(size, np.int64)
     session_ids = np.empty((size, 2), np.int64)
     numbers = np.empty(size, np.float64)
     texts = np.empty(size, np.int64)
     count = match_rows(
-        table, pool, program.arrays.attributes, wanted, order, candidates, rows, session_ids, numbers, texts
+        context,
+        wanted.states,
+        wanted.codes,
+        wanted.texts,
+        wanted.loads,
+        order,
+        candidates,
+        rows,
+        session_ids,
+        numbers,
+        texts,
     )
     return Matches(rows[:count], session_ids[:count], numbers[:count], texts[:count])

@@ -14,7 +14,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.native import load_acquire, store_release
+from rte_server.engine.context import POOL_ARENA, POOL_COUNTS, POOL_SLOTS, span_in
+from rte_server.engine.native import (
+    acquire_at,
+    byte_at,
+    load_acquire,
+    put_byte,
+    put_word,
+    release_at,
+    span_of,
+    word_at,
+)
 
 USED = 0
 ARENA_USED = 1
@@ -79,32 +89,65 @@ def length_of(pool, slot):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def intern(pool, string_id, buf, off, length):  # type: ignore[no-untyped-def]
-    """Store the bytes `buf[off:off+length]` under `string_id` unless they are there.
+def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
+    """Store bytes of a span of uint8 under `string_id` unless they are there.
+
+    Args:
+        ctx: Span of the context that holds the pool.
+        string_id: int64, not 0.
+        span: Where the bytes are.
+        off: Where they begin.
+        length: Their number.
 
     Returns:
         True if the string is in the pool now; False if the pool is full (its owner sweeps between batches, so that
         this happens only to a batch that brings more new text than was left free).
     """
-    size = pool.slots.shape[0] >> 1
+    slots = span_in(ctx, POOL_SLOTS)
+    size = slots[1] >> 1
     slot = string_id & (size - 1)
     while True:
-        found = pool.slots[2 * slot]
+        found = word_at(slots, 2 * slot)
         if found == string_id:
             return True
         if found == 0:
             break
         slot = (slot + 1) & (size - 1)
-    start = pool.counts[ARENA_USED]
-    if start + length > pool.arena.shape[0] or pool.counts[USED] * 4 >= size * 3:
+    counts = span_in(ctx, POOL_COUNTS)
+    arena = span_in(ctx, POOL_ARENA)
+    start = word_at(counts, ARENA_USED)
+    used = word_at(counts, USED)
+    if start + length > arena[1] or used * 4 >= size * 3:
         return False
     for i in range(length):
-        pool.arena[start + i] = buf[off + i]
-    pool.counts[ARENA_USED] = start + length
-    pool.counts[USED] += 1
-    pool.slots[2 * slot + 1] = (start << LENGTH_BITS) | length
-    store_release(pool.slots, 2 * slot, string_id)
+        put_byte(arena, start + i, byte_at(span, off + i))
+    put_word(counts, ARENA_USED, start + length)
+    put_word(counts, USED, used + 1)
+    put_word(slots, 2 * slot + 1, (start << LENGTH_BITS) | length)
+    release_at(slots, 2 * slot, string_id)
     return True
+
+
+@njit(cache=True, nogil=True)
+def intern_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
+    """Store the bytes `text` (uint8[:]) under `string_id`, as `intern` does; for calls from Python."""
+    return intern(span_of(context), string_id, span_of(text), 0, text.shape[0])
+
+
+@njit(cache=True, nogil=True)
+def place_in(ctx, string_id):  # type: ignore[no-untyped-def]
+    """Return where a string's bytes are in the arena, and their number; (-1, 0) if the pool does not hold it."""
+    slots = span_in(ctx, POOL_SLOTS)
+    mask = (slots[1] >> 1) - 1
+    slot = string_id & mask
+    while True:
+        found = acquire_at(slots, 2 * slot)
+        if found == string_id:
+            place = word_at(slots, 2 * slot + 1)
+            return place >> LENGTH_BITS, place & LENGTH_MASK
+        if found == 0:
+            return np.int64(-1), np.int64(0)
+        slot = (slot + 1) & mask
 
 
 def text_of(pool: StringPool, string_id: int) -> bytes | None:

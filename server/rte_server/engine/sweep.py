@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.attributes import ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK, DERIVED
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND
-from rte_server.engine.strings import ARENA_USED, USED, find, intern, length_of, offset_of
+from rte_server.engine.attributes import DERIVED, ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK
+from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, count_of, row_cells, span_in
+from rte_server.engine.native import span_of, word_at
+from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_WORDS
+from rte_server.engine.strings import ARENA_USED, USED, intern, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
     ALIASES,
@@ -23,6 +25,7 @@ from rte_server.engine.table import (
     WRITTEN,
     WRITTEN_ITEM_WORDS,
     WRITTEN_WORDS,
+    written_block,
 )
 from rte_server.engine.values import STRING
 
@@ -36,47 +39,51 @@ def is_nearly_full(pool):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _carry(old, new, text):  # type: ignore[no-untyped-def]
-    slot = find(old, text)
-    if slot >= 0:
-        intern(new, text, old.arena, offset_of(old, slot), length_of(old, slot))
+    offset, length = place_in(old, text)
+    if offset >= 0:
+        intern(new, text, span_in(old, POOL_ARENA), offset, length)
 
 
 @njit(cache=True, nogil=True)
-def carry_over(table, attributes, old, new, constants):  # type: ignore[no-untyped-def]
+def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-def]
     """Copy the strings that are still referred to from one pool to another, empty one.
 
     Args:
-        attributes: int64[n, A_WORDS], of the program.
+        old_context: int64[CONTEXT_WORDS], the state with the old pool.
+        new_context: int64[CONTEXT_WORDS], the same with the new one.
         constants: int64[:], ids of the strings that programs need whatever the rows hold.
     """
+    old = span_of(old_context)
+    new = span_of(new_context)
+    attributes = span_in(old, ATTRIBUTES)
     for text in constants:
         _carry(old, new, text)
-    for row in range(table.counts[HIGH_WATER]):
-        cells = table.rows[row]
-        if cells[STATE] == FREE:
+    for row in range(count_of(old, HIGH_WATER)):
+        cells = row_cells(old, row)
+        if word_at(cells, STATE) == FREE:
             continue
-        _carry(old, new, cells[VISITOR])
-        if cells[CUSTOMER_TIME] != 0:
-            _carry(old, new, cells[CUSTOMER])
-        if cells[CHANNEL_TIME] != 0:
-            _carry(old, new, cells[CHANNEL])
+        _carry(old, new, word_at(cells, VISITOR))
+        if word_at(cells, CUSTOMER_TIME) != 0:
+            _carry(old, new, word_at(cells, CUSTOMER))
+        if word_at(cells, CHANNEL_TIME) != 0:
+            _carry(old, new, word_at(cells, CHANNEL))
         for i in range(ALIAS_COUNT_MAX):
-            if cells[ALIASES + 2 * i] != 0 and cells[ALIASES + 2 * i + 1] == 0:
-                _carry(old, new, cells[ALIASES + 2 * i])
-        if cells[WRITTEN] != NONE:
-            block = table.written[cells[WRITTEN]]
+            if word_at(cells, ALIASES + 2 * i) != 0 and word_at(cells, ALIASES + 2 * i + 1) == 0:
+                _carry(old, new, word_at(cells, ALIASES + 2 * i))
+        if word_at(cells, WRITTEN) != NONE:
+            block = written_block(old, word_at(cells, WRITTEN))
             for at in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
-                if block[at] != 0:
-                    _carry(old, new, block[at])
-                    if block[at + 1] & TAG_MASK == STRING:
-                        _carry(old, new, block[at + 3])
-        for a in range(attributes.shape[0]):
-            at = attributes[a, A_AT]
-            kind = attributes[a, A_KIND]
-            if kind == DERIVED and cells[at] == STRING:
-                _carry(old, new, cells[at + 1])
+                if word_at(block, at) != 0:
+                    _carry(old, new, word_at(block, at))
+                    if word_at(block, at + 1) & TAG_MASK == STRING:
+                        _carry(old, new, word_at(block, at + 3))
+        for a in range(0, attributes[1], A_WORDS):
+            at = word_at(attributes, a + A_AT)
+            kind = word_at(attributes, a + A_KIND)
+            if kind == DERIVED and word_at(cells, at) == STRING:
+                _carry(old, new, word_at(cells, at + 1))
             elif kind == FIRST or kind == LAST or kind == RECENT:
-                entries = attributes[a, A_KEEP] if kind == RECENT else np.int64(1)
+                entries = word_at(attributes, a + A_KEEP) if kind == RECENT else np.int64(1)
                 for entry in range(at, at + ENTRY_WORDS * entries, ENTRY_WORDS):
-                    if cells[entry] & TAG_MASK == STRING:
-                        _carry(old, new, cells[entry + 2])
+                    if word_at(cells, entry) & TAG_MASK == STRING:
+                        _carry(old, new, word_at(cells, entry + 2))

@@ -18,10 +18,30 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.native import load_acquire, store_release
+from rte_server.engine.context import (
+    COUNTS,
+    DEDUP_RING,
+    DEDUP_SET,
+    INDEX,
+    VISITOR_TABLE,
+    WRITTEN_BLOCKS,
+    count_of,
+    span_in,
+)
+from rte_server.engine.native import (
+    acquire_at,
+    fence_acquire,
+    fence_release,
+    put_word,
+    release_at,
+    span_of,
+    word_at,
+)
 from rte_server.engine.strings import StringPool, new_pool
 
 NONE = -1
+RETRY_READ = -2
+"""Returned to a reader when the writer kept moving what was asked for."""
 NEVER_MS = np.int64(2**62)
 
 # Words of a row before the cells of the program's attributes.
@@ -234,207 +254,251 @@ def customer_key(string_id):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def visitor_slot(table, key_lo, key_hi):  # type: ignore[no-untyped-def]
+def visitor_slot(ctx, key_lo, key_hi):  # type: ignore[no-untyped-def]
     """Return the slot of a visitor, or `-1 - slot` where it would go."""
-    visitors = table.visitors
-    mask = visitors.shape[0] - 1
+    visitors = span_in(ctx, VISITOR_TABLE)
+    mask = visitors[1] // VISITOR_WORDS - 1
     slot = key_lo & mask
-    while visitors[slot, V_USED] != 0:
-        if visitors[slot, V_KEY_LO] == key_lo and visitors[slot, V_KEY_HI] == key_hi:
+    while word_at(visitors, slot * VISITOR_WORDS + V_USED) != 0:
+        at = slot * VISITOR_WORDS
+        if word_at(visitors, at + V_KEY_LO) == key_lo and word_at(visitors, at + V_KEY_HI) == key_hi:
             return slot
         slot = (slot + 1) & mask
     return -1 - slot
 
 
 @njit(cache=True, nogil=True)
-def begin_move(counts):  # type: ignore[no-untyped-def]
+def visitor_word(ctx, slot, word):  # type: ignore[no-untyped-def]
+    """Return a word of a visitor."""
+    return word_at(span_in(ctx, VISITOR_TABLE), slot * VISITOR_WORDS + word)
+
+
+@njit(cache=True, nogil=True)
+def set_visitor_word(ctx, slot, word, value):  # type: ignore[no-untyped-def]
+    """Set a word of a visitor."""
+    put_word(span_in(ctx, VISITOR_TABLE), slot * VISITOR_WORDS + word, value)
+
+
+@njit(cache=True, nogil=True)
+def add_count(ctx, number, by):  # type: ignore[no-untyped-def]
+    """Add to a word of `counts`."""
+    counts = span_in(ctx, COUNTS)
+    put_word(counts, number, word_at(counts, number) + by)
+
+
+@njit(cache=True, nogil=True)
+def begin_move(ctx):  # type: ignore[no-untyped-def]
     """Tell readers that entries of the hash tables are about to move."""
-    store_release(counts, INDEX_VERSION, counts[INDEX_VERSION] + 1)
+    counts = span_in(ctx, COUNTS)
+    release_at(counts, INDEX_VERSION, word_at(counts, INDEX_VERSION) + 1)
+    fence_release()
 
 
 @njit(cache=True, nogil=True)
-def end_move(counts):  # type: ignore[no-untyped-def]
+def end_move(ctx):  # type: ignore[no-untyped-def]
     """Tell readers that the hash tables are whole again."""
-    store_release(counts, INDEX_VERSION, counts[INDEX_VERSION] + 1)
+    counts = span_in(ctx, COUNTS)
+    release_at(counts, INDEX_VERSION, word_at(counts, INDEX_VERSION) + 1)
 
 
 @njit(cache=True, nogil=True)
-def remove_visitor(table, slot):  # type: ignore[no-untyped-def]
+def remove_visitor(ctx, slot):  # type: ignore[no-untyped-def]
     """Free a visitor's slot and close the gap behind it (Knuth, TAOCP 3, algorithm 6.4 R)."""
-    visitors = table.visitors
-    mask = visitors.shape[0] - 1
-    begin_move(table.counts)
+    visitors = span_in(ctx, VISITOR_TABLE)
+    mask = visitors[1] // VISITOR_WORDS - 1
+    begin_move(ctx)
     hole = slot
     probe = slot
     while True:
         probe = (probe + 1) & mask
-        if visitors[probe, V_USED] == 0:
+        at = probe * VISITOR_WORDS
+        if word_at(visitors, at + V_USED) == 0:
             break
-        home = visitors[probe, V_KEY_LO] & mask
+        home = word_at(visitors, at + V_KEY_LO) & mask
         if ((probe - home) & mask) >= ((probe - hole) & mask):
             for word in range(VISITOR_WORDS):
-                visitors[hole, word] = visitors[probe, word]
+                put_word(visitors, hole * VISITOR_WORDS + word, word_at(visitors, at + word))
             hole = probe
     for word in range(VISITOR_WORDS):
-        visitors[hole, word] = 0
-    table.counts[VISITORS] -= 1
-    end_move(table.counts)
+        put_word(visitors, hole * VISITOR_WORDS + word, 0)
+    add_count(ctx, VISITORS, -1)
+    end_move(ctx)
 
 
 @njit(cache=True, nogil=True)
-def index_find(index, key):  # type: ignore[no-untyped-def]
+def index_find(ctx, key):  # type: ignore[no-untyped-def]
     """Return the row that `key` leads to, or NONE."""
-    mask = (index.shape[0] >> 1) - 1
+    index = span_in(ctx, INDEX)
+    mask = (index[1] >> 1) - 1
     slot = key & mask
     while True:
-        found = index[2 * slot]
+        found = acquire_at(index, 2 * slot)
         if found == key:
-            return index[2 * slot + 1]
+            return word_at(index, 2 * slot + 1)
         if found == 0:
-            return NONE
+            return np.int64(NONE)
         slot = (slot + 1) & mask
 
 
 @njit(cache=True, nogil=True)
-def index_put(table, key, row):  # type: ignore[no-untyped-def]
+def index_put(ctx, key, row):  # type: ignore[no-untyped-def]
     """Let `key` lead to `row`. Returns False if the index is full (7/8 used) and the key is new."""
-    index = table.index
-    size = index.shape[0] >> 1
+    index = span_in(ctx, INDEX)
+    size = index[1] >> 1
     slot = key & (size - 1)
-    while index[2 * slot] != 0:
-        if index[2 * slot] == key:
-            index[2 * slot + 1] = row
+    while word_at(index, 2 * slot) != 0:
+        if word_at(index, 2 * slot) == key:
+            put_word(index, 2 * slot + 1, row)
             return True
         slot = (slot + 1) & (size - 1)
-    if table.counts[INDEX_USED] * 8 >= size * 7:
+    if count_of(ctx, INDEX_USED) * 8 >= size * 7:
         return False
-    index[2 * slot + 1] = row
-    store_release(index, 2 * slot, key)
-    table.counts[INDEX_USED] += 1
+    put_word(index, 2 * slot + 1, row)
+    release_at(index, 2 * slot, key)
+    add_count(ctx, INDEX_USED, 1)
     return True
 
 
 @njit(cache=True, nogil=True)
-def index_remove(table, key, row):  # type: ignore[no-untyped-def]
+def index_remove(ctx, key, row):  # type: ignore[no-untyped-def]
     """Forget `key` if it leads to `row`."""
-    index = table.index
-    mask = (index.shape[0] >> 1) - 1
+    index = span_in(ctx, INDEX)
+    mask = (index[1] >> 1) - 1
     slot = key & mask
-    while index[2 * slot] != key:
-        if index[2 * slot] == 0:
+    while word_at(index, 2 * slot) != key:
+        if word_at(index, 2 * slot) == 0:
             return
         slot = (slot + 1) & mask
-    if index[2 * slot + 1] != row:
+    if word_at(index, 2 * slot + 1) != row:
         return
-    begin_move(table.counts)
+    begin_move(ctx)
     hole = slot
     probe = slot
     while True:
         probe = (probe + 1) & mask
-        if index[2 * probe] == 0:
+        if word_at(index, 2 * probe) == 0:
             break
-        home = index[2 * probe] & mask
+        home = word_at(index, 2 * probe) & mask
         if ((probe - home) & mask) >= ((probe - hole) & mask):
-            index[2 * hole] = index[2 * probe]
-            index[2 * hole + 1] = index[2 * probe + 1]
+            put_word(index, 2 * hole, word_at(index, 2 * probe))
+            put_word(index, 2 * hole + 1, word_at(index, 2 * probe + 1))
             hole = probe
-    index[2 * hole] = 0
-    index[2 * hole + 1] = 0
-    table.counts[INDEX_USED] -= 1
-    end_move(table.counts)
+    put_word(index, 2 * hole, 0)
+    put_word(index, 2 * hole + 1, 0)
+    add_count(ctx, INDEX_USED, -1)
+    end_move(ctx)
 
 
 @njit(cache=True, nogil=True)
-def read_index(table, key):  # type: ignore[no-untyped-def]
+def read_index(context, key):  # type: ignore[no-untyped-def]
     """Return the row that `key` leads to, or NONE; for readers beside the writer.
 
-    Gives -2 when the tables kept moving for the whole of 1,000 tries: the caller then asks between two batches.
+    Gives RETRY_READ when the tables kept moving for the whole of 1,000 tries.
     """
+    ctx = span_of(context)
+    counts = span_in(ctx, COUNTS)
     for _ in range(1000):
-        before = load_acquire(table.counts, INDEX_VERSION)
+        before = acquire_at(counts, INDEX_VERSION)
         if before & 1 == 0:
-            row = index_find(table.index, key)
-            if load_acquire(table.counts, INDEX_VERSION) == before:
+            row = index_find(ctx, key)
+            fence_acquire()
+            if acquire_at(counts, INDEX_VERSION) == before:
                 return row
-    return -2
+    return np.int64(RETRY_READ)
 
 
 @njit(cache=True, nogil=True)
-def read_visitor(table, key_lo, key_hi):  # type: ignore[no-untyped-def]
-    """Return the row of the visitor's newest session, or NONE; -2 as `read_index`."""
+def read_visitor(context, key_lo, key_hi):  # type: ignore[no-untyped-def]
+    """Return the row of the visitor's newest session, or NONE; RETRY_READ as `read_index`."""
+    ctx = span_of(context)
+    counts = span_in(ctx, COUNTS)
     for _ in range(1000):
-        before = load_acquire(table.counts, INDEX_VERSION)
+        before = acquire_at(counts, INDEX_VERSION)
         if before & 1 == 0:
-            slot = visitor_slot(table, key_lo, key_hi)
+            slot = visitor_slot(ctx, key_lo, key_hi)
             row = np.int64(NONE)
             if slot >= 0:
-                row = table.visitors[slot, V_HEAD]
-            if load_acquire(table.counts, INDEX_VERSION) == before:
+                row = visitor_word(ctx, slot, V_HEAD)
+            fence_acquire()
+            if acquire_at(counts, INDEX_VERSION) == before:
                 return row
-    return -2
+    return np.int64(RETRY_READ)
 
 
 @njit(cache=True, nogil=True)
-def first_sight(table, event_id_hash, received_ms):  # type: ignore[no-untyped-def]
+def first_sight(ctx, event_id_hash, received_ms):  # type: ignore[no-untyped-def]
     """Remember an event id. Returns False if it was already known.
 
     When the ring is full the oldest id is forgotten, and counted.
     """
-    dedup = table.dedup_set
-    mask = dedup.shape[0] - 1
+    dedup = span_in(ctx, DEDUP_SET)
+    mask = dedup[1] - 1
     slot = event_id_hash & mask
-    while dedup[slot] != 0:
-        if dedup[slot] == event_id_hash:
+    while word_at(dedup, slot) != 0:
+        if word_at(dedup, slot) == event_id_hash:
             return False
         slot = (slot + 1) & mask
-    capacity = table.dedup_ring.shape[0] >> 1
-    counts = table.counts
-    if counts[DEDUP_USED] == capacity:
-        forget_oldest(table)
-        counts[DEDUP_EVICTED] += 1
+    ring = span_in(ctx, DEDUP_RING)
+    capacity = ring[1] >> 1
+    if count_of(ctx, DEDUP_USED) == capacity:
+        forget_oldest(ctx)
+        add_count(ctx, DEDUP_EVICTED, 1)
         # Closing the gap may have moved what stood before the free slot found above.
         slot = event_id_hash & mask
-        while dedup[slot] != 0:
+        while word_at(dedup, slot) != 0:
             slot = (slot + 1) & mask
-    dedup[slot] = event_id_hash
-    place = counts[DEDUP_HEAD] + counts[DEDUP_USED]
+    put_word(dedup, slot, event_id_hash)
+    place = count_of(ctx, DEDUP_HEAD) + count_of(ctx, DEDUP_USED)
     if place >= capacity:
         place -= capacity
-    table.dedup_ring[2 * place] = event_id_hash
-    table.dedup_ring[2 * place + 1] = received_ms
-    counts[DEDUP_USED] += 1
+    put_word(ring, 2 * place, event_id_hash)
+    put_word(ring, 2 * place + 1, received_ms)
+    add_count(ctx, DEDUP_USED, 1)
     return True
 
 
 @njit(cache=True, nogil=True)
-def forget_oldest(table):  # type: ignore[no-untyped-def]
+def forget_oldest(ctx):  # type: ignore[no-untyped-def]
     """Forget the oldest remembered event id."""
-    dedup = table.dedup_set
-    mask = dedup.shape[0] - 1
-    counts = table.counts
-    key = table.dedup_ring[2 * counts[DEDUP_HEAD]]
-    counts[DEDUP_HEAD] += 1
-    if 2 * counts[DEDUP_HEAD] == table.dedup_ring.shape[0]:
-        counts[DEDUP_HEAD] = 0
-    counts[DEDUP_USED] -= 1
+    dedup = span_in(ctx, DEDUP_SET)
+    ring = span_in(ctx, DEDUP_RING)
+    counts = span_in(ctx, COUNTS)
+    mask = dedup[1] - 1
+    head = word_at(counts, DEDUP_HEAD)
+    key = word_at(ring, 2 * head)
+    put_word(counts, DEDUP_HEAD, head + 1 if 2 * (head + 1) < ring[1] else 0)
+    add_count(ctx, DEDUP_USED, -1)
     hole = key & mask
-    while dedup[hole] != key:
+    while word_at(dedup, hole) != key:
         hole = (hole + 1) & mask
     probe = hole
     while True:
         probe = (probe + 1) & mask
-        if dedup[probe] == 0:
+        moved = word_at(dedup, probe)
+        if moved == 0:
             break
-        home = dedup[probe] & mask
+        home = moved & mask
         if ((probe - home) & mask) >= ((probe - hole) & mask):
-            dedup[hole] = dedup[probe]
+            put_word(dedup, hole, moved)
             hole = probe
-    dedup[hole] = 0
+    put_word(dedup, hole, 0)
 
 
 @njit(cache=True, nogil=True)
-def forget_before(table, horizon_ms):  # type: ignore[no-untyped-def]
+def forget_before(ctx, horizon_ms):  # type: ignore[no-untyped-def]
     """Forget the event ids that were received before `horizon_ms`."""
-    counts = table.counts
-    while counts[DEDUP_USED] > 0 and table.dedup_ring[2 * counts[DEDUP_HEAD] + 1] < horizon_ms:
-        forget_oldest(table)
+    ring = span_in(ctx, DEDUP_RING)
+    while count_of(ctx, DEDUP_USED) > 0 and word_at(ring, 2 * count_of(ctx, DEDUP_HEAD) + 1) < horizon_ms:
+        forget_oldest(ctx)
+
+
+@njit(cache=True, nogil=True)
+def see_request(context, request_hash, received_ms):  # type: ignore[no-untyped-def]
+    """Remember a request id. Returns False if it was already known. Called by the writer, from Python."""
+    return first_sight(span_of(context), request_hash, received_ms)
+
+
+@njit(cache=True, nogil=True)
+def written_block(ctx, place):  # type: ignore[no-untyped-def]
+    """Return the span of a block of written attributes."""
+    return span_in(ctx, WRITTEN_BLOCKS)[0] + place * WRITTEN_WORDS * 8, np.int64(WRITTEN_WORDS)

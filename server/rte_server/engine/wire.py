@@ -268,7 +268,7 @@ def _request_error(request: ScannedRequest) -> EngineError:
     """Return the error of a request that is refused as a whole."""
     words = request.envelope.tolist()
     reason, value, limit = Reason(words[layout.REASON]), words[layout.VALUE], words[layout.LIMIT]
-    field = layout.FIELD_NAMES[words[layout.ERROR_FIELD]]
+    field = known = layout.FIELD_NAMES[words[layout.ERROR_FIELD]]
     if words[layout.ERROR_LEN]:
         field = _text(request.source, words[layout.ERROR_OFF], words[layout.ERROR_LEN])
     if reason == Reason.MALFORMED:
@@ -276,7 +276,7 @@ def _request_error(request: ScannedRequest) -> EngineError:
     if reason == Reason.UNKNOWN_FIELD:
         return EngineError(reason, f'"{field}" is no field of IngestEventsRequest', field=field)
     if reason == Reason.WRONG_TYPE:
-        return EngineError(reason, f"{field} must be {_TYPES.get(field, 'of another type')}", field=field)
+        return EngineError(reason, f"{field} must be {_TYPES[known]}", field=field)
     if reason == Reason.BATCH_TOO_LARGE:
         message = f"the request holds {value:,} events, the limit is {limit:,}: send smaller batches"
         return EngineError(reason, message, field=field, value=str(value), limit=str(limit))

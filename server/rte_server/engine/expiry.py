@@ -1,0 +1,192 @@
+"""How sessions end and leave: the clock, EndSession, and making room."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from rte_server.engine.context import COUNTS, DUE, count_of, row_cells, span_in
+from rte_server.engine.native import put_word, span_of, word_at
+from rte_server.engine.program import S_CLOSED_MAX, S_LATENESS
+from rte_server.engine.rows import (
+    begin_entry,
+    begin_write,
+    cell,
+    end_write,
+    free_row,
+    mark_touched,
+    put_cell,
+    schedule,
+    setting,
+    unlink,
+    visitor_slots,
+)
+from rte_server.engine.table import (
+    ACTIVE,
+    CLOSED,
+    CLOSED_ROWS,
+    ENDED,
+    FREE,
+    FREE_ROWS,
+    HIGH_WATER,
+    KEY_HI,
+    KEY_LO,
+    LAST,
+    NONE,
+    RECEIVED,
+    SESSIONS_EVICTED_ACTIVE,
+    SESSIONS_EVICTED_CLOSED,
+    SESSIONS_LEFT,
+    STATE,
+    V_HEAD,
+    V_LEFT,
+    V_LEFT_UNTIL,
+    V_RECEIVED,
+    V_USED,
+    VISIT,
+    VISITOR_CURSOR,
+    add_count,
+    remove_visitor,
+    set_visitor_word,
+    visitor_slot,
+    visitor_word,
+)
+
+SWEEP_SLOTS = 65_536
+"""Visitor slots that one TICK looks through for visitors to forget."""
+
+
+@njit(cache=True, nogil=True)
+def sweep_visitors(ctx, start, count, before_ms):  # type: ignore[no-untyped-def]
+    """Forget visitors without sessions, last heard of before `before_ms`, among `count` slots from `start`."""
+    mask = visitor_slots(ctx) - 1
+    slot = start
+    for _ in range(count):
+        while (
+            visitor_word(ctx, slot, V_USED) != 0
+            and visitor_word(ctx, slot, V_HEAD) == NONE
+            and visitor_word(ctx, slot, V_RECEIVED) < before_ms
+        ):
+            remove_visitor(ctx, slot)
+        slot = (slot + 1) & mask
+
+
+@njit(cache=True, nogil=True)
+def leave(ctx, row):  # type: ignore[no-untyped-def]
+    """Let a session leave: its visitor remembers only that there was one, and until when."""
+    cells = row_cells(ctx, row)
+    slot = visitor_slot(ctx, word_at(cells, KEY_LO), word_at(cells, KEY_HI))
+    set_visitor_word(ctx, slot, V_LEFT, max(visitor_word(ctx, slot, V_LEFT), word_at(cells, VISIT)))
+    set_visitor_word(ctx, slot, V_LEFT_UNTIL, max(visitor_word(ctx, slot, V_LEFT_UNTIL), word_at(cells, LAST)))
+    unlink(ctx, slot, row)
+    free_row(ctx, row)
+
+
+@njit(cache=True, nogil=True)
+def make_room(ctx, rows_wanted):  # type: ignore[no-untyped-def]
+    """Let sessions leave before their time until `rows_wanted` rows are free.
+
+    Closed ones first, by the time at which they would have left; then active ones, the least recently active first.
+    """
+    capacity = span_in(ctx, DUE)[1]
+    for state in (CLOSED, ACTIVE):
+        missing = rows_wanted - (count_of(ctx, FREE_ROWS) + capacity - count_of(ctx, HIGH_WATER))
+        if missing > 0:
+            evicted = evict_earliest(ctx, state, missing)
+            if state == CLOSED:
+                add_count(ctx, SESSIONS_EVICTED_CLOSED, evicted)
+            else:
+                add_count(ctx, SESSIONS_EVICTED_ACTIVE, evicted)
+
+
+@njit(cache=True, nogil=True)
+def evict_earliest(ctx, state, wanted):  # type: ignore[no-untyped-def]
+    """Let up to `wanted` sessions in `state` leave, those with the earliest due time first. Returns how many left."""
+    high_water = count_of(ctx, HIGH_WATER)
+    due = span_in(ctx, DUE)
+    total = 0
+    for row in range(high_water):
+        total += cell(ctx, row, STATE) == state
+    if total == 0:
+        return 0
+    dues = np.empty(total, np.int64)
+    place = 0
+    for row in range(high_water):
+        if cell(ctx, row, STATE) == state:
+            dues[place] = word_at(due, row)
+            place += 1
+    wanted = min(wanted, total)
+    limit = np.partition(dues, wanted - 1)[wanted - 1]
+    evicted = 0
+    # Strictly earlier ones first, so that the choice among equal ones is the only one that depends on the row number.
+    for row in range(high_water):
+        if cell(ctx, row, STATE) == state and word_at(due, row) < limit:
+            leave(ctx, row)
+            evicted += 1
+    for row in range(high_water):
+        if evicted == wanted:
+            break
+        if cell(ctx, row, STATE) == state and word_at(due, row) == limit:
+            leave(ctx, row)
+            evicted += 1
+    return evicted
+
+
+@njit(cache=True, nogil=True)
+def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-def]
+    """Move the clock: close the sessions whose gap has passed and let those leave whose retention has.
+
+    At most `rows_max` of them, so that the work per entry is bounded by count; the next entry goes on.
+    """
+    ctx = span_of(context)
+    due = span_in(ctx, DUE)
+    begin_entry(ctx, clock_ms, position)
+    handled = 0
+    for row in range(count_of(ctx, HIGH_WATER)):
+        if word_at(due, row) > clock_ms:
+            continue
+        if cell(ctx, row, STATE) == FREE or handled == rows_max:
+            continue
+        handled += 1
+        if cell(ctx, row, STATE) == CLOSED:
+            leave(ctx, row)
+            add_count(ctx, SESSIONS_LEFT, 1)
+            continue
+        begin_write(ctx, row)
+        put_cell(ctx, row, RECEIVED, clock_ms)
+        schedule(ctx, row, clock_ms)
+        mark_touched(ctx, row)
+        end_write(ctx, row)
+    surplus = count_of(ctx, CLOSED_ROWS) - setting(ctx, S_CLOSED_MAX)
+    if surplus > 0:
+        add_count(ctx, SESSIONS_EVICTED_CLOSED, evict_earliest(ctx, CLOSED, surplus))
+    slots = visitor_slots(ctx)
+    start = count_of(ctx, VISITOR_CURSOR) & (slots - 1)
+    sweep_visitors(ctx, start, min(slots, SWEEP_SLOTS), clock_ms - setting(ctx, S_LATENESS))
+    put_word(span_in(ctx, COUNTS), VISITOR_CURSOR, start + SWEEP_SLOTS)
+
+
+@njit(cache=True, nogil=True)
+def due_rows(context, clock_ms):  # type: ignore[no-untyped-def]
+    """Count the rows for which something is due at `clock_ms`; for readers beside the writer."""
+    ctx = span_of(context)
+    due = span_in(ctx, DUE)
+    count = 0
+    for row in range(count_of(ctx, HIGH_WATER)):
+        count += word_at(due, row) <= clock_ms
+    return count
+
+
+@njit(cache=True, nogil=True)
+def end_session(context, row, received_ms):  # type: ignore[no-untyped-def]
+    """End a session; one that was ended before stays as it is. Called from Python."""
+    ctx = span_of(context)
+    cells = row_cells(ctx, row)
+    if word_at(cells, ENDED) != 0:
+        return
+    begin_write(ctx, row)
+    put_word(cells, ENDED, received_ms)
+    put_word(cells, RECEIVED, received_ms)
+    schedule(ctx, row, received_ms)
+    mark_touched(ctx, row)
+    end_write(ctx, row)

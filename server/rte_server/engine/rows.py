@@ -1,0 +1,290 @@
+"""Rows of the table: versions, states, and everything that leads to a row.
+
+The writer makes a row's version odd before it changes the row and even after; see `table`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from rte_server.engine.attributes import keep_last
+from rte_server.engine.context import (
+    COUNTS,
+    DUE,
+    FREE_STACK,
+    PROGRESS,
+    REMOVED,
+    SETTINGS,
+    TOUCHED,
+    TOUCHED_MARKS,
+    VISITOR_TABLE,
+    WRITTEN_STACK,
+    count_of,
+    row_cells,
+    span_in,
+)
+from rte_server.engine.native import fence_release, put_word, release_at, span_of, word_at
+from rte_server.engine.program import S_CLOSED_RETENTION, S_GAP
+from rte_server.engine.table import (
+    ACTIVE,
+    ACTIVE_ROWS,
+    ALIAS_COUNT_MAX,
+    ALIAS_NEXT,
+    ALIASES,
+    ALIASES_LOST,
+    CHANGED,
+    CLOCK,
+    CLOSED,
+    CLOSED_ROWS,
+    CUSTOMER,
+    CUSTOMER_NEXT,
+    CUSTOMER_PREVIOUS,
+    CUSTOMER_TIME,
+    ENDED,
+    FREE,
+    FREE_ROWS,
+    LAST,
+    NEVER_MS,
+    NONE,
+    OLDER,
+    SESSION_HI,
+    SESSION_LO,
+    SESSIONS_CLOSED,
+    START,
+    STATE,
+    V_HEAD,
+    VERSION,
+    VISITOR,
+    VISITOR_WORDS,
+    WRITTEN,
+    WRITTEN_FREE,
+    WRITTEN_WORDS,
+    add_count,
+    alias_key,
+    customer_key,
+    index_find,
+    index_put,
+    index_remove,
+    set_visitor_word,
+    visitor_word,
+    written_block,
+)
+
+# Words of `Scratch.progress`.
+TOUCHED_COUNT = 0
+POSITION = 1
+
+
+@njit(cache=True, nogil=True)
+def cell(ctx, row, word):  # type: ignore[no-untyped-def]
+    """Return a word of a row."""
+    return word_at(row_cells(ctx, row), word)
+
+
+@njit(cache=True, nogil=True)
+def put_cell(ctx, row, word, value):  # type: ignore[no-untyped-def]
+    """Set a word of a row."""
+    put_word(row_cells(ctx, row), word, value)
+
+
+@njit(cache=True, nogil=True)
+def begin_write(ctx, row):  # type: ignore[no-untyped-def]
+    """Make the row's version odd: readers wait."""
+    cells = row_cells(ctx, row)
+    release_at(cells, VERSION, word_at(cells, VERSION) | 1)
+    fence_release()
+
+
+@njit(cache=True, nogil=True)
+def end_write(ctx, row):  # type: ignore[no-untyped-def]
+    """Make the row's version even and new: readers go on."""
+    cells = row_cells(ctx, row)
+    release_at(cells, VERSION, (word_at(cells, VERSION) | 1) + 1)
+
+
+@njit(cache=True, nogil=True)
+def setting(ctx, number):  # type: ignore[no-untyped-def]
+    """Return one of the settings."""
+    return word_at(span_in(ctx, SETTINGS), number)
+
+
+@njit(cache=True, nogil=True)
+def visitor_slots(ctx):  # type: ignore[no-untyped-def]
+    """Return the number of slots for visitors."""
+    return span_in(ctx, VISITOR_TABLE)[1] // VISITOR_WORDS
+
+
+@njit(cache=True, nogil=True)
+def begin_entry(ctx, received_ms, position):  # type: ignore[no-untyped-def]
+    """Begin to fold an entry: nothing is touched or removed by it yet."""
+    progress = span_in(ctx, PROGRESS)
+    put_word(span_in(ctx, COUNTS), CLOCK, max(count_of(ctx, CLOCK), received_ms))
+    put_word(progress, TOUCHED_COUNT, 0)
+    put_word(progress, POSITION, position)
+    put_word(span_in(ctx, REMOVED), 0, 0)
+
+
+@njit(cache=True, nogil=True)
+def start_entry(context, received_ms, position):  # type: ignore[no-untyped-def]
+    """Do what `begin_entry` does; for calls from Python."""
+    begin_entry(span_of(context), received_ms, position)
+
+
+@njit(cache=True, nogil=True)
+def mark_touched(ctx, row):  # type: ignore[no-untyped-def]
+    """Report that the present entry changed a session."""
+    progress = span_in(ctx, PROGRESS)
+    marks = span_in(ctx, TOUCHED_MARKS)
+    touched = span_in(ctx, TOUCHED)
+    position = word_at(progress, POSITION)
+    count = word_at(progress, TOUCHED_COUNT)
+    put_cell(ctx, row, CHANGED, position)
+    if word_at(marks, row) != position and count < touched[1]:
+        put_word(marks, row, position)
+        put_word(touched, count, row)
+        put_word(progress, TOUCHED_COUNT, count + 1)
+
+
+@njit(cache=True, nogil=True)
+def set_state(ctx, row, state):  # type: ignore[no-untyped-def]
+    """Set whether a session is FREE, ACTIVE or CLOSED, and keep the counts."""
+    before = cell(ctx, row, STATE)
+    if before == state:
+        return
+    if before == ACTIVE:
+        add_count(ctx, ACTIVE_ROWS, -1)
+    elif before == CLOSED:
+        add_count(ctx, CLOSED_ROWS, -1)
+    if state == ACTIVE:
+        add_count(ctx, ACTIVE_ROWS, 1)
+    elif state == CLOSED:
+        add_count(ctx, CLOSED_ROWS, 1)
+        add_count(ctx, SESSIONS_CLOSED, 1)
+    put_cell(ctx, row, STATE, state)
+
+
+@njit(cache=True, nogil=True)
+def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
+    """Set a session's state and the time at which something is due for it.
+
+    Active until a gap after its last event by the clock of received times, so that recorded events of long ago make
+    closed sessions; closed ones stay for the retention time after the last entry that touched them.
+    """
+    cells = row_cells(ctx, row)
+    closes_ms = word_at(cells, LAST) + setting(ctx, S_GAP) + 1
+    if word_at(cells, ENDED) == 0 and closes_ms > received_ms:
+        set_state(ctx, row, ACTIVE)
+        put_word(span_in(ctx, DUE), row, closes_ms)
+    else:
+        set_state(ctx, row, CLOSED)
+        put_word(span_in(ctx, DUE), row, received_ms + setting(ctx, S_CLOSED_RETENTION))
+
+
+@njit(cache=True, nogil=True)
+def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-def]
+    """Let a session belong to a customer, if the event that says so is the latest that does."""
+    cells = row_cells(ctx, row)
+    before = word_at(cells, CUSTOMER) if word_at(cells, CUSTOMER_TIME) != 0 else np.int64(0)
+    if not keep_last(cells, CUSTOMER_TIME, time, order, customer) or before == customer:
+        return
+    if before != 0:
+        _leave_customer(ctx, row, before)
+    key = customer_key(customer)
+    head = index_find(ctx, key)
+    put_word(cells, CUSTOMER_PREVIOUS, NONE)
+    put_word(cells, CUSTOMER_NEXT, head)
+    if head != NONE:
+        put_cell(ctx, head, CUSTOMER_PREVIOUS, row)
+    index_put(ctx, key, row)
+
+
+@njit(cache=True, nogil=True)
+def _leave_customer(ctx, row, customer):  # type: ignore[no-untyped-def]
+    """Take a session out of the chain of its customer's sessions."""
+    following = cell(ctx, row, CUSTOMER_NEXT)
+    previous = cell(ctx, row, CUSTOMER_PREVIOUS)
+    if following != NONE:
+        put_cell(ctx, following, CUSTOMER_PREVIOUS, previous)
+    if previous != NONE:
+        put_cell(ctx, previous, CUSTOMER_NEXT, following)
+    elif following != NONE:
+        index_put(ctx, customer_key(customer), following)
+    else:
+        index_remove(ctx, customer_key(customer), row)
+    put_cell(ctx, row, CUSTOMER_NEXT, NONE)
+    put_cell(ctx, row, CUSTOMER_PREVIOUS, NONE)
+
+
+@njit(cache=True, nogil=True)
+def add_alias(ctx, row, low, high):  # type: ignore[no-untyped-def]
+    """Let another id lead to a session: a client's session id (string id, 0) or a merged session's id (low, high).
+
+    A session keeps the latest ALIAS_COUNT_MAX of them. When one id leads to two sessions, the later one wins.
+    """
+    cells = row_cells(ctx, row)
+    known = False
+    for i in range(ALIAS_COUNT_MAX):
+        known = known or (word_at(cells, ALIASES + 2 * i) == low and word_at(cells, ALIASES + 2 * i + 1) == high)
+    if not known:
+        at = ALIASES + 2 * word_at(cells, ALIAS_NEXT)
+        if word_at(cells, at) != 0:
+            index_remove(ctx, _alias_index_key(word_at(cells, at), word_at(cells, at + 1)), row)
+            add_count(ctx, ALIASES_LOST, 1)
+        put_word(cells, at, low)
+        put_word(cells, at + 1, high)
+        put_word(cells, ALIAS_NEXT, (word_at(cells, ALIAS_NEXT) + 1) % ALIAS_COUNT_MAX)
+    key = _alias_index_key(low, high)
+    other = index_find(ctx, key)
+    if other == NONE or cell(ctx, other, START) <= word_at(cells, START):
+        index_put(ctx, key, row)
+
+
+@njit(cache=True, nogil=True)
+def _alias_index_key(low, high):  # type: ignore[no-untyped-def]
+    return alias_key(low) if high == 0 else low
+
+
+@njit(cache=True, nogil=True)
+def unlink(ctx, slot, row):  # type: ignore[no-untyped-def]
+    """Take a session out of its visitor's chain."""
+    older = cell(ctx, row, OLDER)
+    if visitor_word(ctx, slot, V_HEAD) == row:
+        set_visitor_word(ctx, slot, V_HEAD, older)
+        return
+    newer = visitor_word(ctx, slot, V_HEAD)
+    while cell(ctx, newer, OLDER) != row:
+        newer = cell(ctx, newer, OLDER)
+    put_cell(ctx, newer, OLDER, older)
+
+
+@njit(cache=True, nogil=True)
+def free_row(ctx, row):  # type: ignore[no-untyped-def]
+    """Free a row that is in no visitor's chain any more, with everything that leads to it."""
+    begin_write(ctx, row)
+    cells = row_cells(ctx, row)
+    index_remove(ctx, word_at(cells, SESSION_LO), row)
+    for i in range(ALIAS_COUNT_MAX):
+        at = ALIASES + 2 * i
+        if word_at(cells, at) != 0:
+            index_remove(ctx, _alias_index_key(word_at(cells, at), word_at(cells, at + 1)), row)
+    if word_at(cells, CUSTOMER_TIME) != 0:
+        _leave_customer(ctx, row, word_at(cells, CUSTOMER))
+    if word_at(cells, WRITTEN) != NONE:
+        block = written_block(ctx, word_at(cells, WRITTEN))
+        for word in range(WRITTEN_WORDS):
+            put_word(block, word, 0)
+        put_word(span_in(ctx, WRITTEN_STACK), count_of(ctx, WRITTEN_FREE), word_at(cells, WRITTEN))
+        add_count(ctx, WRITTEN_FREE, 1)
+    removed = span_in(ctx, REMOVED)
+    place = word_at(removed, 0)
+    put_word(removed, 0, place + 1)
+    if 2 * place + 2 < removed[1]:
+        put_word(removed, 2 * place + 1, word_at(cells, SESSION_LO))
+        put_word(removed, 2 * place + 2, word_at(cells, SESSION_HI))
+    set_state(ctx, row, FREE)
+    put_word(cells, VISITOR, 0)
+    put_word(span_in(ctx, DUE), row, NEVER_MS)
+    put_word(span_in(ctx, FREE_STACK), count_of(ctx, FREE_ROWS), row)
+    add_count(ctx, FREE_ROWS, 1)
+    end_write(ctx, row)
