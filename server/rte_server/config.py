@@ -62,7 +62,7 @@ class ServerSettings:
     grpc_port: int = setting(
         0, "Port of the gRPC server behind the public port; 0 takes a free one.", low=0, high=65535
     )
-    data_dir: Path = setting(
+    data_dir: Path = setting(  # noqa: RUF009 - it returns a dataclass field
         DATA_DIR, "Directory of the journal, the snapshots and the secret; made at the first start."
     )
     stop_grace_ms: int = setting(10_000, "How long a stop waits for open calls before it cancels them.", low=0)

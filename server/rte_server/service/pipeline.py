@@ -341,15 +341,12 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             first = self._journal.append(self._shard, [submission.entry for submission in group])
         except JournalError as error:
             _log.error("%d entries were not taken: %s", len(group), error)
-            refusal = EngineError(
-                Reason.JOURNAL_UNAVAILABLE, "the journal cannot be written; nothing was taken, send it again later"
-            )
             with self._lock:
                 self._counts["journal_failures"] += 1
                 self._release(group)
                 if any(submission.entry.type == EntryType.TICK for submission in group):
                     self._tick_pending = False
-            settle([(s.waiter, None, refusal) for s in group if s.waiter is not None])
+            settle([(s.waiter, None, _unavailable()) for s in group if s.waiter is not None])
             return
         for position, submission in enumerate(group, first):
             submission.position = position
@@ -357,10 +354,18 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             self._durable = first + len(group) - 1
             self._counts["commits"] += 1
             self._counts["entries"] += len(group)
-            self._to_fold.extend(group)
-            self._journalled.notify()
-        durable = [s for s in group if s.want is Want.DURABLE and s.waiter is not None]
-        settle([(s.waiter, Receipt(s.position, None), None) for s in durable if s.waiter is not None])
+            ended = self._failure is not None
+            if not ended:
+                self._to_fold.extend(group)
+                self._journalled.notify()
+        # Once the fold has failed nobody will apply these, but they are durable all the same.
+        settle(
+            [
+                (s.waiter, Receipt(s.position, None), None) if s.want is Want.DURABLE else (s.waiter, None, _internal())
+                for s in group
+                if s.waiter is not None and (ended or s.want is Want.DURABLE)
+            ]
+        )
 
     def _release(self, group: Sequence[_Submission[ScannedT]]) -> None:
         """Give back the room of entries in the queue; the lock is held."""
@@ -386,7 +391,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 break
             self._tick_if_due()
             self._snapshot_if_due()
-        if self._since_entries and not self._snapshot_busy:
+        if self._since_entries:
             self._hand_over_snapshot()
         self._to_store.put(None)
 
@@ -517,3 +522,9 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
 
 def _internal() -> EngineError:
     return EngineError(Reason.INTERNAL, "the server has failed and takes nothing more; its log says why")
+
+
+def _unavailable() -> EngineError:
+    return EngineError(
+        Reason.JOURNAL_UNAVAILABLE, "the journal cannot be written; nothing was taken, send it again later"
+    )
