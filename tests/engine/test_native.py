@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,13 +143,13 @@ def test_ordered_access_counts_over_all_dimensions() -> None:
 
 
 @njit(nogil=True)
-def _loads(buf, off):  # type: ignore[no-untyped-def]
+def _loads(buf: NDArray[np.uint8], off: int) -> Any:
     span = native.span_of(buf)
     return native.load_u64(buf, off), native.load_u32(buf, off), native.bytes_at(span, off), native.byte_at(span, off)
 
 
 @njit(nogil=True)
-def _store_and_load(table, index, value):  # type: ignore[no-untyped-def]
+def _store_and_load(table: NDArray[np.int64], index: int, value: int) -> Any:
     native.prefetch(table, index)
     native.fence_release()
     native.store_release(table, index, value)

@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rte.v1.event_service_pb2 import WAIT_APPLIED, WAIT_DURABLE
 from rte_server.engine import native, wire_layout
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
@@ -37,7 +38,7 @@ def scan_body(body: bytes, limits: Limits | None = None) -> ScannedRequest:
 def scan_one(limits: Limits | None = None, **fields: object) -> tuple[ScannedRequest, list[int]]:
     """Scan a request with one event that has these fields; return it and its record."""
     request = IngestEventsRequest()
-    request.events.add(**{"name": "n", "visitor_id": "v", **fields})  # type: ignore[arg-type]
+    request.events.add(**{"name": "n", "visitor_id": "v", **fields})
     scanned = scan_body(request.SerializeToString(), limits)
     return scanned, scanned.records[0].tolist()
 
@@ -128,11 +129,11 @@ def test_records_are_what_the_parser_reads(request: IngestEventsRequest) -> None
 def test_the_envelope_says_how_the_request_wants_to_be_answered() -> None:
     """request_id, wait and return_sessions are read; an absent request_id has no hash."""
     scanned = scan_body(
-        IngestEventsRequest(request_id="r", events=[{}], wait=2, return_sessions=True).SerializeToString()
+        IngestEventsRequest(request_id="r", events=[{}], wait=WAIT_APPLIED, return_sessions=True).SerializeToString()
     )
     assert (scanned.request_id, scanned.waits_for_applied, scanned.returns_sessions) == ("r", True, True)
     assert scanned.envelope[wire_layout.REQUEST_ID_HASH] != 0
-    scanned = scan_body(IngestEventsRequest(events=[{}], wait=1).SerializeToString())
+    scanned = scan_body(IngestEventsRequest(events=[{}], wait=WAIT_DURABLE).SerializeToString())
     assert (scanned.request_id, scanned.waits_for_applied, scanned.returns_sessions) == ("", False, False)
     assert scanned.envelope[wire_layout.REQUEST_ID_HASH] == 0
 
@@ -173,7 +174,7 @@ def test_messages_show_value_and_limit() -> None:
     early = refuse(event_time={"seconds": RECEIVED_MS // 1000 + 301})
     assert early[0] == Reason.EVENT_TIME_OUT_OF_RANGE
     assert "more than 300,000 ms ahead of the server's clock, 2026-09-21T14:13:20.000Z" in early[2]
-    assert refuse(event_time={"seconds": -(2**63)})[2].startswith("event_time -")
+    assert refuse(event_time={"seconds": -(2**63)})[2].startswith("event_time 0000-12-31T23:59:59")
     assert refuse(properties={"price": math.nan})[1:] == (
         "properties.price",
         "properties.price holds a number that is NaN or infinite; numbers must be finite",

@@ -71,7 +71,7 @@ def requests(draw: st.DrawFn) -> event_service_pb2.IngestEventsRequest:
     request = IngestEventsRequest(
         request_id=draw(st.sampled_from(["", "r-1", "é" * 64])),
         events=draw(st.lists(events(), min_size=1, max_size=6)),
-        wait=draw(st.sampled_from([0, 1, 2])),
+        wait=draw(st.sampled_from(event_service_pb2.Wait.keys())),
     )
     request.return_sessions = request.wait == 2 and draw(st.booleans())
     if draw(st.integers(0, 3)) == 0:
