@@ -128,4 +128,6 @@ def _leaf(draw: st.DrawFn, names: dict[str, list[str]], kind: str) -> str:
         return literal(draw(ints))
     if kind == "double":
         return literal(draw(doubles.filter(lambda number: number - number == 0.0)))
-    return literal(draw(st.booleans() if kind == "bool" else texts))
+    if kind == "bool":
+        return literal(draw(st.booleans()))
+    return literal(draw(texts))

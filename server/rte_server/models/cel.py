@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cel.expr import checked_pb2, syntax_pb2  # type: ignore[import-untyped]
-from cel_expr_python import cel  # type: ignore[import-untyped]
+from cel.expr import checked_pb2, syntax_pb2
+from cel_expr_python import cel
 from google.protobuf import any_pb2
 
 from rte_server.engine.expressions import INSTRUCTIONS_MAX, STACK_DEPTH_MAX, Code, stack_depth

@@ -22,7 +22,7 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _QUOTES = "put expressions with any of : , # & * ! [ ] { } into quotes"
 
-Content: TypeAlias = "str | bool | int | float | None | list[Item] | dict[str, Item]"
+Content: TypeAlias = "str | bool | int | float | list[Item] | dict[str, Item] | None"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,23 @@ FIRST_LAST_TYPES = ("any", "bool", "int", "double", "string")
 
 # Words that readers of the design may expect; refusing them as misspelt would mislead.
 NOT_IN_THIS_VERSION = frozenset(
-    ("top", "rate", "ewma", "window", "set", "each", "sequence", "timer", "list", "half_life", "resets_on", "within")
-    + ("sequences", "triggers", "lists", "onnx", "python", "inputs")
+    (
+        *(
+            "top",
+            "rate",
+            "ewma",
+            "window",
+            "set",
+            "each",
+            "sequence",
+            "timer",
+            "list",
+            "half_life",
+            "resets_on",
+            "within",
+        ),
+        *("sequences", "triggers", "lists", "onnx", "python", "inputs"),
+    )
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
