@@ -122,7 +122,8 @@ def _bool(draw: st.DrawFn, names: dict[str, list[str]], depth: int) -> str:
 
 @st.composite
 def _leaf(draw: st.DrawFn, names: dict[str, list[str]], kind: str) -> str:
-    if names[kind] and draw(st.booleans()):
+    wants_input = draw(st.booleans())
+    if wants_input and names[kind]:
         return draw(st.sampled_from(names[kind]))
     if kind == "int":
         return literal(draw(ints))
