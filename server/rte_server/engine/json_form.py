@@ -58,12 +58,12 @@ _LIST = 6
 # Slots: three words for each field that was found: what it holds (0 = absent), then offset and length, or for times
 # seconds and nanos, or for `wait` and `return_sessions` the value.
 _SLOT_WORDS = 3
-_SLOTS = _SLOT_WORDS * (MEMBER + 1)
+_SLOTS = _SLOT_WORDS * (int(MEMBER) + 1)
 _NANOS_TAG = 2 << 3
 _INT32_MAX = (1 << 31) - 1
-_REQUEST_LEVEL = 0
-_EVENT_LEVEL = 1
-_WAIT_LEVEL = 2
+_REQUEST_LEVEL = np.int64(0)
+_EVENT_LEVEL = np.int64(1)
+_WAIT_LEVEL = np.int64(2)
 _WAIT_NAMES = ("UNSPECIFIED", "DURABLE", "APPLIED")
 
 

@@ -79,6 +79,7 @@ from rte_server.engine.wire_layout import (
     NAME_ID,
     NAME_OFF,
     NESTING_MAX,
+    NONE,
     OFFENDING,
     ORDER,
     ORDER_DIGITS_MAX,
@@ -238,14 +239,14 @@ def _check_envelope(span, limits, keys, words):  # type: ignore[no-untyped-def]
     elif length > ID_BYTES_MAX:
         _refuse_request(words, STRING_TOO_LONG, REQUEST_ID, length, ID_BYTES_MAX)
     elif word_at(words, EVENT_COUNT) == 0 and word_at(limits, EVENTS_REQUIRED) != 0:
-        _refuse_request(words, FIELD_MISSING, EVENTS, 0, 1)
+        _refuse_request(words, FIELD_MISSING, EVENTS, NONE, NONE)
     elif word_at(words, EVENT_COUNT) > word_at(limits, BATCH_EVENTS_MAX):
         count, limit = word_at(words, EVENT_COUNT), word_at(limits, BATCH_EVENTS_MAX)
         _refuse_request(words, BATCH_TOO_LARGE, EVENTS, count, limit)
     elif word_at(words, WAIT) < 0 or word_at(words, WAIT) > WAIT_APPLIED:
         _refuse_request(words, OUT_OF_RANGE, WAIT_FIELD, word_at(words, WAIT), WAIT_APPLIED)
     elif word_at(words, RETURN_SESSIONS) != 0 and word_at(words, WAIT) != WAIT_APPLIED:
-        _refuse_request(words, OUT_OF_RANGE, RETURN_SESSIONS_FIELD, 1, 0)
+        _refuse_request(words, OUT_OF_RANGE, RETURN_SESSIONS_FIELD, NONE, NONE)
     elif length > 0:
         found = np.int64(span_siphash13_64(span, word_at(words, REQUEST_ID_OFF), length, keys[0], keys[1]))
         put_word(words, REQUEST_ID_HASH, found if found != 0 else 1)
@@ -283,7 +284,7 @@ def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-
             if checked and (time_ms < time_min or time_ms > time_max):
                 cut = word_at(rows, base + (DETAIL_OFF if verdict == 0 else CUT_OFF))
                 verdict = EVENT_TIME_OUT_OF_RANGE
-                _refuse_event(rows, base, cut, verdict, EVENT_TIME, 0, 0, time_ms)
+                _refuse_event(rows, base, cut, verdict, EVENT_TIME, NONE, NONE, time_ms)
         if verdict != 0:
             rejected += 1
     put_word(words, REJECTED_COUNT, rejected)
@@ -306,17 +307,17 @@ def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  #
     put_word(rows, base + EVENT_LEN, length)
     put_word(rows, base + TIME_MS, _NO_TIME)
     if length > word_at(limits, EVENT_BYTES_MAX):
-        _refuse_event(rows, base, start, EVENT_TOO_LARGE, 0, 0, 0, length)
+        _refuse_event(rows, base, start, EVENT_TOO_LARGE, NONE, NONE, NONE, length)
         return
     if not _split_event(span, pos, pos + length, scratch):
-        _refuse_event(rows, base, start, MALFORMED, 0, 0, 0, 0)
+        _refuse_event(rows, base, start, MALFORMED, NONE, NONE, NONE, NONE)
         return
     begin, end = _part(scratch, EVENT_TIME)
     seconds, nanos, after = read_timestamp(span, begin, end, NESTING_MAX - 2)
     begin, end = _part(scratch, PROPERTIES)
     rank, offending, entry_off, entry_end = walk_properties(span, begin, end, scratch, limits)
     if after < 0 or rank < 0:
-        _refuse_event(rows, base, start, MALFORMED, EVENT_TIME if after < 0 else PROPERTIES, 0, 0, 0)
+        _refuse_event(rows, base, start, MALFORMED, EVENT_TIME if after < 0 else PROPERTIES, NONE, NONE, NONE)
         return
     put_word(rows, base + VERDICT, 0)
     put_word(rows, base + FIELD, 0)
@@ -326,7 +327,7 @@ def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  #
         return
     if word_at(scratch, 2 * EVENT_TIME) != 0:
         if nanos < 0 or nanos > 999_999_999:
-            _refuse_event(rows, base, start, OUT_OF_RANGE, EVENT_TIME, 0, 0, nanos)
+            _refuse_event(rows, base, start, OUT_OF_RANGE, EVENT_TIME, NONE, NONE, nanos)
             return
         seconds = min(max(seconds, SECONDS_MIN - 1), SECONDS_MAX + 1)
         put_word(rows, base + TIME_MS, seconds * 1000 + nanos // 1_000_000)
@@ -392,7 +393,7 @@ def _check_strings(scratch, start, rows, base):  # type: ignore[no-untyped-def]
             _refuse_event(rows, base, start, STRING_TOO_LONG, field, off, length, length)
             return False
         if length == 0 and i < 2:
-            _refuse_event(rows, base, start, FIELD_MISSING, field, 0, 0, 0)
+            _refuse_event(rows, base, start, FIELD_MISSING, field, NONE, NONE, NONE)
             return False
     return True
 

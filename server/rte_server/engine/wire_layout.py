@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 # Columns of a record. Absent strings have length 0; offsets count from the begin of the buffer.
 VERDICT = 0  # 0 = accepted, else the Reason.
 FIELD = 1  # The offending field: an index into FIELD_NAMES.
@@ -61,42 +63,46 @@ SKEW_MS_MIN = 7
 EVENTS_REQUIRED = 8
 LIMIT_WORDS = 9
 
-# Fields that can offend. 1 to 8 are the field numbers of Event.
-EVENT_ID = 1
-NAME = 2
-EVENT_TIME = 3
-VISITOR_ID = 4
-CUSTOMER_ID = 5
-CLIENT_SESSION_ID = 6
-CHANNEL = 7
-PROPERTIES = 8
-REQUEST_ID = 9
-EVENTS = 10
-SENT_TIME = 11
-WAIT_FIELD = 12
-RETURN_SESSIONS_FIELD = 13
-MEMBER = 14  # A JSON member, whose name is the detail.
+# What follows is passed from kernel to kernel. As int64 instead of int, since numba compiles a kernel anew for each
+# constant int that it is called with.
+NONE = np.int64(0)
 
-WAIT_APPLIED = 2  # The largest value of `Wait`.
-ID_BYTES_MAX = 128
-NAME_BYTES_MAX = 64
+# Fields that can offend. 1 to 8 are the field numbers of Event.
+EVENT_ID = np.int64(1)
+NAME = np.int64(2)
+EVENT_TIME = np.int64(3)
+VISITOR_ID = np.int64(4)
+CUSTOMER_ID = np.int64(5)
+CLIENT_SESSION_ID = np.int64(6)
+CHANNEL = np.int64(7)
+PROPERTIES = np.int64(8)
+REQUEST_ID = np.int64(9)
+EVENTS = np.int64(10)
+SENT_TIME = np.int64(11)
+WAIT_FIELD = np.int64(12)
+RETURN_SESSIONS_FIELD = np.int64(13)
+MEMBER = np.int64(14)  # A JSON member, whose name is the detail.
+
+WAIT_APPLIED = np.int64(2)  # The largest value of `Wait`.
+ID_BYTES_MAX = np.int64(128)
+NAME_BYTES_MAX = np.int64(64)
 SECONDS_MIN = -62135596800  # 0001-01-01 and 9999-12-31T23:59:59, the range of a Timestamp.
 SECONDS_MAX = 253402300799
 HASHED_ORDER = 1 << 62  # Orders from here on are hashes; below, numbers.
 ORDER_DIGITS_MAX = 18
 
 # The numbers of engine.reasons.Reason as plain constants for the kernels; a test compares them.
-MALFORMED = 1
-UNKNOWN_FIELD = 2
-WRONG_TYPE = 3
-FIELD_MISSING = 4
-OUT_OF_RANGE = 5
-STRING_TOO_LONG = 6
-EVENT_TOO_LARGE = 7
-BATCH_TOO_LARGE = 8
-TOO_MANY_PROPERTIES = 9
-TOO_DEEP = 10
-EVENT_TIME_OUT_OF_RANGE = 11
+MALFORMED = np.int64(1)
+UNKNOWN_FIELD = np.int64(2)
+WRONG_TYPE = np.int64(3)
+FIELD_MISSING = np.int64(4)
+OUT_OF_RANGE = np.int64(5)
+STRING_TOO_LONG = np.int64(6)
+EVENT_TOO_LARGE = np.int64(7)
+BATCH_TOO_LARGE = np.int64(8)
+TOO_MANY_PROPERTIES = np.int64(9)
+TOO_DEEP = np.int64(10)
+EVENT_TIME_OUT_OF_RANGE = np.int64(11)
 
 FIELD_NAMES = (
     "",
@@ -119,7 +125,7 @@ FIELD_NAMES = (
 
 STACK = 32
 FRAME_WORDS = 3
-NESTING_MAX = 100
+NESTING_MAX = np.int64(100)
 """How many messages and groups may be nested in one another in a request, the outermost not counted."""
-SCRATCH_WORDS = STACK + FRAME_WORDS * (NESTING_MAX + 1)
+SCRATCH_WORDS = STACK + FRAME_WORDS * (int(NESTING_MAX) + 1)
 """Scratch words of a scan: two per field of Event (offset, length), then the stack of the walk over properties."""
