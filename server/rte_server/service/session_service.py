@@ -9,9 +9,11 @@ from typing import Protocol
 import grpc
 
 from rte.v1 import session_service_pb2 as pb
-from rte_server.engine.entries import EntryType
+from rte_server.engine.engine import Outcome
+from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.masks import FIELD_NUMBERS
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import status_of
 from rte_server.service.interceptors import Context
 from rte_server.service.json_body import parse, parse_with_json
@@ -25,6 +27,7 @@ from rte_server.service.proto_wire import (
     text_field,
     timestamp_field,
 )
+from rte_server.service.receipts import Want
 from rte_server.service.session_reads import SessionReads
 from rte_server.service.tokens import TokenSeal, parse_position, position_text
 from rte_server.service.watch import WatchHub, WatchOrder
@@ -48,7 +51,7 @@ class SessionService:
     """Serves `rte.v1.SessionService`."""
 
     def __init__(
-        self, reads: SessionReads, pipeline: Pipeline, hub: WatchHub, seal: TokenSeal, clock_ms: Callable[[], int]
+        self, reads: SessionReads, pipeline: Pipeline[ScannedRequest, Outcome], hub: WatchHub, seal: TokenSeal, clock_ms: Callable[[], int]
     ) -> None:
         """Make the service.
 
@@ -172,16 +175,17 @@ class SessionService:
         # Refused before it is journalled where that is already certain; what changes until then, the fold refuses.
         mask = self._reads.mask(())
         self._reads.get("session_id", request.session_id, mask)
-        position, outcome = await self._pipeline.write(entry_type, request.SerializeToString())
-        if outcome.error is not None:
-            raise outcome.error
+        entry = Entry(entry_type, self._clock_ms(), request.SerializeToString())
+        receipt = await self._pipeline.submit(entry, None, Want.APPLIED)
+        if receipt.outcome is not None and receipt.outcome.error is not None:
+            raise receipt.outcome.error
         session = self._reads.get("session_id", request.session_id, mask)
-        return message_field(1, session) + text_field(2, position_text(position))
+        return message_field(1, session) + text_field(2, position_text(receipt.position))
 
     async def _reach(self, request: _Read) -> None:
         """Wait until the state has reached the request's `min_position`."""
         if request.min_position:
-            await self._pipeline.wait_applied(parse_position(request.min_position))
+            await self._pipeline.wait_position(parse_position(request.min_position))
 
     def _stamp(self, first_field: int) -> bytes:
         """Return `as_of_time` and, in the field after it, `position`.

@@ -1,0 +1,250 @@
+"""Composition root: the only module that knows every part of the server and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from rte_server.config import Config
+from rte_server.edge import Edge
+from rte_server.edge import EdgeSettings as EdgeConfiguration
+from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.native import secret_from_bytes
+from rte_server.engine.table import Capacity
+from rte_server.engine.wire import Limits, ScannedRequest
+from rte_server.journal.directory import DataDirectory
+from rte_server.journal.recovery import configure, recover
+from rte_server.journal.snapshots import SnapshotStore
+from rte_server.journal.sqlite import SqliteJournal
+from rte_server.models import compile_models, load_models
+from rte_server.service.change_log import ChangeLog
+from rte_server.service.event_service import EventService
+from rte_server.service.interceptors import Guard
+from rte_server.service.log_format import configure_logging
+from rte_server.service.metrics import Metrics
+from rte_server.service.model_service import ModelService
+from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.server import GrpcServer
+from rte_server.service.session_reads import SessionReads
+from rte_server.service.session_service import SessionService
+from rte_server.service.tokens import SHARD, TokenSeal
+from rte_server.service.warm_up import warm_up
+from rte_server.service.watch import WatchHub
+
+__all__ = ["Application", "configure_logging", "wall_clock_ms"]
+
+CALLS_MAX = 10_000
+"""Unary calls in flight. Each that waits for the disk takes some 10 KiB; the pipeline's own limits come first."""
+
+STREAMS_MAX = 2_000
+"""Streams of events and watches that are open, together; `limits.watches_max` comes first."""
+
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""The largest answer: a page of 1,000 sessions, each full of long strings."""
+
+JSON_GROWTH = 2
+"""A JSON request grows on its way through Envoy: as a Struct it has up to about twice its bytes."""
+
+_log = logging.getLogger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Return the time, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Application:
+    """A server: everything from the journal to the public port. Belongs to the event loop that starts it.
+
+    Attributes:
+        grpc_port: Where the gRPC server listens, after `start`.
+        http_port: The public port, after `start`; 0 if the edge is not enabled.
+        failed: Set when the server has failed and takes nothing more; the process should then stop it and end.
+    """
+
+    def __init__(self, config: Config, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
+        """Make a server that does not run yet.
+
+        Args:
+            config: Its settings.
+            clock_ms: Gives the time, milliseconds since 1970.
+        """
+        self.config = config
+        self.grpc_port = 0
+        self.http_port = 0
+        self.failed = asyncio.Event()
+        self.metrics = Metrics()
+        self._clock_ms = clock_ms
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Recover the state and begin to serve. If it raises, nothing is left open.
+
+        Raises:
+            JournalError: The journal is locked, damaged or cannot be used.
+            ModelError: A model cannot be used.
+            EdgeError: Envoy cannot serve the public port.
+            RuntimeError: The gRPC port cannot be bound.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop in order; what was acknowledged is durable, what was taken is answered. A second call does nothing.
+
+        Say so to callers, end watches and streams, let calls under way end, fold what is taken, store a snapshot.
+        """
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        """Start part by part; each puts its end on the stack, so that they end in the opposite order."""
+        self._loop = asyncio.get_running_loop()
+        directory = DataDirectory(self.config.server.data_dir)
+        self._stack.callback(directory.close)
+        journal = SqliteJournal(directory)
+        self._stack.push_async_callback(asyncio.to_thread, journal.close)
+        snapshots = SnapshotStore(directory.snapshots_path)
+        # In a thread, so that the process can be told to stop while it recovers.
+        self.engine = await asyncio.to_thread(self._recovered, directory.secret, journal, snapshots)
+        self.pipeline: Pipeline[ScannedRequest, Outcome] = Pipeline(
+            journal,
+            SHARD,
+            self.engine,
+            snapshots,
+            PipelineSettings.of(self.config),
+            self._clock_ms,
+            self._pipeline_failed,
+        )
+        self._stack.push_async_callback(asyncio.to_thread, self.pipeline.stop)
+        await self._serve(directory.secret)
+
+    def _recovered(self, key: bytes, journal: SqliteJournal, snapshots: SnapshotStore) -> Engine:
+        """Return the engine as the journal says, configured as the settings say."""
+        secret = secret_from_bytes(key)
+        models = load_models(self.config.models.packs)
+        configuration: dict[str, Any] = {
+            "settings": self.config.engine_settings(),
+            "models": {model.name: model.source for model in models},
+        }
+
+        def make(capacity: Capacity) -> Engine:
+            return Engine(secret, compile_models, capacity, Limits(**self.config.scan_limits()))
+
+        capacity = Capacity(**self.config.capacity())
+        started_s = time.monotonic()
+        warm_up(lambda: make(_SMALL), configuration)
+        _log.info("kernels are ready after %.1f s", time.monotonic() - started_s)
+        started_s = time.monotonic()
+        engine = recover(journal, SHARD, snapshots, lambda: make(capacity), _report_recovery)
+        configure(journal, SHARD, engine, lambda: make(_SMALL), configuration, self._clock_ms())
+        _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
+        return engine
+
+    async def _serve(self, key: bytes) -> None:
+        """Start what serves calls."""
+        limits, server = self.config.limits, self.config.server
+        seal = TokenSeal(hashlib.blake2b(key=key, digest_size=32, person=b"rte.v1.seal").digest())
+        log = ChangeLog(self.engine, self.engine.position)
+        hub = WatchHub(self.engine, log, seal, self._clock_ms, watches_max=limits.watches_max)
+        self.pipeline.add_listener(_publisher(log, hub))
+        self.pipeline.start()
+        events = EventService(
+            self.engine,
+            self.pipeline,
+            self.metrics,
+            self._clock_ms,
+            stream_batches_max=limits.stream_batches_max,
+            message_bytes_max=limits.message_bytes_max,
+        )
+        reads = SessionReads(self.engine)
+        sessions = SessionService(reads, self.pipeline, hub, seal, self._clock_ms)
+        handlers = {
+            "rte.v1.EventService": events.handlers(),
+            "rte.v1.SessionService": sessions.handlers(),
+            "rte.v1.ModelService": ModelService(self.engine, seal).handlers(),
+        }
+        guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
+        grpc_server = GrpcServer(
+            handlers,
+            guard,
+            request_bytes_max=JSON_GROWTH * limits.message_bytes_max,
+            answer_bytes_max=ANSWER_BYTES_MAX,
+        )
+        self.metrics.add_numbers("rte_engine", self.engine.stats)
+        self.metrics.add_numbers("rte_pipeline", self.pipeline.stats)
+        self.metrics.add_numbers("rte", lambda: {"watches_open": hub.open_count})
+        grace_s = server.stop_grace_ms / 1000
+        self.grpc_port = await grpc_server.start(server.grpc_host, server.grpc_port)
+        self._stack.push_async_callback(grpc_server.stop, grace_s)
+        edge = await self._start_edge(grace_s)
+
+        async def announce() -> None:
+            await grpc_server.announce_stop()
+            if edge is not None:
+                await edge.begin_drain()
+            hub.close()
+            events.close()
+
+        self._stack.push_async_callback(announce)
+        _log.info("serving: gRPC on port %d, HTTP on port %d", self.grpc_port, self.http_port)
+
+    async def _start_edge(self, grace_s: float) -> Edge | None:
+        """Start Envoy, if it is wanted."""
+        settings, server = self.config.edge, self.config.server
+        if not settings.enabled:
+            return None
+        run_dir = server.data_dir.resolve() / "run"
+        run_dir.mkdir(mode=0o700, exist_ok=True)
+        upstream_host = "127.0.0.1" if server.grpc_host == "0.0.0.0" else server.grpc_host
+        edge = Edge(
+            EdgeConfiguration(
+                run_dir=run_dir,
+                upstream=f"{upstream_host}:{self.grpc_port}",
+                host=server.host,
+                port=server.port,
+                concurrency=settings.concurrency,
+                request_bytes_max=self.config.limits.message_bytes_max,
+                connections_max=settings.connections_max,
+                heap_bytes_max=settings.heap_bytes_max,
+                allowed_origins=settings.allowed_origins,
+                access_log=Path(settings.access_log) if settings.access_log else None,
+            )
+        )
+        await edge.start()
+        self.http_port = edge.port
+        self._stack.push_async_callback(edge.stop, grace_s)
+        return edge
+
+    def _pipeline_failed(self, failure: BaseException) -> None:
+        """Take note, from one of the pipeline's threads, that nothing more will be folded."""
+        self._loop.call_soon_threadsafe(self.failed.set)
+
+
+_SMALL = Capacity(
+    sessions_max=1024, dedup_events_max=1024, strings_max=4096, string_bytes_max=1 << 20, written_sessions_max=64
+)
+"""For engines that are made only to try something."""
+
+
+def _publisher(log: ChangeLog, hub: WatchHub) -> Callable[[int, Outcome], None]:
+    """Return what tells watches of an applied entry; it runs in the fold thread."""
+
+    def publish(position: int, outcome: Outcome) -> None:
+        is_complete = outcome.removed_all == len(outcome.removed)
+        log.add(position, outcome.rows, outcome.removed, is_complete=is_complete)
+        hub.published()
+
+    return publish
+
+
+def _report_recovery(position: int, last: int) -> None:
+    _log.info("recovering: position %d of %d", position, last)
