@@ -75,8 +75,8 @@ def _name_table() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     texts = bytearray()
     rows: list[tuple[int, int, int, int]] = []
 
-    def add(level: int, code: int, name: str) -> None:
-        rows.append((level, code, len(texts), len(name)))
+    def add(level: np.int64, code: int, name: str) -> None:
+        rows.append((int(level), code, len(texts), len(name)))
         texts.extend(name.encode())
 
     for code, name in enumerate(FIELD_NAMES):

@@ -360,4 +360,4 @@ def _explain_member(request: ScannedRequest, index: int, reason: Reason, record:
 
 
 def _bytes_max(field: int) -> int:
-    return layout.NAME_BYTES_MAX if field in (layout.NAME, layout.CHANNEL) else layout.ID_BYTES_MAX
+    return int(layout.NAME_BYTES_MAX if field in {layout.NAME, layout.CHANNEL} else layout.ID_BYTES_MAX)
