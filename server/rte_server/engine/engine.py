@@ -48,6 +48,7 @@ from rte_server.engine.table import (
     RETRY_READ,
     SESSION_HI,
     SESSION_LO,
+    STALE,
     STATE,
     STRING_SWEEPS,
     VERSION,
@@ -570,6 +571,7 @@ def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray
     rows = np.zeros((capacity.sessions_max, program.row_words), np.int64)
     used = int(before.table.counts[HIGH_WATER])
     rows[:used, :HEADER_WORDS] = before.table.rows[:used, :HEADER_WORDS]
+    rows[:used, STALE] = 1
     known = {spec: number for number, spec in enumerate(old.attributes)}
     for number, spec in enumerate(program.attributes):
         if spec in known:

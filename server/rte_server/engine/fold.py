@@ -33,6 +33,8 @@ from rte_server.engine.context import (
     CODES,
     DEDUP_SET,
     DERIVED,
+    DERIVED_ORDER,
+    DERIVED_RANGES,
     DUE,
     INPUT_BITS,
     INPUT_TAGS,
@@ -41,6 +43,7 @@ from rte_server.engine.context import (
     OPS,
     POOL_ARENA,
     POOL_SLOTS,
+    PROGRESS,
     RANGES,
     SECRET,
     SLOT_BITS,
@@ -50,6 +53,7 @@ from rte_server.engine.context import (
     STACK_BITS,
     STACK_TAGS,
     TEXTS,
+    TOUCHED,
     TOUCHED_MARKS,
     VISITOR_TABLE,
     WEIGHT_LOADS,
@@ -76,11 +80,13 @@ from rte_server.engine.program import (
     D_LOADS_END,
     D_WORDS,
     FROM_CODE,
+    NEEDS_TEXT,
     OP_AT,
     OP_CODE,
     OP_CODE_END,
     OP_KEEP,
     OP_KIND,
+    OP_ONLY,
     OP_REGISTERS,
     OP_ROLE,
     OP_SOURCE,
@@ -92,6 +98,7 @@ from rte_server.engine.program import (
 )
 from rte_server.engine.row_values import load_input
 from rte_server.engine.rows import (
+    TOUCHED_COUNT,
     add_alias,
     begin_entry,
     begin_write,
@@ -111,13 +118,16 @@ from rte_server.engine.table import (
     EVENTS_APPLIED,
     EVENTS_DUPLICATE,
     EVENTS_LATE,
+    FREE,
     FREE_ROWS,
     HIGH_WATER,
     LAST,
     LATE,
     NONE,
     RECEIVED,
+    STALE,
     START,
+    STATE,
     STRINGS_LOST,
     V_HEAD,
     V_KEY_HI,
@@ -155,7 +165,6 @@ from rte_server.engine.wire_layout import (
 )
 
 OP_LOAD = int(Op.LOAD)
-OP_HAS = int(Op.HAS)
 
 # What became of an event.
 APPLIED = 0
@@ -238,6 +247,19 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     for i in range(records.shape[0]):
         ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 2) * RECORD_WORDS)
         outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
+    refresh_stale(ctx)
+
+
+@njit(cache=True, nogil=True)
+def refresh_stale(ctx):  # type: ignore[no-untyped-def]
+    """Compute what depends on the visit number, for the sessions that got another one though no event of theirs came."""
+    touched = span_in(ctx, TOUCHED)
+    for i in range(word_at(span_in(ctx, PROGRESS), TOUCHED_COUNT)):
+        row = word_at(touched, i)
+        if cell(ctx, row, STALE) != 0 and cell(ctx, row, STATE) != FREE:
+            begin_write(ctx, row)
+            derive_changed(ctx, row_cells(ctx, row), 0)
+            end_write(ctx, row)
 
 
 @njit(cache=True, nogil=True)
@@ -328,9 +350,22 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     name = find_name(ctx, word_at(record, NAME_ID))
     for i in range(word_at(ranges, 2 * name), word_at(ranges, 2 * name + 1)):
         run_op(ctx, span, cells, (ops[0] + i * OP_WORDS * 8, np.int64(OP_WORDS)), time_ms, order)
+    derive_changed(ctx, cells, name)
+
+
+@njit(cache=True, nogil=True)
+def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
+    """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale."""
     derived = span_in(ctx, DERIVED)
-    for i in range(0, derived[1], D_WORDS):
-        derive(ctx, cells, (derived[0] + i * 8, np.int64(D_WORDS)))
+    if word_at(cells, STALE) != 0:
+        put_word(cells, STALE, 0)
+        for i in range(0, derived[1], D_WORDS):
+            derive(ctx, cells, (derived[0] + i * 8, np.int64(D_WORDS)))
+        return
+    ranges = span_in(ctx, DERIVED_RANGES)
+    order = span_in(ctx, DERIVED_ORDER)
+    for i in range(word_at(ranges, 2 * name), word_at(ranges, 2 * name + 1)):
+        derive(ctx, cells, (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS)))
 
 
 @njit(cache=True, nogil=True)
@@ -394,10 +429,11 @@ def run_code(ctx, span, start, end):  # type: ignore[no-untyped-def]
     """Return the value of an expression on the event. The texts that it reads are in the pool before it runs."""
     codes = span_in(ctx, CODES)
     for i in range(start, end):
-        op = word_at(codes, i * CODE_COLUMNS)
         slot = word_at(codes, i * CODE_COLUMNS + 1)
-        if (op == OP_LOAD or op == OP_HAS) and word_at(span_in(ctx, SLOT_TAGS), slot) == STRING:
-            keep_slot_text(ctx, span, slot, read_slot(ctx, span, slot)[1])
+        if word_at(codes, i * CODE_COLUMNS) == OP_LOAD and word_at(span_in(ctx, SLOT_TAGS), slot) == STRING:
+            text = read_slot(ctx, span, slot)[1]
+            if word_at(codes, i * CODE_COLUMNS + 2) == NEEDS_TEXT:
+                keep_slot_text(ctx, span, slot, text)
     return evaluate_spans(
         codes,
         start,
@@ -432,6 +468,8 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         tag, bits = run_code(ctx, span, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
     else:
         tag, bits = read_slot(ctx, span, source)
+        if word_at(op, OP_ONLY) != 0 and tag != word_at(op, OP_ONLY):
+            return
     if not is_storable(tag):
         return
     stamp = (time_ms << TAG_BITS) | tag

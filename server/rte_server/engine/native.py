@@ -24,8 +24,13 @@ from numba.core import cgutils as _numba_cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from rte_server.engine.kernel_cache import use_folder_of_sources
+
 BYTE_BITS = 8
 cgutils: Any = _numba_cgutils
+
+# Before any kernel is made: every module with kernels imports this one.
+use_folder_of_sources()
 
 
 def _intrinsic(function: Callable[..., Any]) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, TO_END, cell_words, sketch_registers
-from rte_server.engine.expressions import Code, Op, encode_code, input_names
+from rte_server.engine.expressions import Code, Op, encode_code, input_names, text_names
 from rte_server.engine.native import float_bits, text_id
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.table import HEADER_WORDS
@@ -116,6 +116,8 @@ class ProgramArrays(NamedTuple):
         attributes: int64[n, A_WORDS], one row per attribute.
         loads: int64[n], inputs of expressions on rows: attribute number, or -1 - field of the session.
         derived: int64[n, D_WORDS], attributes computed from the row after each event, in order.
+        derived_ranges: int64[names + 1, 2], first and end place in `derived_order` per row of `ranges`.
+        derived_order: int64[n], rows of `derived`: those that an event of the name can change, in order.
         weights: float64[n, 2], weight and value where the attribute is absent, of linear scores.
         weight_loads: int64[n], the attribute numbers.
     """
@@ -130,6 +132,8 @@ class ProgramArrays(NamedTuple):
     attributes: NDArray[np.int64]
     loads: NDArray[np.int64]
     derived: NDArray[np.int64]
+    derived_ranges: NDArray[np.int64]
+    derived_order: NDArray[np.int64]
     weights: NDArray[np.float64]
     weight_loads: NDArray[np.int64]
 
@@ -146,7 +150,11 @@ OP_KEEP = 7
 OP_UNIQUE = 8
 OP_REGISTERS = 9
 OP_ROLE = 10
-OP_WORDS = 11
+OP_ONLY = 11  # the type that a property must have, 0 = any
+OP_WORDS = 12
+
+NEEDS_TEXT = 1
+"""In the third column of a LOAD of an expression on the event."""
 
 FROM_CODE = -2
 NO_SOURCE = -1
@@ -193,6 +201,13 @@ SESSION_FIELDS: dict[str, tuple[int, str]] = {
     "session.late_event_count": (8, "int"),
 }
 """Fields of a session that expressions on rows can read: number and type."""
+
+
+FIELDS_OF_EVERY_EVENT = frozenset(
+    f"session.{name}"
+    for name in ("event_count", "start_time", "last_event_time", "duration_s", "customer_id", "channel")
+)
+"""Those that any event can change; the others change with the sessions of the visitor, see `sessions.renumber`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +285,8 @@ class _Assembly:
         attribute_rows, row_words = self._lay_out()
         ops_by_name, names = self._ops(attribute_rows)
         derived = [self._derived(number) for number in range(len(self.attributes)) if self._is_derived(number)]
-        ranges, ops = _flatten(ops_by_name, names)
+        ranges, ops = _flatten([ops_by_name[name] for name in ["", *names]])
+        derived_ranges, derived_order = _flatten([self._changed_by(name, derived) for name in ["", *names]])
         slot_rows = np.zeros((max(1, len(self.property_slots)), 3), np.int64)
         for key, slot in self.property_slots.items():
             encoded = key.encode()
@@ -280,7 +296,7 @@ class _Assembly:
         arrays = ProgramArrays(
             names=_name_table([text_id(name.encode(), self.secret) for name in names]),
             ranges=ranges,
-            ops=ops,
+            ops=ops.reshape(-1, OP_WORDS),
             keys=_key_table(slot_rows, len(self.property_slots)),
             slots=slot_rows,
             codes=np.concatenate(self.codes) if self.codes else np.zeros((0, 4), np.int64),
@@ -288,6 +304,8 @@ class _Assembly:
             attributes=attribute_rows,
             loads=np.array(self.loads, np.int64),
             derived=np.array(derived, np.int64).reshape(-1, D_WORDS),
+            derived_ranges=derived_ranges,
+            derived_order=derived_order.reshape(-1),
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
             weight_loads=np.array(self.weight_loads, np.int64),
         )
@@ -320,10 +338,19 @@ class _Assembly:
         self.code_count += len(code)
         return start, self.code_count
 
-    def _event_code(self, code: Code) -> tuple[int, int]:
+    def _event_code(self, code: Code, keeps_result: bool) -> tuple[int, int]:
+        """Return the place of an expression on the event.
+
+        Its LOADs carry NEEDS_TEXT where the text must be in the pool: the code looks at it, or may return it.
+        """
         for name in sorted(input_names(code)):
             self.property_slots.setdefault(name, len(self.property_slots))
-        return self._code(code, self.property_slots)
+        place = self._code(code, self.property_slots)
+        looked_at = text_names(code)
+        for row, instruction in zip(self.codes[-1] if code else [], code, strict=True):
+            if instruction.op == Op.LOAD and (keeps_result or instruction.name in looked_at):
+                row[2] = NEEDS_TEXT
+        return place
 
     def _ops(self, rows: NDArray[np.int64]) -> tuple[dict[str, list[list[int]]], list[str]]:
         """Return the ops per event name, and the names. The ops for any event stand under "" and under each name."""
@@ -333,19 +360,39 @@ class _Assembly:
                 continue
             source = NO_SOURCE
             value = (0, 0)
-            if len(spec.value) == 1 and spec.value[0].op == Op.LOAD:
+            only = 0
+            # A property alone, or one of a certain type, needs no expression.
+            steps = [step.op for step in spec.value]
+            if steps in ([Op.LOAD], [Op.LOAD, Op.ONLY]):
                 source = self.property_slots.setdefault(str(spec.value[0].name), len(self.property_slots))
+                only = int(spec.value[-1].number) if len(steps) == 2 else 0
             elif spec.value:
-                source, value = FROM_CODE, self._event_code(spec.value)
-            where = self._event_code(spec.where)
+                source, value = FROM_CODE, self._event_code(spec.value, keeps_result=True)
+            where = self._event_code(spec.where, keeps_result=False)
             kind, at, keep, unique, registers, role = (int(word) for word in rows[number, : A_ROLE + 1])
-            op = [kind, at, source, *value, *where, keep, unique, registers, role]
+            op = [kind, at, source, *value, *where, keep, unique, registers, role, only]
             entries.append((spec.events, op))
             if spec.to_events:
-                entries.append((spec.to_events, [*op[:OP_ROLE], TO_END]))
+                entries.append((spec.to_events, [*op[:OP_ROLE], TO_END, only]))
         names = sorted({name for events, _ in entries for name in events})
         ops = {name: [op for events, op in entries if not events or name in events] for name in ["", *names]}
         return ops, names
+
+    def _changed_by(self, event_name: str, derived: Sequence[Sequence[int]]) -> list[int]:
+        """Return the rows of `derived` that an event of this name can change; "" is any name that no model lists."""
+        changed = {
+            spec.name
+            for spec in self.attributes
+            if spec.kind not in (Kind.DERIVED, Kind.LINEAR)
+            and (not spec.events or event_name in (*spec.events, *spec.to_events))
+        } | FIELDS_OF_EVERY_EVENT
+        rows = []
+        for row, words in enumerate(derived):
+            spec = self.attributes[words[D_ATTRIBUTE]]
+            if changed & (input_names(spec.code) | {name for name, _, _ in spec.weights}):
+                changed.add(spec.name)
+                rows.append(row)
+        return rows
 
     def _derived(self, number: int) -> list[int]:
         spec = self.attributes[number]
@@ -379,13 +426,11 @@ def load_number(name: str, numbers: Mapping[str, int]) -> int:
     return numbers[name]
 
 
-def _flatten(ops_by_name: Mapping[str, list[list[int]]], names: Sequence[str]) -> tuple[NDArray[np.int64], ...]:
-    ranges = []
-    ops: list[list[int]] = []
-    for name in ["", *names]:
-        ranges.append((len(ops), len(ops) + len(ops_by_name[name])))
-        ops += ops_by_name[name]
-    return np.array(ranges, np.int64), np.array(ops, np.int64).reshape(-1, OP_WORDS)
+def _flatten(lists: Sequence[Sequence[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each list begins and ends in all of them put together, and that."""
+    ends = np.cumsum([len(each) for each in lists])
+    ranges = np.stack([ends - [len(each) for each in lists], ends], axis=1)
+    return ranges.astype(np.int64), np.array([item for each in lists for item in each], np.int64)
 
 
 def _name_table(ids: Sequence[int]) -> NDArray[np.int64]:

@@ -64,6 +64,7 @@ from rte_server.engine.table import (
     SESSION_LO,
     SESSIONS_MERGED,
     SESSIONS_STARTED,
+    STALE,
     START,
     V_HEAD,
     V_KEY_HI,
@@ -195,6 +196,7 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     put_word(cells, CUSTOMER_NEXT, NONE)
     put_word(cells, CUSTOMER_PREVIOUS, NONE)
     put_word(cells, WRITTEN, NONE)
+    put_word(cells, STALE, 1)
     put_word(cells, VISIT, visitor_word(ctx, slot, V_LEFT) + 1)
     if older != NONE:
         put_word(cells, VISIT, cell(ctx, older, VISIT) + 1)
@@ -218,6 +220,7 @@ def renumber(ctx, slot, until, by):  # type: ignore[no-untyped-def]
     while row != until and row != NONE:
         begin_write(ctx, row)
         put_cell(ctx, row, VISIT, cell(ctx, row, VISIT) + by)
+        put_cell(ctx, row, STALE, 1)
         mark_touched(ctx, row)
         end_write(ctx, row)
         row = cell(ctx, row, OLDER)
@@ -246,6 +249,7 @@ def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
     put_word(into, EVENTS, word_at(into, EVENTS) + word_at(other, EVENTS))
     put_word(into, LATE, word_at(into, LATE) + word_at(other, LATE))
     put_word(into, ENDED, word_at(other, ENDED))
+    put_word(into, STALE, 1)
     if word_at(other, CHANNEL_TIME) != 0:
         keep_last(
             into,

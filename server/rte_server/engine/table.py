@@ -74,7 +74,8 @@ FLOOR = 31  # events before this time never join: where an ended session before 
 WRITTEN = 32  # block of written attributes, or NONE
 VISIT = 33  # number of this visit, from 1
 LATE = 34  # late events of the visitor while this was its newest session
-HEADER_WORDS = 36  # one word spare keeps the cells aligned
+STALE = 35  # 1 = all derived attributes must be computed with the next event
+HEADER_WORDS = 36
 
 FREE = 0
 ACTIVE = 1
