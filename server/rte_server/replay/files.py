@@ -124,32 +124,41 @@ def shift_to_now(span_ms: tuple[int, int], now_ms: int, speed: float | None) -> 
     return round(now_ms + lasts_ms - last_ms)
 
 
+PAUSE_S_MIN = 0.02
+"""Shortest pause of a paced stream: what becomes due within it goes out in one batch."""
+
+PAUSE_S_MAX = 0.2
+"""Longest pause at a time: between pauses the interpreter notices Ctrl-C."""
+
+
 def paced(
-    events: Iterator[Recorded], speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    events: Iterator[Recorded],
+    speed: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    first_ms: int | None = None,
 ) -> Iterator[Recorded | None]:
-    """Yield events when they are due; the first is due at once.
+    """Yield events when they are due.
 
     Args:
         events: By time.
         speed: How many times faster than recorded, > 0.
         clock: Gives seconds, from any beginning.
         sleep: Waits that many seconds.
+        first_ms: The time that is due at once, and all before it; None: that of the first event.
 
     Yields:
         Events, and None before each pause: nothing is due for a while, so what was collected should go out.
     """
     started_s = clock()
-    first_ms: int | None = None
     for event in events:
         if first_ms is None:
             first_ms = event[0]
-        wait_s = started_s + (event[0] - first_ms) / 1000 / speed - clock()
-        if wait_s > 0:
+        due_s = started_s + (event[0] - first_ms) / 1000 / speed
+        if due_s - clock() > 0:
             yield None
-            # Pauses in small steps: the interpreter notices Ctrl-C between them, and a waiting caller can stop.
-            while wait_s > 0:
-                sleep(min(wait_s, 0.2))
-                wait_s = started_s + (event[0] - first_ms) / 1000 / speed - clock()
+            while (wait_s := due_s - clock()) > 0:
+                sleep(min(max(wait_s, PAUSE_S_MIN), PAUSE_S_MAX))
         yield event
 
 

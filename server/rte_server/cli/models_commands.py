@@ -1,0 +1,166 @@
+"""`rte models`: which models run, what they compute, and whether a file is a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rte_server.cli.check_command import OutputFormat
+from rte_server.cli.connection import call, connect
+from rte_server.cli.errors import CommandError
+from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+
+if TYPE_CHECKING:
+    from rte.v1.model_pb2 import Attribute, Model
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List the models of a running server, show one, or check model files.",
+    epilog="Examples:\n\n  rte models list\n\n  rte models show retail\n\n  rte models check my_model.yaml",
+)
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed.")]
+PAGE_SIZE = 100
+
+
+@app.command("list")
+def list_models(
+    output: FormatOption = OutputFormat.TABLE, server: ServerOption = SERVER_DEFAULT, timeout: TimeoutOption = 10.0
+) -> None:
+    """List the models that run."""
+    from google.protobuf.json_format import MessageToDict
+
+    from rte.v1.model_service_pb2 import ListModelsRequest
+    from rte.v1.model_service_pb2_grpc import ModelServiceStub
+
+    models: list[Model] = []
+    with connect(server) as channel:
+        stub = ModelServiceStub(channel)
+        token = ""
+        while True:
+            answer = call(stub.ListModels, ListModelsRequest(page_size=PAGE_SIZE, page_token=token), timeout)
+            models += answer.models
+            token = answer.next_page_token
+            if not token:
+                break
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps([MessageToDict(model, preserving_proto_field_name=True) for model in models], indent=2))
+        return
+    rows = [
+        (model.name, str(model.version), str(model.attribute_count), str(model.session_bytes), model.description)
+        for model in models
+    ]
+    _print_table(("model", "version", "attributes", "bytes/session", "description"), rows)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    source: Annotated[bool, typer.Option("--source", help="Print the YAML source only.")] = False,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Show one model: its attributes with type, unit and exactness, or its source."""
+    from google.protobuf.json_format import MessageToJson
+
+    from rte.v1.model_service_pb2 import GetModelRequest
+    from rte.v1.model_service_pb2_grpc import ModelServiceStub
+
+    with connect(server) as channel:
+        answer = call(ModelServiceStub(channel).GetModel, GetModelRequest(name=name), timeout)
+    if source:
+        typer.echo(answer.source, nl=False)
+        return
+    if output is OutputFormat.JSON:
+        typer.echo(MessageToJson(answer, preserving_proto_field_name=True))
+        return
+    model = answer.model
+    uses = f", uses {', '.join(model.uses)}" if model.uses else ""
+    typer.echo(f"{model.name}, version {model.version}{uses}: {model.description}")
+    typer.echo(f"{model.attribute_count} attributes, {model.session_bytes} bytes per session\n")
+    rows = [
+        (each.name, each.kind, each.value_type, each.unit, _exactness(each), each.description)
+        for each in answer.attributes
+    ]
+    _print_table(("attribute", "kind", "type", "unit", "exact", "description"), rows)
+
+
+def _exactness(attribute: Attribute) -> str:
+    if attribute.exactness == attribute.EXACTNESS_EXACT_UP_TO:
+        return f"up to {attribute.exact_up_to}"
+    if attribute.exactness == attribute.EXACTNESS_APPROXIMATE:
+        return f"within {attribute.relative_error:.1%}"
+    return "yes"
+
+
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; the last column is cut to the terminal by rich, and is whole in a pipe."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max([len(title), *(len(row[at]) for row in rows)]) for at, title in enumerate(columns)]
+    for row in (columns, *rows):
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command("check")
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files, YAML.")],
+) -> None:
+    """Check model files without a server, and run the tests that they name.
+
+    Models may use one another and the packs that ship.
+    """
+    from rte_server.models import ModelError, load_models
+
+    try:
+        models = load_models(files)
+    except ModelError as error:
+        for problem in error.problems:
+            typer.echo(str(problem))
+        count = len(error.problems)
+        raise CommandError(f"{count} problem{'s' if count != 1 else ''} found.") from None
+    given = {path.read_text("utf-8") for path in files}
+    failed = 0
+    for model in models:
+        if model.source not in given:
+            continue
+        typer.echo(f"{model.name}, version {model.version}: {len(model.attributes)} attributes")
+    for path in files:
+        failed += _run_tests(path)
+    if failed:
+        raise CommandError(f"{failed} expectation{'s' if failed != 1 else ''} not met.")
+
+
+def _run_tests(path: Path) -> int:
+    """Run the tests that a model names, if any, and return the number of expectations that are not met."""
+    import yaml
+
+    from rte_server.models import ModelError
+    from rte_server.models.trials import run_file
+
+    if not yaml.safe_load(path.read_text("utf-8")).get("tests"):
+        typer.echo(f"{path}: names no tests")
+        return 0
+    try:
+        count, failures = run_file(path)
+    except ModelError as error:
+        for problem in error.problems:
+            typer.echo(str(problem))
+        raise CommandError(f"The tests of {path} cannot be run.") from None
+    for failure in failures:
+        typer.echo(str(failure))
+    typer.echo(f"{path}: {count} tests, {len(failures)} expectations not met")
+    return len(failures)

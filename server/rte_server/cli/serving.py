@@ -1,0 +1,135 @@
+"""The life of a server in this process: start, signals, stop, and what to tell the user when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rte_server.cli.errors import CommandError, sentence
+
+if TYPE_CHECKING:
+    from rte_server.bootstrap import Application
+    from rte_server.config import Config
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that runs, and what ends before it does."""
+
+    application: Application
+    _ends: list[Callable[[], None]] = field(default_factory=list)
+
+    def at_stop(self, end: Callable[[], None]) -> None:
+        """Call `end`, in a thread, before the server stops; the last one given first."""
+        self._ends.append(end)
+
+    async def end(self) -> None:
+        """Call what was given."""
+        while self._ends:
+            await asyncio.to_thread(self._ends.pop())
+
+
+def serve_until_stopped(
+    config: Config, started: Callable[[Running], None], *, seconds: float, log: Path | None
+) -> None:
+    """Run a server until SIGINT, SIGTERM, its own failure, or for some time.
+
+    Args:
+        config: Its settings.
+        started: Called in the event loop's thread once it serves.
+        seconds: How long it serves; 0: without an end.
+        log: File for the log; None: the standard error.
+
+    Raises:
+        CommandError: It cannot start, or it failed while it ran.
+    """
+    import uvloop
+
+    from rte_server.bootstrap import configure_logging
+    from rte_server.edge import EdgeError
+    from rte_server.journal.protocol import JournalError
+    from rte_server.models import ModelError
+
+    out = log.open("a", encoding="utf-8") if log is not None else sys.stderr
+    configure_logging(config.server.log_level, out)
+    try:
+        failed = uvloop.run(_serve(config, started, seconds))
+    except ModelError as error:
+        problems = "\n".join(f"  {problem}" for problem in error.problems)
+        raise CommandError(f"The models cannot be used:\n{problems}") from None
+    except (JournalError, EdgeError, OSError) as error:
+        raise CommandError(f"The server cannot start: {sentence(_text(error))}") from None
+    except RuntimeError as error:
+        if error.__cause__ is not None or not str(error).startswith("cannot listen"):
+            raise
+        raise CommandError(f"The server cannot start: {sentence(str(error))}") from None
+    finally:
+        if log is not None:
+            out.close()
+            configure_logging(config.server.log_level)
+    if failed:
+        raise CommandError("The server failed and has stopped; its log says why. What it acknowledged is kept.")
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+async def _serve(config: Config, started: Callable[[Running], None], seconds: float) -> bool:
+    """Return whether the server failed."""
+    from rte_server.bootstrap import Application
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)  # Somebody asks for the second time: the journal is safe against that.
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    application = Application(config)
+    if not await _started_before(application, stop):
+        return False
+    running = Running(application)
+    try:
+        started(running)
+        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(application.failed.wait())]
+        await asyncio.wait(waits, timeout=seconds or None, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        failed = application.failed.is_set()
+    finally:
+        _log.info("stopping")
+        stop.set()
+        await running.end()
+        await application.stop()
+    return failed
+
+
+async def _started_before(application: Application, stop: asyncio.Event) -> bool:
+    """Start the server; return False if it was told to stop before it served."""
+    start = asyncio.create_task(application.start())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not start.done():
+        start.cancel()
+        with suppress(asyncio.CancelledError):
+            await start
+        return False
+    await start
+    return True

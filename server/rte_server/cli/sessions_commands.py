@@ -1,0 +1,239 @@
+"""`rte sessions`: get, list and watch the sessions of a running server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rte_server.cli.check_command import OutputFormat
+from rte_server.cli.connection import call, connect
+from rte_server.cli.errors import USAGE, CommandError, reason_of
+from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+
+if TYPE_CHECKING:
+    import grpc
+
+    from rte.v1.session_pb2 import Session
+    from rte.v1.session_service_pb2 import GetSessionResponse
+    from rte.v1.session_service_pb2_grpc import SessionServiceStub
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Get, list and watch the sessions of a running server.",
+    epilog="Examples:\n\n"
+    "  rte sessions get v-000007a\n\n"
+    "  rte sessions list --filter 'open_basket_value > 50.0' --order-by 'open_basket_value desc'\n\n"
+    "  rte sessions watch --filter 'purchases > 0' --format json",
+)
+
+PAGE_SIZE_MAX = 1_000
+KEYS = ("session", "visitor", "customer", "client-session")
+
+
+class State(StrEnum):
+    """Which sessions are meant."""
+
+    ACTIVE = "active"
+    CLOSED = "closed"
+    ANY = "any"
+
+
+class Key(StrEnum):
+    """What kind of id is given."""
+
+    ANY = "any"
+    SESSION = "session"
+    VISITOR = "visitor"
+    CUSTOMER = "customer"
+    CLIENT_SESSION = "client-session"
+
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed; json: one object per line.")]
+FilterOption = Annotated[
+    str, typer.Option("--filter", "-f", metavar="CEL", help="Such as 'basket_open && product_views > 3'.")
+]
+StateOption = Annotated[State, typer.Option("--state", help="Which sessions.")]
+
+
+@app.command("get")
+def get(
+    session_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a session, visitor, customer or client session.")
+    ],
+    by: Annotated[Key, typer.Option("--by", help="What kind of id it is; any: tries them in this order.")] = Key.ANY,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Print one session with all its attributes."""
+    from google.protobuf.json_format import MessageToDict
+
+    from rte.v1.session_service_pb2_grpc import SessionServiceStub
+
+    with connect(server) as channel:
+        kinds = KEYS if by is Key.ANY else (by.value,)
+        answer = _first_found(SessionServiceStub(channel), session_id, kinds, timeout)
+    if answer is None:
+        what = "no session, visitor, customer or client session" if by is Key.ANY else f"no session by {by.value} id"
+        raise CommandError(f'There is {what} "{session_id}" on {server}.')
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(MessageToDict(answer.session, preserving_proto_field_name=True), ensure_ascii=False))
+        return
+    _print_session(answer.session)
+
+
+def _first_found(
+    stub: SessionServiceStub, wanted: str, kinds: Sequence[str], timeout_s: float
+) -> GetSessionResponse | None:
+    import grpc
+
+    from rte.v1.session_service_pb2 import GetSessionRequest
+
+    for kind in kinds:
+        request = GetSessionRequest()
+        setattr(request, kind.replace("-", "_") + "_id", wanted)
+        try:
+            return call(stub.GetSession, request, timeout_s)
+        except grpc.RpcError as error:
+            # NOT_FOUND without our reason comes from something that is no RTE server.
+            if reason_of(error) != "SESSION_NOT_FOUND":
+                raise
+    return None
+
+
+def _print_session(session: Session) -> None:
+    from rte_server.cli.session_text import value_text
+
+    state = {1: "active", 2: "closed"}.get(session.state, "unknown")
+    rows = [
+        ("session", session.session_id),
+        ("visitor", f"{session.visitor_id}, visit {session.visit_number}"),
+        ("customer", session.customer_id),
+        ("channel", session.channel),
+        ("state", state),
+        ("started", session.start_time.ToJsonString()),
+        ("last event", session.last_event_time.ToJsonString()),
+        ("ended", session.end_time.ToJsonString() if session.HasField("end_time") else ""),
+        ("events", str(session.event_count)),
+        ("late events", str(session.late_event_count) if session.late_event_count else ""),
+        ("also known as", ", ".join(session.alias_ids)),
+    ]
+    rows += [("", "")]
+    rows += [(name, value_text(value)) for name, value in sorted(session.attributes.fields.items())]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        if text or not name:
+            typer.echo(f"{name:<{width}}  {text}".rstrip())
+
+
+@app.command("list")
+def list_sessions(
+    filter_text: FilterOption = "",
+    order_by: Annotated[
+        str, typer.Option("--order-by", "-o", metavar="NAME [desc]", help="An attribute or `session.` field.")
+    ] = "session.last_event_time desc",
+    state: StateOption = State.ACTIVE,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many at most; 0: all.")] = 50,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """List sessions that match a filter, in order."""
+    from google.protobuf.json_format import MessageToDict
+
+    with connect(server) as channel:
+        total, sessions = _pages(channel, filter_text, order_by, state, limit, timeout)
+        if output is OutputFormat.JSON:
+            for session in sessions:
+                typer.echo(json.dumps(MessageToDict(session, preserving_proto_field_name=True), ensure_ascii=False))
+            return
+        shown = list(sessions)
+    _print_table(shown)
+    more = "" if len(shown) == total else f", {len(shown):,} shown"
+    which = "" if state is State.ANY else f"{state.value} "
+    typer.echo(f"{total:,} {which}session{'s' if total != 1 else ''}{more}", err=True)
+
+
+def _pages(
+    channel: grpc.Channel, filter_text: str, order_by: str, state: State, limit: int, timeout_s: float
+) -> tuple[int, Iterator[Session]]:
+    """Return the total count, and the sessions page by page as they are asked for."""
+    from rte.v1.session_service_pb2 import ListSessionsRequest
+    from rte.v1.session_service_pb2_grpc import SessionServiceStub
+
+    stub = SessionServiceStub(channel)
+    request = ListSessionsRequest(
+        filter=filter_text,
+        order_by=order_by,
+        state=f"STATE_FILTER_{state.name}",
+        page_size=min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
+    )
+    first = call(stub.ListSessions, request, timeout_s)
+
+    def sessions() -> Iterator[Session]:
+        page, left = first, limit or sys.maxsize
+        while True:
+            yield from page.sessions[:left]
+            left -= len(page.sessions)
+            if left <= 0 or not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+            page = call(stub.ListSessions, request, timeout_s)
+
+    return first.total_count, sessions()
+
+
+def _print_table(sessions: Sequence[Session]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rte_server.cli.session_text import COLUMNS, cells, is_number
+
+    now = datetime.now(UTC)
+    if not sys.stdout.isatty():
+        for row in (COLUMNS, *(cells(session, now) for session in sessions)):
+            typer.echo("\t".join(row))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if is_number(column) else "left", no_wrap=True)
+    for session in sessions:
+        table.add_row(*cells(session, now))
+    Console().print(table)
+
+
+@app.command("watch")
+def watch(
+    filter_text: FilterOption = "",
+    state: StateOption = State.ACTIVE,
+    interval: Annotated[
+        int,
+        typer.Option("--interval", metavar="MS", min=0, max=60_000, help="Least time between two lines of a session."),
+    ] = 1_000,
+    snapshot: Annotated[bool, typer.Option(help="Begin with the sessions that match now.")] = True,
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Stop after this time; 0: never.")] = 0.0,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+) -> None:
+    """Print each change of the sessions that match a filter, until Ctrl-C. Goes on after a break."""
+    from rte_server.cli.watching import watch_changes
+
+    if seconds < 0:
+        raise CommandError("--seconds must not be negative.", USAGE)
+    state_name = f"STATE_FILTER_{state.name}"
+    with connect(server) as channel:
+        watch_changes(
+            channel,
+            filter_text=filter_text,
+            state=state_name,
+            interval_ms=interval,
+            snapshot=snapshot,
+            seconds=seconds,
+            as_json=output is OutputFormat.JSON,
+        )
