@@ -40,7 +40,13 @@ class Bench:
         )
 
     def watch(
-        self, text: str = "", state: int = ACTIVE, *, resume: str = "", interval_ms: int = 0, paths: tuple[str, ...] = ()
+        self,
+        text: str = "",
+        state: int = ACTIVE,
+        *,
+        resume: str = "",
+        interval_ms: int = 0,
+        paths: tuple[str, ...] = (),
     ) -> Watcher:
         """Open a watch."""
         order = WatchOrder(

@@ -118,7 +118,9 @@ async def load(port: int, watches: int) -> tuple[int, list[float]]:
     """Return the calls answered in SECONDS and their latencies in ms, beside `watches` open streams."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         streams = [channel.unary_stream("/t/watch")(b"") for _ in range(watches)]
-        opened = await asyncio.gather(*(asyncio.wait_for(stream.read(), 5) for stream in streams), return_exceptions=True)
+        opened = await asyncio.gather(
+            *(asyncio.wait_for(stream.read(), 5) for stream in streams), return_exceptions=True
+        )
         print(f"    watches open: {sum(isinstance(answer, bytes) for answer in opened)} of {watches}")
         call = channel.unary_unary("/t/wait")
         latencies: list[float] = []

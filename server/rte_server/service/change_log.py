@@ -51,7 +51,9 @@ class Changes:
 class ChangeLog:
     """Keeps the latest changes. One thread adds, any thread reads."""
 
-    def __init__(self, engine: ChangedRows, position: int, *, rows_max: int = ROWS_MAX, removals_max: int = REMOVALS_MAX):
+    def __init__(
+        self, engine: ChangedRows, position: int, *, rows_max: int = ROWS_MAX, removals_max: int = REMOVALS_MAX
+    ):
         """Begin after `position`, the last entry that the engine has applied."""
         self._engine = engine
         self._rows_max = rows_max
@@ -117,9 +119,7 @@ class ChangeLog:
         return Changes(*first_changes(rows, positions), ids, until)
 
 
-def first_changes(
-    rows: NDArray[np.int64], positions: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def first_changes(rows: NDArray[np.int64], positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each row once with its first position, ordered by it.
 
     Args:

@@ -54,7 +54,9 @@ class BatchResult:
         if self.scanned.rejected_count == 0:
             return {}
         reasons, counts = np.unique(self.scanned.records[:, VERDICT], return_counts=True)
-        return {Reason(reason): count for reason, count in zip(reasons.tolist(), counts.tolist(), strict=True) if reason}
+        return {
+            Reason(reason): count for reason, count in zip(reasons.tolist(), counts.tolist(), strict=True) if reason
+        }
 
     def with_outcome(self, code: int) -> NDArray[np.int64]:
         """Return the indexes of the events to which the fold did `code`, ascending."""

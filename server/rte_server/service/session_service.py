@@ -51,7 +51,12 @@ class SessionService:
     """Serves `rte.v1.SessionService`."""
 
     def __init__(
-        self, reads: SessionReads, pipeline: Pipeline[ScannedRequest, Outcome], hub: WatchHub, seal: TokenSeal, clock_ms: Callable[[], int]
+        self,
+        reads: SessionReads,
+        pipeline: Pipeline[ScannedRequest, Outcome],
+        hub: WatchHub,
+        seal: TokenSeal,
+        clock_ms: Callable[[], int],
     ) -> None:
         """Make the service.
 
