@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 STUBS := clients/python
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto -Iproto/third_party
 
-# numba's cache does not notice when a kernel in another file changes, so each state of the kernels has a cache of its own.
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(shell export LC_ALL=C; cat server/rte_server/engine/*.py | sha256sum | cut -c1-16)
+# Where numba keeps compiled kernels; the engine gives each state of its sources a folder of its own in there.
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
 
 .PHONY: help
 help: ## List the targets
