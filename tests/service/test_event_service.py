@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 
 import grpc
 import pytest
 from google.protobuf import json_format, struct_pb2
-from google.rpc import error_details_pb2, status_pb2
 
 from rte.v1 import event_service_pb2 as pb
 from rte.v1.error_reason_pb2 import ErrorReason
@@ -18,7 +16,8 @@ from rte.v1.event_service_pb2_grpc import EventServiceStub
 from rte.v1.session_service_pb2 import GetSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
-from rte_server.service.errors import DETAILS_METADATA_KEY, reason_of
+from rte_server.service.errors import reason_of
+from tests.service.calls import event, new_visitor, refused
 
 INGEST = "/rte.v1.EventService/IngestEvents"
 
@@ -38,30 +37,7 @@ def sessions(channel: grpc.Channel) -> SessionServiceStub:
 @pytest.fixture
 def visitor() -> str:
     """A visitor of this test alone."""
-    return f"v-{uuid.uuid4().hex[:12]}"
-
-
-def event(visitor_id: str, name: str = "page_view", **fields: object) -> Event:
-    """Return an event; other fields as in JSON."""
-    return json_format.ParseDict({"visitor_id": visitor_id, "name": name, **fields}, Event())
-
-
-def status_of_call(error: grpc.RpcError) -> status_pb2.Status:
-    """Return the status with details that a failed call carries."""
-    details = [value for key, value in error.trailing_metadata() if key == DETAILS_METADATA_KEY]
-    return status_pb2.Status.FromString(details[0])
-
-
-def refused(call: grpc.UnaryUnaryMultiCallable, request: object) -> tuple[grpc.StatusCode, Reason, str]:
-    """Return code, reason and field of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as failure:
-        call(request, timeout=10)
-    status = status_of_call(failure.value)
-    assert status.code == failure.value.code().value[0]
-    assert status.message == failure.value.details()
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return failure.value.code(), reason_of(status), info.metadata["field"]
+    return new_visitor()
 
 
 def test_a_position_reads_its_own_write(events: EventServiceStub, sessions: SessionServiceStub, visitor: str) -> None:

@@ -205,6 +205,16 @@ def test_a_journal_that_refuses_takes_nothing(open_shard: Open) -> None:
     assert shard.engine.seen == {2: 1}
 
 
+def test_an_entry_that_no_journal_takes_is_refused_alone(open_shard: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets OUT_OF_RANGE before it reaches the journal, where it would fail everybody's commit."""
+    shard = open_shard()
+    monkeypatch.setattr("rte_server.service.pipeline.ENTRY_BYTES_MAX", 8)
+    with pytest.raises(EngineError) as caught:
+        shard.submit(1, 2)
+    assert caught.value.reason is Reason.OUT_OF_RANGE
+    assert shard.submit(1) == (2, [1])
+
+
 def test_positions_of_the_future_are_refused(open_shard: Open) -> None:
     """Nobody can have been told a position that is not durable."""
     shard = open_shard()
