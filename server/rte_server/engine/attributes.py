@@ -19,27 +19,27 @@ from rte_server.engine.table import mix64
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
 
 # Numbers of the kinds, as `engine.program.Kind`; plain constants, since kernels cannot read an enum quickly.
-COUNT = 1
-SUM = 2
-MIN = 3
-MAX = 4
-MEAN = 5
-FIRST = 6
-LAST = 7
-DISTINCT = 8
-RECENT = 9
-ELAPSED = 10
-DERIVED = 11
-LINEAR = 12
+COUNT = np.int64(1)
+SUM = np.int64(2)
+MIN = np.int64(3)
+MAX = np.int64(4)
+MEAN = np.int64(5)
+FIRST = np.int64(6)
+LAST = np.int64(7)
+DISTINCT = np.int64(8)
+RECENT = np.int64(9)
+ELAPSED = np.int64(10)
+DERIVED = np.int64(11)
+LINEAR = np.int64(12)
 
 # Values of `role` for ELAPSED.
-BOTH_ENDS = 0  # first and last matching event
-FROM_END = 1  # first event that starts the interval
-TO_END = 2  # first event that ends it
+BOTH_ENDS = np.int64(0)  # first and last matching event
+FROM_END = np.int64(1)  # first event that starts the interval
+TO_END = np.int64(2)  # first event that ends it
 
-TAG_BITS = 3
-TAG_MASK = 7
-ENTRY_WORDS = 3  # (time << 3) | tag, order, bits
+TAG_BITS = np.int64(3)
+TAG_MASK = np.int64(7)
+ENTRY_WORDS = np.int64(3)  # (time << 3) | tag, order, bits
 
 SUM_MAGNITUDE_MAX = 1e12
 """A contribution larger than this is refused, so that nine million of them cannot overflow the 63 bits of a sum."""
@@ -52,8 +52,10 @@ def cell_words(kind: int, keep: int) -> int:
     if kind == DISTINCT:
         return 1 + keep
     if kind == RECENT:
-        return ENTRY_WORDS * keep
-    return {COUNT: 1, SUM: 2, MIN: 2, MAX: 2, MEAN: 3, FIRST: 3, LAST: 3, ELAPSED: 2, DERIVED: 2, LINEAR: 1}[kind]
+        return int(ENTRY_WORDS) * keep
+    if kind in (COUNT, LINEAR):
+        return 1
+    return 3 if kind in (MEAN, FIRST, LAST) else 2
 
 
 def sketch_registers(keep: int) -> int:
@@ -100,13 +102,13 @@ def exact_value(cells, at):  # type: ignore[no-untyped-def]
     if negative:
         low = ~low + np.uint64(1)
         high = ~high + np.uint64(low == np.uint64(0))
-    exponent = 0
+    exponent = np.int64(0)
     # Normalize to 64 significant bits; what falls off below them is kept as a sticky last bit, so that the one
     # rounding of the conversion is the only one.
     if high == np.uint64(0):
         top = low
         sticky = np.uint64(0)
-        exponent = -64
+        exponent = np.int64(-64)
     else:
         shift = np.uint64(0)
         while (high << shift) >> np.uint64(63) == np.uint64(0):
@@ -120,7 +122,7 @@ def exact_value(cells, at):  # type: ignore[no-untyped-def]
         exponent = -np.int64(shift)
     if sticky != np.uint64(0):
         top |= np.uint64(1)
-    result = math.ldexp(np.float64(top), np.int32(exponent))
+    result = np.ldexp(np.float64(top), np.int32(exponent))
     return -result if negative else result
 
 
@@ -261,7 +263,7 @@ def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
     empty = 0
     for place in range(registers):
         rank = (word_at(cells, at + 1 + (place >> 3)) >> ((place & 7) << 3)) & 0xFF
-        inverse += math.ldexp(1.0, np.int32(-rank))
+        inverse += np.ldexp(1.0, np.int32(-rank))
         empty += rank == 0
     estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / inverse
     if estimate <= 2.5 * registers and empty > 0:

@@ -18,53 +18,53 @@ from numpy.typing import NDArray
 from rte_server.engine.native import word_at
 
 # Arrays of the table; see `table.Table`.
-ROWS = 0
-DUE = 1
-FREE_STACK = 2
-VISITOR_TABLE = 3
-INDEX = 4
-DEDUP_SET = 5
-DEDUP_RING = 6
-WRITTEN_BLOCKS = 7
-WRITTEN_STACK = 8
-COUNTS = 9
-TOUCHED_MARKS = 10
+ROWS = np.int64(0)
+DUE = np.int64(1)
+FREE_STACK = np.int64(2)
+VISITOR_TABLE = np.int64(3)
+INDEX = np.int64(4)
+DEDUP_SET = np.int64(5)
+DEDUP_RING = np.int64(6)
+WRITTEN_BLOCKS = np.int64(7)
+WRITTEN_STACK = np.int64(8)
+COUNTS = np.int64(9)
+TOUCHED_MARKS = np.int64(10)
 # Arrays of the string pool; see `strings.StringPool`.
-POOL_SLOTS = 11
-POOL_ARENA = 12
-POOL_COUNTS = 13
+POOL_SLOTS = np.int64(11)
+POOL_ARENA = np.int64(12)
+POOL_COUNTS = np.int64(13)
 # Arrays of the program; see `program.ProgramArrays`.
-NAMES = 14
-RANGES = 15
-OPS = 16
-KEYS = 17
-PROPERTY_SLOTS = 18
-CODES = 19
-TEXTS = 20
-ATTRIBUTES = 21
-LOADS = 22
-DERIVED = 23
-DERIVED_RANGES = 24
-DERIVED_ORDER = 25
-WEIGHTS = 26
-WEIGHT_LOADS = 27
+NAMES = np.int64(14)
+RANGES = np.int64(15)
+OPS = np.int64(16)
+KEYS = np.int64(17)
+PROPERTY_SLOTS = np.int64(18)
+CODES = np.int64(19)
+TEXTS = np.int64(20)
+ATTRIBUTES = np.int64(21)
+LOADS = np.int64(22)
+DERIVED = np.int64(23)
+DERIVED_RANGES = np.int64(24)
+DERIVED_ORDER = np.int64(25)
+WEIGHTS = np.int64(26)
+WEIGHT_LOADS = np.int64(27)
 # Working memory of the writer; see `fold.Scratch`.
-SLOT_TAGS = 28
-SLOT_BITS = 29
-SLOT_OFFSETS = 30
-SLOT_LENGTHS = 31
-INPUT_TAGS = 32
-INPUT_BITS = 33
-STACK_TAGS = 34
-STACK_BITS = 35
-TOUCHED = 36
-REMOVED = 37
-SEED = 38
-PROGRESS = 39
-BLOCK = 40
+SLOT_TAGS = np.int64(28)
+SLOT_BITS = np.int64(29)
+SLOT_OFFSETS = np.int64(30)
+SLOT_LENGTHS = np.int64(31)
+INPUT_TAGS = np.int64(32)
+INPUT_BITS = np.int64(33)
+STACK_TAGS = np.int64(34)
+STACK_BITS = np.int64(35)
+TOUCHED = np.int64(36)
+REMOVED = np.int64(37)
+SEED = np.int64(38)
+PROGRESS = np.int64(39)
+BLOCK = np.int64(40)
 # What the fold is told.
-SETTINGS = 41
-SECRET = 42
+SETTINGS = np.int64(41)
+SECRET = np.int64(42)
 SPAN_COUNT = 43
 ROW_WORDS = 2 * SPAN_COUNT
 """Word of the context that holds the words of a row."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
-from rte_server.engine.context import SECRET, SETTINGS, new_context
+from rte_server.engine.context import new_context
 from rte_server.engine.encode import ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expiry import due_rows, end_session, expire
@@ -43,9 +43,7 @@ from rte_server.engine.table import (
     HEADER_WORDS,
     HIGH_WATER,
     LAST,
-    NONE,
     REQUESTS_DUPLICATE,
-    RETRY_READ,
     SESSION_HI,
     SESSION_LO,
     STALE,
@@ -64,11 +62,18 @@ from rte_server.engine.table import (
     read_visitor,
     see_request,
 )
+from rte_server.engine.table import (
+    RETRY_READ as TABLE_RETRY_READ,
+)
 from rte_server.engine.values import BOOL, DOUBLE, NULL, STRING
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
 from rte_server.engine.written import write_attributes
 
+NO_ROW = -1
+"""What a look-up gives when there is no session."""
+
+RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
@@ -128,7 +133,7 @@ class Outcome:
     rows: NDArray[np.int64]
     removed: list[str] = field(default_factory=list)
     removed_all: int = 0
-    row: int = NONE
+    row: int = NO_ROW
     error: EngineError | None = None
 
 
@@ -187,7 +192,7 @@ class Engine:
     def _state_of(self, table: Table, pool: StringPool, program: Program) -> _State:
         """Return the state of some arrays, with the context by which kernels reach them."""
         arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *self._scratch]
-        numbered = dict(enumerate(arrays)) | {SETTINGS: self._settings_words, SECRET: self._secret}
+        numbered = dict(enumerate([*arrays, self._settings_words, self._secret]))
         return _State(table, pool, program, new_context(numbered, program.row_words))
 
     @property
@@ -248,7 +253,7 @@ class Engine:
         self._position = position
         return outcome
 
-    def _outcome(self, events: NDArray[np.uint8], row: int = NONE, error: EngineError | None = None) -> Outcome:
+    def _outcome(self, events: NDArray[np.uint8], row: int = NO_ROW, error: EngineError | None = None) -> Outcome:
         scratch = self._scratch
         removed_all = int(scratch.removed[0])
         listed = min(removed_all, (len(scratch.removed) - 1) // 2)
@@ -274,11 +279,11 @@ class Engine:
         """Fold an UPDATE or END entry."""
         state = self._state
         start_entry(state.context, entry.received_ms, position)
-        row = NONE
+        row = NO_ROW
         try:
             request = read_update(entry.body) if entry.type == EntryType.UPDATE else read_end(entry.body)
             row = self.find_session(request.session_id)
-            if row == NONE:
+            if row == NO_ROW:
                 raise EngineError(
                     Reason.SESSION_NOT_FOUND,
                     f"No session has the id {request.session_id!r}.",
@@ -392,21 +397,21 @@ class Engine:
         try:
             low, high = parse_session_id(session_id)
         except ValueError:
-            return NONE
+            return NO_ROW
         table = self._state.table
         row = self._look_up(low)
-        if row == NONE:
-            return NONE
+        if row == NO_ROW:
+            return NO_ROW
         cells = table.rows[row]
         if cells[SESSION_LO] == low and cells[SESSION_HI] == high:
             return row
-        return row if self._has_alias(row, low, high) else NONE
+        return row if self._has_alias(row, low, high) else NO_ROW
 
     def find_alias(self, client_session_id: str) -> int:
         """Return the row of the latest session that a client calls by this id, or -1. Any thread."""
         text = text_id(client_session_id.encode(), self._secret)
         row = self._look_up(int(alias_key(text)))
-        return row if row != NONE and self._has_alias(row, text, 0) else NONE
+        return row if row != NO_ROW and self._has_alias(row, text, 0) else NO_ROW
 
     def find_customer(self, customer_id: str) -> int:
         """Return the row of the customer's session with the latest event, or -1. Any thread."""
@@ -434,9 +439,9 @@ class Engine:
 
     def _latest_of_customer(self, head: int, customer: int) -> int:
         rows = self._state.table.rows
-        best, best_ms, row = NONE, -1, head
+        best, best_ms, row = NO_ROW, -1, head
         for _ in range(len(rows)):
-            if row == NONE or int(rows[row, CUSTOMER]) != customer:
+            if row == NO_ROW or int(rows[row, CUSTOMER]) != customer:
                 break
             if int(rows[row, LAST]) > best_ms:
                 best, best_ms = row, int(rows[row, LAST])

@@ -167,15 +167,15 @@ from rte_server.engine.wire_layout import (
 OP_LOAD = int(Op.LOAD)
 
 # What became of an event.
-APPLIED = 0
-REJECTED = 1
-DUPLICATE = 2
-TOO_LATE = 3
+APPLIED = np.int64(0)
+REJECTED = np.int64(1)
+DUPLICATE = np.int64(2)
+TOO_LATE = np.int64(3)
 
 TOUCHED_MAX = 131_072
 """Rows that one entry can report as touched: more than the largest batch has events, and the limit of one TICK."""
 
-PREFETCH_AHEAD = 12
+PREFETCH_AHEAD = np.int64(12)
 """Events between asking for a visitor's memory and using it; half of it for the session's row (make bench)."""
 
 
@@ -215,16 +215,9 @@ class Scratch(NamedTuple):
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
-    return Scratch(
-        *(np.zeros(max(1, slots), np.int64) for _ in range(4)),
-        *(np.zeros(max(1, inputs), np.int64) for _ in range(2)),
-        *(np.zeros(STACK_DEPTH_MAX + 1, np.int64) for _ in range(2)),
-        np.zeros(TOUCHED_MAX, np.int64),
-        np.zeros(1 + 2 * TOUCHED_MAX, np.int64),
-        np.zeros(2, np.int64),
-        np.zeros(2, np.int64),
-        np.zeros(WRITTEN_WORDS, np.int64),
-    )
+    sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 2 + [STACK_DEPTH_MAX + 1] * 2
+    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 2, 2, int(WRITTEN_WORDS)]
+    return Scratch._make(np.zeros(size, np.int64) for size in sizes)
 
 
 @njit(cache=True, nogil=True)

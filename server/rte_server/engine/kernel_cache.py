@@ -11,8 +11,12 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numba
+from numba.core import config as _numba_config
+
+_config: Any = _numba_config
 
 
 def use_folder_of_sources() -> Path:
@@ -21,17 +25,17 @@ def use_folder_of_sources() -> Path:
     It lies in the folder that numba is told by NUMBA_CACHE_DIR, or else in the user's cache folder, or, where that
     cannot be written, in the one for temporary files.
     """
-    digest = hashlib.sha256(f"{numba.__version__} {numba.config.BOUNDSCHECK}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {_config.BOUNDSCHECK}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     folder = _base() / digest.hexdigest()[:16]
-    numba.config.CACHE_DIR = str(folder)
+    _config.CACHE_DIR = str(folder)
     return folder
 
 
 def _base() -> Path:
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR)
+    if _config.CACHE_DIR:
+        return Path(_config.CACHE_DIR)
     base = Path("~/.cache/rte/kernels").expanduser()
     try:
         base.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from rte_server.engine.native import float_bits, text_id
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.table import HEADER_WORDS
 
-CACHE_LINE_WORDS = 8
+CACHE_LINE_WORDS = np.int64(8)
 
 
 class Kind(IntEnum):
@@ -139,55 +139,55 @@ class ProgramArrays(NamedTuple):
 
 
 # Words of an op.
-OP_KIND = 0
-OP_AT = 1  # word of the cell in the row
-OP_SOURCE = 2  # property slot, FROM_CODE or NO_SOURCE
-OP_CODE = 3  # first and end instruction of the value
-OP_CODE_END = 4
-OP_WHERE = 5  # first and end instruction of the condition; equal: always
-OP_WHERE_END = 6
-OP_KEEP = 7
-OP_UNIQUE = 8
-OP_REGISTERS = 9
-OP_ROLE = 10
-OP_ONLY = 11  # the type that a property must have, 0 = any
-OP_WORDS = 12
+OP_KIND = np.int64(0)
+OP_AT = np.int64(1)  # word of the cell in the row
+OP_SOURCE = np.int64(2)  # property slot, FROM_CODE or NO_SOURCE
+OP_CODE = np.int64(3)  # first and end instruction of the value
+OP_CODE_END = np.int64(4)
+OP_WHERE = np.int64(5)  # first and end instruction of the condition; equal: always
+OP_WHERE_END = np.int64(6)
+OP_KEEP = np.int64(7)
+OP_UNIQUE = np.int64(8)
+OP_REGISTERS = np.int64(9)
+OP_ROLE = np.int64(10)
+OP_ONLY = np.int64(11)  # the type that a property must have, 0 = any
+OP_WORDS = np.int64(12)
 
-NEEDS_TEXT = 1
+NEEDS_TEXT = np.int64(1)
 """In the third column of a LOAD of an expression on the event."""
 
-FROM_CODE = -2
-NO_SOURCE = -1
+FROM_CODE = np.int64(-2)
+NO_SOURCE = np.int64(-1)
 
 # Words of an attribute.
-A_KIND = 0
-A_AT = 1
-A_KEEP = 2
-A_UNIQUE = 3
-A_REGISTERS = 4
-A_ROLE = 5
-A_NAME = 6  # offset and length of its name in `texts`
-A_NAME_LEN = 7
-A_WORDS = 8
+A_KIND = np.int64(0)
+A_AT = np.int64(1)
+A_KEEP = np.int64(2)
+A_UNIQUE = np.int64(3)
+A_REGISTERS = np.int64(4)
+A_ROLE = np.int64(5)
+A_NAME = np.int64(6)  # offset and length of its name in `texts`
+A_NAME_LEN = np.int64(7)
+A_WORDS = np.int64(8)
 
 # Words of a derived attribute.
-D_ATTRIBUTE = 0
-D_CODE = 1  # DERIVED: first and end instruction; LINEAR: first and end weight
-D_CODE_END = 2
-D_LOADS = 3  # DERIVED: first and end input
-D_LOADS_END = 4
-D_INTERCEPT = 5  # LINEAR: its bits
-D_LINK = 6  # LINEAR: 1 = logistic
-D_WORDS = 7
+D_ATTRIBUTE = np.int64(0)
+D_CODE = np.int64(1)  # DERIVED: first and end instruction; LINEAR: first and end weight
+D_CODE_END = np.int64(2)
+D_LOADS = np.int64(3)  # DERIVED: first and end input
+D_LOADS_END = np.int64(4)
+D_INTERCEPT = np.int64(5)  # LINEAR: its bits
+D_LINK = np.int64(6)  # LINEAR: 1 = logistic
+D_WORDS = np.int64(7)
 
 # Words of the settings that the fold reads.
-S_GAP = 0
-S_LENGTH_MAX = 1
-S_LATENESS = 2
-S_DEDUP_HORIZON = 3
-S_CLOSED_RETENTION = 4
-S_CLOSED_MAX = 5
-S_WORDS = 6
+S_GAP = np.int64(0)
+S_LENGTH_MAX = np.int64(1)
+S_LATENESS = np.int64(2)
+S_DEDUP_HORIZON = np.int64(3)
+S_CLOSED_RETENTION = np.int64(4)
+S_CLOSED_MAX = np.int64(5)
+S_WORDS = np.int64(6)
 
 SESSION_FIELDS: dict[str, tuple[int, str]] = {
     "session.event_count": (0, "int"),
@@ -328,7 +328,7 @@ class _Assembly:
             registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
             rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
             at += cell_words(spec.kind, spec.keep)
-        return rows, -(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS
+        return rows, int(-(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS)
 
     def _code(self, code: Code, slots: Mapping[str, int]) -> tuple[int, int]:
         if not code:
@@ -358,7 +358,7 @@ class _Assembly:
         for number, spec in enumerate(self.attributes):
             if self._is_derived(number):
                 continue
-            source = NO_SOURCE
+            source = int(NO_SOURCE)
             value = (0, 0)
             only = 0
             # A property alone, or one of a certain type, needs no expression.
@@ -367,13 +367,13 @@ class _Assembly:
                 source = self.property_slots.setdefault(str(spec.value[0].name), len(self.property_slots))
                 only = int(spec.value[-1].number) if len(steps) == 2 else 0
             elif spec.value:
-                source, value = FROM_CODE, self._event_code(spec.value, keeps_result=True)
+                source, value = int(FROM_CODE), self._event_code(spec.value, keeps_result=True)
             where = self._event_code(spec.where, keeps_result=False)
             kind, at, keep, unique, registers, role = (int(word) for word in rows[number, : A_ROLE + 1])
-            op = [kind, at, source, *value, *where, keep, unique, registers, role, only]
+            op: list[int] = [kind, at, source, *value, *where, keep, unique, registers, role, only]
             entries.append((spec.events, op))
             if spec.to_events:
-                entries.append((spec.to_events, [*op[:OP_ROLE], TO_END, only]))
+                entries.append((spec.to_events, [*op[: int(OP_ROLE)], int(TO_END), only]))
         names = sorted({name for events, _ in entries for name in events})
         ops = {name: [op for events, op in entries if not events or name in events] for name in ["", *names]}
         return ops, names
@@ -388,7 +388,7 @@ class _Assembly:
         } | FIELDS_OF_EVERY_EVENT
         rows = []
         for row, words in enumerate(derived):
-            spec = self.attributes[words[D_ATTRIBUTE]]
+            spec = self.attributes[words[int(D_ATTRIBUTE)]]
             if changed & (input_names(spec.code) | {name for name, _, _ in spec.weights}):
                 changed.add(spec.name)
                 rows.append(row)

@@ -27,7 +27,7 @@ STATES_ACTIVE = 1 << ACTIVE
 STATES_CLOSED = 1 << CLOSED
 STATES_ANY = STATES_ACTIVE | STATES_CLOSED
 
-NO_ORDER = -(2**31)
+NO_ORDER = np.int64(-(2**31))
 
 
 class Filter(NamedTuple):
@@ -66,7 +66,7 @@ class Matches:
 @njit(cache=True, nogil=True)
 def _matches(ctx, cells, states, codes, texts, loads, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     state = word_at(cells, STATE)
-    if state != ACTIVE and state != CLOSED or (states >> state) & 1 == 0:
+    if (state != ACTIVE and state != CLOSED) or (states >> state) & 1 == 0:
         return False
     if codes[1] == 0:
         return True
@@ -178,7 +178,7 @@ def select_rows(
     Raises:
         EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
     """
-    order = NO_ORDER
+    order = int(NO_ORDER)
     if order_by:
         order = load_number(order_by, {spec.name: number for number, spec in enumerate(program.attributes)})
     rows = np.empty(size, np.int64)

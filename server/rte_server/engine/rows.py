@@ -72,8 +72,8 @@ from rte_server.engine.table import (
 )
 
 # Words of `Scratch.progress`.
-TOUCHED_COUNT = 0
-POSITION = 1
+TOUCHED_COUNT = np.int64(0)
+POSITION = np.int64(1)
 
 
 @njit(cache=True, nogil=True)

@@ -84,7 +84,7 @@ from rte_server.engine.table import (
 )
 from rte_server.engine.written import merge_written
 
-LATE_EVENT = -2
+LATE_EVENT = np.int64(-2)
 """Returned instead of a row for an event that is too late."""
 
 

@@ -33,7 +33,7 @@ def take(table: Table, pool: StringPool) -> Arrays:
     counts = table.counts
     high_water = int(counts[HIGH_WATER])
     visitor_slots = np.flatnonzero(table.visitors[:, V_USED])
-    index_slots = np.flatnonzero(table.index[0::2])
+    index_slots = np.flatnonzero(table.links[0::2])
     string_slots = np.flatnonzero(pool.slots[0::2])
     return [
         ("counts", counts.copy()),
@@ -43,7 +43,7 @@ def take(table: Table, pool: StringPool) -> Arrays:
         ("visitor_slots", visitor_slots),
         ("visitors", table.visitors[visitor_slots]),
         ("index_slots", index_slots),
-        ("index", table.index.reshape(-1, 2)[index_slots]),
+        ("index", table.links.reshape(-1, 2)[index_slots]),
         ("dedup_ring", _ring(table)),
         ("written", table.written[: counts[WRITTEN_HIGH_WATER]].copy()),
         ("written_free", table.written_free[: counts[WRITTEN_FREE]].copy()),
@@ -76,7 +76,7 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]])
     table.due[: len(arrays["due"])] = arrays["due"]
     table.free_rows[: len(arrays["free_rows"])] = arrays["free_rows"]
     table.visitors[arrays["visitor_slots"]] = arrays["visitors"]
-    table.index.reshape(-1, 2)[arrays["index_slots"]] = arrays["index"]
+    table.links.reshape(-1, 2)[arrays["index_slots"]] = arrays["index"]
     ring = arrays["dedup_ring"]
     table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
     table.counts[DEDUP_HEAD] = 0

@@ -39,89 +39,91 @@ from rte_server.engine.native import (
 )
 from rte_server.engine.strings import StringPool, new_pool
 
-NONE = -1
-RETRY_READ = -2
+NONE = np.int64(-1)
+RETRY_READ = np.int64(-2)
 """Returned to a reader when the writer kept moving what was asked for."""
 NEVER_MS = np.int64(2**62)
 
 # Words of a row before the cells of the program's attributes.
-VERSION = 0  # odd while the writer changes the row
-STATE = 1  # FREE, ACTIVE or CLOSED
-KEY_LO = 2  # keyed hash of the visitor id
-KEY_HI = 3
-SESSION_LO = 4  # session id
-SESSION_HI = 5
-START = 6  # time of the first event, ms
-LAST = 7  # time of the last event, ms
-RECEIVED = 8  # received time of the entry that changed it last, ms
-CHANGED = 9  # position of that entry
-EVENTS = 10  # number of events
-OLDER = 11  # row of the visitor's next older session, or NONE
-VISITOR = 12  # string id of the visitor id
-CUSTOMER_TIME = 13  # (event time << 3) of the event that named the customer, 0 = none
-CUSTOMER_ORDER = 14
-CUSTOMER = 15  # string id
-CUSTOMER_NEXT = 16  # chain of the sessions of one customer
-CUSTOMER_PREVIOUS = 17
-CHANNEL_TIME = 18
-CHANNEL_ORDER = 19
-CHANNEL = 20  # string id
-ALIASES = 21  # 4 pairs: (string id, 0) for a client's session id, (low, high) for a session id that was merged in
-ALIAS_COUNT_MAX = 4
-ALIAS_NEXT = 29  # the pair that is overwritten next
-ENDED = 30  # received time of EndSession, 0 = not ended
-FLOOR = 31  # events before this time never join: where an ended session before it ends, ms
-WRITTEN = 32  # block of written attributes, or NONE
-VISIT = 33  # number of this visit, from 1
-LATE = 34  # late events of the visitor while this was its newest session
-STALE = 35  # 1 = all derived attributes must be computed with the next event
-HEADER_WORDS = 36
+VERSION = np.int64(0)  # odd while the writer changes the row
+STATE = np.int64(1)  # FREE, ACTIVE or CLOSED
+KEY_LO = np.int64(2)  # keyed hash of the visitor id
+KEY_HI = np.int64(3)
+SESSION_LO = np.int64(4)  # session id
+SESSION_HI = np.int64(5)
+START = np.int64(6)  # time of the first event, ms
+LAST = np.int64(7)  # time of the last event, ms
+RECEIVED = np.int64(8)  # received time of the entry that changed it last, ms
+CHANGED = np.int64(9)  # position of that entry
+EVENTS = np.int64(10)  # number of events
+OLDER = np.int64(11)  # row of the visitor's next older session, or NONE
+VISITOR = np.int64(12)  # string id of the visitor id
+CUSTOMER_TIME = np.int64(13)  # (event time << 3) of the event that named the customer, 0 = none
+CUSTOMER_ORDER = np.int64(14)
+CUSTOMER = np.int64(15)  # string id
+CUSTOMER_NEXT = np.int64(16)  # chain of the sessions of one customer
+CUSTOMER_PREVIOUS = np.int64(17)
+CHANNEL_TIME = np.int64(18)
+CHANNEL_ORDER = np.int64(19)
+CHANNEL = np.int64(20)  # string id
+ALIASES = np.int64(
+    21
+)  # 4 pairs: (string id, 0) for a client's session id, (low, high) for a session id that was merged in
+ALIAS_COUNT_MAX = np.int64(4)
+ALIAS_NEXT = np.int64(29)  # the pair that is overwritten next
+ENDED = np.int64(30)  # received time of EndSession, 0 = not ended
+FLOOR = np.int64(31)  # events before this time never join: where an ended session before it ends, ms
+WRITTEN = np.int64(32)  # block of written attributes, or NONE
+VISIT = np.int64(33)  # number of this visit, from 1
+LATE = np.int64(34)  # late events of the visitor while this was its newest session
+STALE = np.int64(35)  # 1 = all derived attributes must be computed with the next event
+HEADER_WORDS = np.int64(36)
 
-FREE = 0
-ACTIVE = 1
-CLOSED = 2
+FREE = np.int64(0)
+ACTIVE = np.int64(1)
+CLOSED = np.int64(2)
 
 # Words of a visitor.
-V_KEY_LO = 0
-V_KEY_HI = 1
-V_HEAD = 2  # row of the newest session, or NONE
-V_NEWEST = 3  # newest event time, ms
-V_RECEIVED = 4  # received time of its last event, ms
-V_LEFT = 5  # number of its sessions that have left
-V_LEFT_UNTIL = 6  # newest event time of a session that has left, 0 = none
-V_USED = 7  # 1 = in use
-VISITOR_WORDS = 8
+V_KEY_LO = np.int64(0)
+V_KEY_HI = np.int64(1)
+V_HEAD = np.int64(2)  # row of the newest session, or NONE
+V_NEWEST = np.int64(3)  # newest event time, ms
+V_RECEIVED = np.int64(4)  # received time of its last event, ms
+V_LEFT = np.int64(5)  # number of its sessions that have left
+V_LEFT_UNTIL = np.int64(6)  # newest event time of a session that has left, 0 = none
+V_USED = np.int64(7)  # 1 = in use
+VISITOR_WORDS = np.int64(8)
 
 # Words of `counts`.
-HIGH_WATER = 0  # rows ever used
-FREE_ROWS = 1  # rows on the free list
-ACTIVE_ROWS = 2
-CLOSED_ROWS = 3
-VISITORS = 4
-INDEX_USED = 5
-INDEX_VERSION = 6  # odd while an entry of visitors or index moves
-CLOCK = 7  # received time of the newest entry, ms
-DEDUP_HEAD = 8
-DEDUP_USED = 9
-WRITTEN_HIGH_WATER = 10
-WRITTEN_FREE = 11
-EVENTS_APPLIED = 12
-EVENTS_DUPLICATE = 13
-EVENTS_LATE = 14
-SESSIONS_STARTED = 15
-SESSIONS_MERGED = 16
-SESSIONS_CLOSED = 17
-SESSIONS_LEFT = 18  # after their time
-SESSIONS_EVICTED_CLOSED = 19  # before their time, because too many were kept
-SESSIONS_EVICTED_ACTIVE = 20
-VALUES_INVALID = 21  # not finite, or too large for a sum
-STRINGS_LOST = 22  # texts that found no room
-DEDUP_EVICTED = 23  # ids forgotten before the horizon, because too many were kept
-ALIASES_LOST = 24
-REQUESTS_DUPLICATE = 25
-STRING_SWEEPS = 26
-VISITOR_CURSOR = 27  # where the next sweep for forgotten visitors begins
-COUNT_WORDS = 32
+HIGH_WATER = np.int64(0)  # rows ever used
+FREE_ROWS = np.int64(1)  # rows on the free list
+ACTIVE_ROWS = np.int64(2)
+CLOSED_ROWS = np.int64(3)
+VISITORS = np.int64(4)
+INDEX_USED = np.int64(5)
+INDEX_VERSION = np.int64(6)  # odd while an entry of visitors or index moves
+CLOCK = np.int64(7)  # received time of the newest entry, ms
+DEDUP_HEAD = np.int64(8)
+DEDUP_USED = np.int64(9)
+WRITTEN_HIGH_WATER = np.int64(10)
+WRITTEN_FREE = np.int64(11)
+EVENTS_APPLIED = np.int64(12)
+EVENTS_DUPLICATE = np.int64(13)
+EVENTS_LATE = np.int64(14)
+SESSIONS_STARTED = np.int64(15)
+SESSIONS_MERGED = np.int64(16)
+SESSIONS_CLOSED = np.int64(17)
+SESSIONS_LEFT = np.int64(18)  # after their time
+SESSIONS_EVICTED_CLOSED = np.int64(19)  # before their time, because too many were kept
+SESSIONS_EVICTED_ACTIVE = np.int64(20)
+VALUES_INVALID = np.int64(21)  # not finite, or too large for a sum
+STRINGS_LOST = np.int64(22)  # texts that found no room
+DEDUP_EVICTED = np.int64(23)  # ids forgotten before the horizon, because too many were kept
+ALIASES_LOST = np.int64(24)
+REQUESTS_DUPLICATE = np.int64(25)
+STRING_SWEEPS = np.int64(26)
+VISITOR_CURSOR = np.int64(27)  # where the next sweep for forgotten visitors begins
+COUNT_WORDS = np.int64(32)
 
 COUNT_NAMES = {
     "sessions_active": ACTIVE_ROWS,
@@ -147,7 +149,7 @@ COUNT_NAMES = {
 """What is shown of `counts`, by name."""
 
 WRITTEN_ITEMS_MAX = 16
-WRITTEN_ITEM_WORDS = 4  # name id, (received time << 3) | tag, position, bits
+WRITTEN_ITEM_WORDS = np.int64(4)  # name id, (received time << 3) | tag, position, bits
 WRITTEN_WORDS = WRITTEN_ITEMS_MAX * WRITTEN_ITEM_WORDS
 
 _ALIAS_SALT = np.int64(0x5851F42D4C957F2D)
@@ -181,7 +183,7 @@ class Table(NamedTuple):
         due: int64[sessions_max], when something is due for the row: it closes, or it leaves. NEVER_MS if free.
         free_rows: int64[sessions_max], stack of rows below the high water mark that are free.
         visitors: int64[n, VISITOR_WORDS], open addressing by KEY_LO.
-        index: int64[2 * n], open addressing: key (0 = free), row. Leads session ids, aliases and customers to rows.
+        links: int64[2 * n], open addressing: key (0 = free), row. Leads session ids, aliases and customers to rows.
         dedup_set: int64[n], open addressing by event id hash, 0 = free.
         dedup_ring: int64[2 * dedup_events_max], the same ids in order of arrival: hash, received time.
         written: int64[written_sessions_max, WRITTEN_WORDS], attributes that applications wrote.
@@ -194,7 +196,7 @@ class Table(NamedTuple):
     due: NDArray[np.int64]
     free_rows: NDArray[np.int64]
     visitors: NDArray[np.int64]
-    index: NDArray[np.int64]
+    links: NDArray[np.int64]
     dedup_set: NDArray[np.int64]
     dedup_ring: NDArray[np.int64]
     written: NDArray[np.int64]
@@ -211,7 +213,7 @@ def new_table(capacity: Capacity, row_words: int) -> Table:
         due=np.zeros(sessions, np.int64),
         free_rows=np.zeros(sessions, np.int64),
         visitors=np.zeros((_power_of_two(2 * sessions), VISITOR_WORDS), np.int64),
-        index=np.zeros(2 * _power_of_two(4 * sessions), np.int64),
+        links=np.zeros(2 * _power_of_two(4 * sessions), np.int64),
         dedup_set=np.zeros(_power_of_two(2 * capacity.dedup_events_max), np.int64),
         dedup_ring=np.zeros(2 * capacity.dedup_events_max, np.int64),
         written=np.zeros((capacity.written_sessions_max, WRITTEN_WORDS), np.int64),
