@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from rte.v1 import event_service_pb2
 from rte_server.engine.engine import Engine, Outcome
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.json_form import JSON_TAG
@@ -23,7 +24,8 @@ from rte_server.service.proto_wire import message_field
 from rte_server.service.receipts import Want
 from rte_server.service.watch import stopping
 
-ERROR_FIELD = 9
+# Requests stay bytes here, and answers are written as bytes; the import also makes the file known to server reflection.
+ERROR_FIELD = event_service_pb2.StreamEventsResponse.ERROR_FIELD_NUMBER
 """Of StreamEventsResponse; its other fields are those of IngestEventsResponse."""
 
 
