@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.struct_pb2 import Value as WireValue
@@ -87,7 +88,7 @@ def _comparable(value: object, approximate: bool) -> object:
     number = float(value)
     if approximate:
         return f"about {number:.{APPROXIMATE_DIGITS}g}"
-    return number + 0.0 if number == number else "NaN"
+    return "NaN" if math.isnan(number) else number + 0.0
 
 
 def differences(found: object, expected: object, path: str = "") -> list[str]:

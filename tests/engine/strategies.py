@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
+
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 
@@ -70,11 +71,11 @@ channels = st.sampled_from(("", "", "web", "app"))
 
 
 @st.composite
-def events(draw: st.DrawFn, event_id: int, max_times: st.SearchStrategy[int] = times) -> Event:
-    """Draw an event with the decimal id `event_id`."""
-    time_ms = draw(max_times)
+def events(draw: st.DrawFn, number: int, id_forms: tuple[str, ...] = ("{}",)) -> Event:
+    """Draw an event whose id is `number` in one of some forms; a form without a place for it gives no id."""
+    time_ms = draw(times)
     event = Event(
-        event_id=str(event_id),
+        event_id=draw(st.sampled_from(id_forms)).format(number),
         name=draw(st.sampled_from(NAMES)),
         visitor_id=draw(st.sampled_from(VISITORS)),
         customer_id=draw(customers),
@@ -114,7 +115,10 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
         visitor_id = draw(st.sampled_from(VISITORS))
         place = draw(st.integers(0, 3))
         if kind == "events":
-            fresh = [draw(events(len(sent) + number)) for number in range(1, draw(st.integers(1, 6)) + 1)]
+            fresh = [
+                draw(events(len(sent) + number, ("{}", "{}", "{}", "e-{}", "{}0000000000000000000", "")))
+                for number in range(1, draw(st.integers(1, 6)) + 1)
+            ]
             sent += fresh
             script.append(Batch(tuple(fresh)))
         elif kind == "again" and sent:

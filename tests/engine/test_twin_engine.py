@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
-from rte_server.engine.engine import Engine
+from rte_server.engine.engine import Engine, EngineSettings
 from rte_server.engine.entries import Entry, EntryType
-from tests.engine.pair import SETTINGS, SMALL, Pair, new_engine, state_of
+from tests.engine.attribute_samples import MODEL
+from tests.engine.pair import SECRET, SETTINGS, SMALL, Pair, messages, new_engine, state_of
 from tests.engine.strategies import START_MS, Action, Batch, event_lists, scripts, split
 
 CALM = settings(
@@ -27,11 +29,15 @@ def feed(engine: Engine, batches: list[Batch]) -> None:
         engine.apply(engine.position + 1, Entry(EntryType.EVENTS, START_MS, batch.wire()))
 
 
+TIGHT = replace(SETTINGS, lateness_ms=2_500)
+SHORT = replace(SETTINGS, max_length_ms=2_300)
+
+
 @CALM
-@given(scripts())
-def test_engine_equals_twin(script: list[Action]) -> None:
+@given(scripts(), st.sampled_from((SETTINGS, TIGHT, SHORT)))
+def test_engine_equals_twin(script: list[Action], rules: EngineSettings) -> None:
     """After any journal of events, ends, written attributes and passing time, engine and twin show the same."""
-    pair = Pair()
+    pair = Pair(settings=rules)
     for action in script:
         pair.run(action)
         pair.check()
@@ -83,16 +89,9 @@ def test_restored_engine_goes_on_as_the_original(script: list[Action], cut: int)
 
 def new_bare_engine() -> Engine:
     """Return an engine without its first entry, as one that is about to be restored."""
-    from tests.engine.pair import MODEL, SECRET
-
     return Engine(SECRET, lambda sources: [MODEL], SMALL)
 
 
 def _bare(engine: Engine) -> list[bytes]:
     """Return the serialized sessions, in one order."""
-    from tests.engine.pair import messages
-
     return sorted(messages(engine))
-
-
-assert SETTINGS.max_length_ms == 0

@@ -210,7 +210,10 @@ class Twin:
         return APPLIED
 
     def _session_for(self, visitor: TwinVisitor, time_ms: int) -> TwinSession:
-        """Return the session that an event joins: the one that it fits, two that it bridges as one, or a new one."""
+        """Return the session that an event joins: the one that it fits, two that it bridges as one, or a new one.
+
+        Where the two would become too long as one, the event joins the older.
+        """
         fitting = [session for session in visitor.sessions if self._fits(visitor, session, time_ms)]
         if not fitting:
             visitor.sessions.append(TwinSession(ids=[]))
@@ -218,9 +221,8 @@ class Twin:
         if len(fitting) == 1:
             return fitting[0]
         older, newer = fitting[-2:]
-        if self._too_long(older.start_ms, newer.last_ms):
-            return newer
-        self._merge(visitor, older, newer)
+        if not self._too_long(older.start_ms, newer.last_ms):
+            self._merge(visitor, older, newer)
         return older
 
     def _fits(self, visitor: TwinVisitor, session: TwinSession, time_ms: int) -> bool:
