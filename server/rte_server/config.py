@@ -114,7 +114,7 @@ class LimitSettings:
     property_depth_max: int = setting(8, "Levels of an event's properties.", low=1, high=64)
     string_bytes_max: int = setting(1_024, "Bytes of a key or string in an event's properties.", low=16, high=MIB)
     event_future_ms_max: int = setting(300_000, "How far an event may lie ahead of the server's clock.", low=0)
-    message_bytes_max: int = setting(4 * MIB, "Bytes of a request, over gRPC and HTTP.", low=4 * KIB, high=60 * MIB)
+    message_bytes_max: int = setting(4 * MIB, "Bytes of a request, over gRPC and HTTP.", low=4 * KIB, high=32 * MIB)
     stream_batches_max: int = setting(16, "Batches of a stream that are worked on at a time.", low=1, high=1_000)
     watches_max: int = setting(1_000, "Watches that are open at a time.", low=1, high=100_000)
     queue_bytes_max: int = setting(64 * MIB, "Bytes that are accepted but not folded yet.", low=MIB)

@@ -62,7 +62,7 @@ def work(pipeline: Pipeline[ScannedRequest, Outcome], engine: Engine, worker: in
     batch = first_batch
     while True:
         received_ms = workload.START_MS + batch * 10
-        scanned = engine.scan(workload.request(worker, batch), received_ms)
+        scanned = engine.scan(workload.request(worker, batch).SerializeToString(), received_ms)
         entry = Entry(EntryType.EVENTS, received_ms, scanned.accepted_body())
         say(f"begin {worker} {batch}")
         want = Want.DURABLE if batch % 3 else Want.APPLIED

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rte_server.config import Config
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.protocol import ENTRY_BYTES_MAX, Journal, JournalError
 from rte_server.journal.recovery import FoldEngine
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.service.receipts import Receipt, Settlement, Waiter, Want, settle
@@ -193,7 +193,8 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             A future with the receipt, or with an EngineError: JOURNAL_UNAVAILABLE (nothing was taken), INTERNAL.
 
         Raises:
-            EngineError: OVERLOADED if a queue limit is reached, SHUTTING_DOWN, INTERNAL. Nothing was taken.
+            EngineError: OVERLOADED if a queue limit is reached, OUT_OF_RANGE if the body is longer than any journal
+                takes, SHUTTING_DOWN, INTERNAL. Nothing was taken.
         """
         future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
         self._submit(_Submission(entry, scanned, want, future))
@@ -261,6 +262,13 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
     def _submit(self, submission: _Submission[ScannedT]) -> None:
         size = len(submission.entry.body)
         settings = self._settings
+        if size > ENTRY_BYTES_MAX:
+            raise EngineError(
+                Reason.OUT_OF_RANGE,
+                f"the request takes {size} bytes in the journal, more than {ENTRY_BYTES_MAX}; send less at a time",
+                value=str(size),
+                limit=str(ENTRY_BYTES_MAX),
+            )
         with self._lock:
             self._refuse_if_ended()
             # An entry longer than the whole limit is taken when nothing else waits, else it never could be.
