@@ -496,7 +496,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         """Run a thread; if it raises, end the others and refuse everything from then on."""
         try:
             run()
-        except BaseException as failure:  # noqa: BLE001 - whatever it is, waiters must not hang
+        except BaseException as failure:
             self._fail(failure)
 
     def _guarded_group(
