@@ -226,6 +226,7 @@ class Application:
 
     def _pipeline_failed(self, failure: BaseException) -> None:
         """Take note, from one of the pipeline's threads, that nothing more will be folded."""
+        _log.critical("the server takes nothing more: %s", failure)
         self._loop.call_soon_threadsafe(self.failed.set)
 
 

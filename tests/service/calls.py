@@ -34,10 +34,15 @@ def send(channel: grpc.Channel, *events: Event) -> event_service_pb2.IngestEvent
     return EventServiceStub(channel).IngestEvents(request, timeout=30)
 
 
-def status_of_call(error: grpc.RpcError) -> status_pb2.Status:
+def raw(channel: Any, method: str) -> Any:
+    """Return a unary method that takes and gives bytes."""
+    return channel.unary_unary(method)
+
+
+def status_of_call(error: Any) -> status_pb2.Status:
     """Return the status with details that a failed call carries."""
-    details = [value for key, value in error.trailing_metadata() if key == DETAILS_METADATA_KEY]
-    return status_pb2.Status.FromString(details[0])
+    metadata: dict[str, Any] = dict(error.trailing_metadata())
+    return status_pb2.Status.FromString(metadata[DETAILS_METADATA_KEY])
 
 
 def refused(call: Callable[..., Any], request: object, timeout_s: float = 10) -> tuple[grpc.StatusCode, Reason, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 
@@ -46,7 +46,7 @@ class LiveEngine:
         self.log.add(position, outcome.rows, outcome.removed, is_complete=is_complete)
         return outcome
 
-    def send(self, *events: dict[str, object]) -> Outcome:
+    def send(self, *events: Mapping[str, object]) -> Outcome:
         """Apply a batch of events, given as JSON; those without a time happen now."""
         return self.apply(EntryType.EVENTS, batch(events).SerializeToString())
 
@@ -69,6 +69,6 @@ class LiveEngine:
         return self.engine.session_id(self.engine.find_visitor(visitor_id))
 
 
-def batch(events: Sequence[dict[str, object]]) -> event_service_pb2.IngestEventsRequest:
+def batch(events: Sequence[Mapping[str, object]]) -> event_service_pb2.IngestEventsRequest:
     """Return a request with events given as JSON."""
-    return json_format.ParseDict({"events": list(events)}, event_service_pb2.IngestEventsRequest())
+    return json_format.ParseDict({"events": [dict(event) for event in events]}, event_service_pb2.IngestEventsRequest())

@@ -17,7 +17,7 @@ from rte.v1.session_service_pb2 import GetSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
 from rte_server.service.errors import reason_of
-from tests.service.calls import event, new_visitor, refused
+from tests.service.calls import event, new_visitor, raw, refused
 
 INGEST = "/rte.v1.EventService/IngestEvents"
 
@@ -129,7 +129,7 @@ def test_a_request_id_counts_once(events: EventServiceStub, sessions: SessionSer
 )
 def test_a_wrong_batch_is_refused(channel: grpc.Channel, request_bytes: bytes, reason: Reason, field: str) -> None:
     """A batch that is wrong as a whole is refused with INVALID_ARGUMENT, its reason and field."""
-    assert refused(channel.unary_unary(INGEST), request_bytes) == (grpc.StatusCode.INVALID_ARGUMENT, reason, field)
+    assert refused(raw(channel, INGEST), request_bytes) == (grpc.StatusCode.INVALID_ARGUMENT, reason, field)
 
 
 def test_json_bodies_name_unknown_members(channel: grpc.Channel, visitor: str) -> None:
@@ -140,7 +140,7 @@ def test_json_bodies_name_unknown_members(channel: grpc.Channel, visitor: str) -
     form = json_format.ParseDict(body, struct_pb2.Struct()).SerializeToString()
     size = len(form)
     encoded = b"\x7a" + bytes((size & 0x7F | 0x80, size >> 7)) + form
-    answer = pb.IngestEventsResponse.FromString(channel.unary_unary(INGEST)(encoded))
+    answer = pb.IngestEventsResponse.FromString(raw(channel, INGEST)(encoded))
     assert (answer.accepted_count, answer.rejected_count) == (1, 1)
     verdict = answer.verdicts[0]
     assert (verdict.reason, verdict.field) == (ErrorReason.ERROR_REASON_UNKNOWN_FIELD, "propertys")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from google.protobuf import json_format, struct_pb2
 
@@ -11,9 +14,9 @@ from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.proto_wire import message_field
 
 
-def through_envoy(path: pb.UpdateSessionRequest, body: dict[str, object]) -> bytes:
+def through_envoy(path: pb.UpdateSessionRequest, body: Mapping[str, Any]) -> bytes:
     """Return the wire bytes that Envoy makes of the fields in the path and a JSON body."""
-    form = json_format.ParseDict(body, struct_pb2.Struct())
+    form = json_format.ParseDict(dict(body), struct_pb2.Struct())
     return path.SerializeToString() + message_field(15, form.SerializeToString())
 
 

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,12 +17,13 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from rte.v1 import event_service_pb2, model_service_pb2, session_service_pb2
 from rte.v1.event_service_pb2_grpc import EventServiceStub
+from rte.v1.model_pb2 import Attribute
 from rte.v1.model_service_pb2_grpc import ModelServiceStub
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
 from rte_server.journal.protocol import JournalLocked
 from rte_server.service.errors import reason_of
-from tests.service.calls import event, new_visitor, refused, send
+from tests.service.calls import event, new_visitor, raw, refused, send
 from tests.service.live_server import LiveServer, live_server
 
 SERVICES = ("rte.v1.EventService", "rte.v1.ModelService", "rte.v1.SessionService")
@@ -46,7 +48,7 @@ def test_models_tell_what_runs(channel: grpc.Channel) -> None:
 def test_attributes_are_listed_in_pages(channel: grpc.Channel) -> None:
     """All pages of attributes together hold each attribute once, by name, with kind, type and exactness."""
     models = ModelServiceStub(channel)
-    found = []
+    found: list[Attribute] = []
     request = model_service_pb2.ListAttributesRequest(page_size=7)
     while True:
         answer = models.ListAttributes(request)
@@ -63,7 +65,7 @@ def test_attributes_are_listed_in_pages(channel: grpc.Channel) -> None:
 
 def test_each_service_is_healthy(channel: grpc.Channel) -> None:
     """The standard health service says SERVING for the server and each of its services."""
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
     for service in ("", *SERVICES):
         answer = health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -89,7 +91,7 @@ def test_reflection_lists_the_services(channel: grpc.Channel, version: str) -> N
 def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
     """A method that there is not is UNIMPLEMENTED."""
     with pytest.raises(grpc.RpcError) as failure:
-        channel.unary_unary("/rte.v1.SessionService/Nothing")(b"")
+        raw(channel, "/rte.v1.SessionService/Nothing")(b"")
     assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -137,7 +139,8 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
         sessions = SessionServiceStub(channel)
         watch = sessions.WatchSessions(session_service_pb2.WatchSessionsRequest())
         token = [next(watch), next(watch)][-1].resume_token
-        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        health = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
         stream = EventServiceStub(channel).StreamEvents(_open_stream(visitor))
         acknowledged += next(stream).accepted_count

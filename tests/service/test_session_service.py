@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -40,9 +41,7 @@ def get(sessions: SessionServiceStub, visitor_id: str, *paths: str) -> Session:
 
 def update(session_id: str, **attributes: object) -> pb.UpdateSessionRequest:
     """Return a request to write attributes."""
-    return json_format.ParseDict(
-        {"session_id": session_id, "attributes": attributes}, pb.UpdateSessionRequest()
-    )
+    return json_format.ParseDict({"session_id": session_id, "attributes": attributes}, pb.UpdateSessionRequest())
 
 
 def test_a_session_is_found_by_each_of_its_ids(
@@ -52,11 +51,12 @@ def test_a_session_is_found_by_each_of_its_ids(
     send(channel, event(visitor, customer_id=f"c-{visitor}", client_session_id=f"a-{visitor}"))
     session = get(sessions, visitor)
     assert session.alias_ids == [f"a-{visitor}"]
-    for key in (
+    keys: tuple[dict[str, Any], ...] = (
         {"session_id": session.session_id},
         {"customer_id": f"c-{visitor}"},
         {"client_session_id": f"a-{visitor}"},
-    ):
+    )
+    for key in keys:
         answer = sessions.GetSession(pb.GetSessionRequest(**key))
         assert answer.session == session
         assert answer.position.startswith("0-")
@@ -82,7 +82,7 @@ def test_a_session_is_found_by_each_of_its_ids(
     ],
 )
 def test_a_wrong_get_is_refused(
-    sessions: SessionServiceStub, request_fields: dict[str, object], expected: tuple[object, ...]
+    sessions: SessionServiceStub, request_fields: dict[str, Any], expected: tuple[object, ...]
 ) -> None:
     """Ids that lead nowhere and wrong arguments are refused with reason and field."""
     assert refused(sessions.GetSession, pb.GetSessionRequest(**request_fields)) == expected
@@ -141,16 +141,19 @@ def test_a_list_in_pages(channel: grpc.Channel, sessions: SessionServiceStub, vi
     assert found == visitors[::-1]
 
 
-def test_a_page_token_belongs_to_its_request(
-    channel: grpc.Channel, sessions: SessionServiceStub, visitor: str
-) -> None:
+def test_a_page_token_belongs_to_its_request(channel: grpc.Channel, sessions: SessionServiceStub, visitor: str) -> None:
     """A page token with another filter, order or state is refused; another page size or mask is fine."""
     send(channel, event(visitor), event(visitor + "-b"))
     request = pb.ListSessionsRequest(page_size=1)
     request.page_token = sessions.ListSessions(request).next_page_token
     assert request.page_token
     sessions.ListSessions(pb.ListSessionsRequest(page_size=2, page_token=request.page_token))
-    for change in ({"filter": "page_views > 0"}, {"order_by": "session.start_time desc"}, {"state": 3}):
+    changes: tuple[dict[str, Any], ...] = (
+        {"filter": "page_views > 0"},
+        {"order_by": "session.start_time desc"},
+        {"state": 3},
+    )
+    for change in changes:
         other = pb.ListSessionsRequest(page_size=1, page_token=request.page_token, **change)
         assert refused(sessions.ListSessions, other) == (INVALID, Reason.INVALID_PAGE_TOKEN, "page_token")
 
@@ -170,7 +173,7 @@ def test_a_page_token_belongs_to_its_request(
     ],
 )
 def test_a_wrong_list_is_refused(
-    sessions: SessionServiceStub, fields: dict[str, object], reason: Reason, field: str
+    sessions: SessionServiceStub, fields: dict[str, Any], reason: Reason, field: str
 ) -> None:
     """Wrong arguments of a list are refused with reason and field."""
     assert refused(sessions.ListSessions, pb.ListSessionsRequest(**fields)) == (INVALID, reason, field)
@@ -239,9 +242,7 @@ def test_too_many_written_attributes_are_refused(
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.TOO_MANY_WRITTEN_ATTRIBUTES)
 
 
-def test_writes_are_idempotent_by_request_id(
-    channel: grpc.Channel, sessions: SessionServiceStub, visitor: str
-) -> None:
+def test_writes_are_idempotent_by_request_id(channel: grpc.Channel, sessions: SessionServiceStub, visitor: str) -> None:
     """A write that is sent again with its request id changes nothing."""
     send(channel, event(visitor))
     session_id = get(sessions, visitor).session_id
@@ -290,12 +291,13 @@ def test_a_watch_tells_changes_as_they_happen(
 
 def test_a_wrong_watch_ends_with_its_reason(sessions: SessionServiceStub) -> None:
     """A watch that cannot be opened ends with the status of its reason."""
-    for fields, reason in (
+    cases: tuple[tuple[dict[str, Any], Reason], ...] = (
         ({"filter": "nothing"}, Reason.INVALID_EXPRESSION),
         ({"interval_ms_min": -1}, Reason.OUT_OF_RANGE),
         ({"interval_ms_min": 60_001}, Reason.OUT_OF_RANGE),
         ({"resume_token": "x"}, Reason.INVALID_RESUME_TOKEN),
-    ):
+    )
+    for fields, reason in cases:
 
         def read_all(request: pb.WatchSessionsRequest, timeout: float) -> None:
             for message in sessions.WatchSessions(request, timeout=timeout):

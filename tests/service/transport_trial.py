@@ -13,8 +13,10 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from typing import Any
 
 import grpc
 import uvloop
@@ -63,11 +65,11 @@ def serve_sync(pipe: Connection) -> None:
         committer.waiters.append(future)
         return future.result()
 
-    def watch(body: bytes, context: grpc.ServicerContext):  # type: ignore[no-untyped-def]
+    def watch(body: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         yield b"synced"
         stop.wait()
 
-    handlers = {
+    handlers: dict[str, Any] = {
         "wait": grpc.unary_unary_rpc_method_handler(wait),
         "watch": grpc.unary_stream_rpc_method_handler(watch),
     }
@@ -85,7 +87,7 @@ def serve_aio(pipe: Connection) -> None:
         committer = Committer(asyncio.get_running_loop())
 
         async def wait(body: bytes, context: grpc.aio.ServicerContext) -> bytes:  # type: ignore[type-arg]
-            future = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             committer.waiters.append(future)
             return await future
 
@@ -93,7 +95,7 @@ def serve_aio(pipe: Connection) -> None:
             await context.write(b"synced")
             await asyncio.Event().wait()
 
-        handlers = {
+        handlers: dict[str, Any] = {
             "wait": grpc.unary_unary_rpc_method_handler(wait),
             "watch": grpc.unary_stream_rpc_method_handler(watch),
         }
@@ -116,7 +118,8 @@ def report(pipe: Connection) -> None:
 
 async def load(port: int, watches: int) -> tuple[int, list[float]]:
     """Return the calls answered in SECONDS and their latencies in ms, beside `watches` open streams."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    channel: Any = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    async with channel:
         streams = [channel.unary_stream("/t/watch")(b"") for _ in range(watches)]
         opened = await asyncio.gather(
             *(asyncio.wait_for(stream.read(), 5) for stream in streams), return_exceptions=True

@@ -53,7 +53,7 @@ class ChangeLog:
 
     def __init__(
         self, engine: ChangedRows, position: int, *, rows_max: int = ROWS_MAX, removals_max: int = REMOVALS_MAX
-    ):
+    ) -> None:
         """Begin after `position`, the last entry that the engine has applied."""
         self._engine = engine
         self._rows_max = rows_max

@@ -71,8 +71,10 @@ class BatchResult:
             (index, REJECTED_OUTCOME, reason, field, text)
             for index, reason, field, text in self.scanned.verdicts(VERDICTS_MAX)
         )
-        duplicates = self._of_fold(DUPLICATE, DUPLICATE_OUTCOME, Reason.DUPLICATE_EVENT, "event_id", _DUPLICATE_TEXT)
-        late = self._of_fold(TOO_LATE, LATE_OUTCOME, Reason.EVENT_TOO_LATE, "event_time", _LATE_TEXT)
+        duplicates = self._of_fold(
+            int(DUPLICATE), DUPLICATE_OUTCOME, Reason.DUPLICATE_EVENT, "event_id", _DUPLICATE_TEXT
+        )
+        late = self._of_fold(int(TOO_LATE), LATE_OUTCOME, Reason.EVENT_TOO_LATE, "event_time", _LATE_TEXT)
         return list(islice(merge(rejected, duplicates, late), VERDICTS_MAX))
 
     def _of_fold(self, code: int, outcome: int, reason: Reason, field: str, text: str) -> Iterator[Verdict]:
@@ -95,8 +97,8 @@ def write_answer(result: BatchResult, sessions: Sequence[bytes]) -> bytes:
         timestamp_field(8, result.scanned.received_ms),
     ]
     if result.outcome is not None:
-        parts.append(int_field(4, len(result.with_outcome(DUPLICATE))))
-        parts.append(int_field(5, len(result.with_outcome(TOO_LATE))))
+        parts.append(int_field(4, len(result.with_outcome(int(DUPLICATE)))))
+        parts.append(int_field(5, len(result.with_outcome(int(TOO_LATE)))))
     for index, outcome, reason, field, text in result.verdicts():
         verdict = int_field(1, index) + int_field(2, outcome) + int_field(3, reason)
         parts.append(message_field(6, verdict + text_field(4, field) + text_field(5, text)))

@@ -17,7 +17,7 @@ from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import refusal_of, status_of
 from rte_server.service.event_answer import BatchResult, write_answer
-from rte_server.service.interceptors import Context
+from rte_server.service.interceptors import Context, Handler
 from rte_server.service.metrics import Metrics
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.proto_wire import message_field
@@ -57,7 +57,7 @@ class EventService:
         self._message_bytes_max = message_bytes_max
         self._closing = asyncio.Event()
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
         return {
             "IngestEvents": grpc.unary_unary_rpc_method_handler(self.ingest_events),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -26,15 +26,13 @@ DEADLINE_MARGIN_S = 0.02
 Context = Any
 """`grpc.aio.ServicerContext`; its stubs leave it generic."""
 
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+"""A method as gRPC takes it."""
+
+Unary = Callable[[Any, Context], Awaitable[Any]]
+Streaming = Callable[[Any, Context], AsyncIterator[Any]]
+
 OWN_PACKAGE = "/rte.v1."
-
-
-class Unary(Protocol):
-    """A unary method."""
-
-    def __call__(self, request: Any, context: Context) -> Awaitable[Any]:
-        """Answer a request."""
-        ...
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -53,13 +51,13 @@ class Guard(grpc.aio.ServerInterceptor):
         self._streams_max = streams_max
         self._calls = 0
         self._streams = 0
-        self._wrapped: dict[str, grpc.RpcMethodHandler] = {}
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         """Return the wrapped handler of the method."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -69,7 +67,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), wrapped)
         return wrapped
 
-    def _wrap(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+    def _wrap(self, name: str, handler: Any) -> Handler:
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._unary(name, handler.unary_unary))
         if handler.unary_stream is not None:
@@ -102,7 +100,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _stream(self, name: str, inner: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
+    def _stream(self, name: str, inner: Streaming) -> Any:
         opened = self._metrics.streams_open.labels(name)
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 from google.protobuf import json_format, struct_pb2, unknown_fields
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from rte_server.engine.reasons import EngineError, Reason
@@ -49,14 +48,14 @@ def parse_with_json(body: bytes, kind: type[M]) -> M:
     if form is None:
         return request
     # The native fields that came along are those of the path; anything else of field 15 is no part of the contract.
-    request.DiscardUnknownFields()  # type: ignore[attr-defined]
+    request.DiscardUnknownFields()
     _merge_json(request, form)
     return request
 
 
 def _json_form(request: Message) -> struct_pb2.Struct | None:
     found = None
-    for field in unknown_fields.UnknownFieldSet(request):
+    for field in unknown_fields.UnknownFieldSet(request):  # type: ignore[attr-defined]
         if field.field_number == JSON_FIELD_NUMBER and field.wire_type == _LENGTH_DELIMITED:
             found = parse(field.data, struct_pb2.Struct) if found is None else found
     return found
@@ -71,18 +70,18 @@ def _merge_json(request: Message, form: struct_pb2.Struct) -> None:
             raise EngineError(Reason.UNKNOWN_FIELD, message, field=member)
         if value.WhichOneof("kind") == "null_value":
             continue  # The JSON form of protobuf: null is the same as an absent member.
-        _merge_member(request, field, member, value)
+        _merge_member(request, field.name, member, value)
 
 
-def _merge_member(request: Message, field: FieldDescriptor, member: str, value: struct_pb2.Value) -> None:
+def _merge_member(request: Message, field: str, member: str, value: struct_pb2.Value) -> None:
     part = type(request)()
     try:
         json_format.ParseDict({member: json_format.MessageToDict(value)}, part)
     except (json_format.ParseError, json_format.SerializeToJsonError) as error:
         message = f"the member {member!r} has a wrong type or value"
-        raise EngineError(Reason.WRONG_TYPE, message, field=field.name) from error
-    bound = getattr(request, field.name)
-    if field.type == FieldDescriptor.TYPE_STRING and bound and bound != getattr(part, field.name):
-        message = f"the member {member!r} of the body is {getattr(part, field.name)!r}, the path says {bound!r}"
-        raise EngineError(Reason.OUT_OF_RANGE, message, field=field.name, value=str(getattr(part, field.name)))
+        raise EngineError(Reason.WRONG_TYPE, message, field=field) from error
+    bound, given = getattr(request, field), getattr(part, field)
+    if isinstance(bound, str) and bound and bound != given:
+        message = f"the member {member!r} of the body is {given!r}, the path says {bound!r}"
+        raise EngineError(Reason.OUT_OF_RANGE, message, field=field, value=given)
     request.MergeFrom(part)

@@ -14,7 +14,7 @@ from rte_server.engine.attributes import cell_words, sketch_registers
 from rte_server.engine.engine import Engine
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.service.interceptors import Context
+from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse
 from rte_server.service.tokens import TokenSeal
 
@@ -36,7 +36,7 @@ class ModelService:
         self._engine = engine
         self._seal = seal
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
         methods = {"ListModels": self.list_models, "GetModel": self.get_model, "ListAttributes": self.list_attributes}
         return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def take_page(
     return Page(rows[chosen], last)
 
 
-Columns = tuple[NDArray[np.generic], ...]
+Columns = tuple[NDArray[Any], ...]
 """rank int8[n], key float64[n], high and low word of the id uint64[n], row int64[n]; all ascend in the wanted order."""
 
 

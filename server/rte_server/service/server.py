@@ -12,9 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_V1ALPHA
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
-from rte_server.service.interceptors import Guard
+from rte_server.service.interceptors import Guard, Handler
 
-Handlers = Mapping[str, Mapping[str, grpc.RpcMethodHandler]]
+Handlers = Mapping[str, Mapping[str, Handler]]
 """Methods by name, by full name of their service. They take and give bytes."""
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"

@@ -15,7 +15,7 @@ from rte_server.engine.masks import FIELD_NUMBERS
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import status_of
-from rte_server.service.interceptors import Context
+from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.model_service import PAGE_SIZE_MAX, check_page_size
 from rte_server.service.paging import ABSENT, NUMBER, Place, take_page
@@ -70,7 +70,7 @@ class SessionService:
         self._seal = seal
         self._clock_ms = clock_ms
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+    def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
         unary = {
             "GetSession": self.get_session,
@@ -79,7 +79,9 @@ class SessionService:
             "UpdateSession": self.update_session,
             "EndSession": self.end_session,
         }
-        methods = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()}
+        methods: dict[str, Handler] = {
+            name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
+        }
         return methods | {"WatchSessions": grpc.unary_stream_rpc_method_handler(self.watch_sessions)}
 
     async def get_session(self, body: bytes, context: Context) -> bytes:
@@ -160,8 +162,8 @@ class SessionService:
             interval_ms=request.interval_ms_min,
             resume_token=request.resume_token,
         )
-        async for message in self._hub.watch(order):
-            yield message
+        async for told in self._hub.watch(order):
+            yield told
 
     async def update_session(self, body: bytes, context: Context) -> bytes:
         """Answer UpdateSession."""

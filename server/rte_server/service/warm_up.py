@@ -32,7 +32,7 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     for find in (engine.find_session, engine.find_alias, engine.find_customer):
         find(session_id)
     _write(engine, session_id)
-    wanted = engine.filter(compile_filter("session.event_count >= 1", engine.program.attributes), STATES_ANY)
+    wanted = engine.filter(compile_filter("session.event_count >= 1", engine.program.attributes), int(STATES_ANY))
     matches = engine.select(wanted, "session.start_time")
     engine.match(wanted, matches.rows)
     engine.encode(matches.rows)

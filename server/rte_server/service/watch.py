@@ -84,7 +84,7 @@ class WatchHub:
             heartbeat_s: A watch that sent nothing for this long sends a heartbeat, seconds.
         """
         self.engine = engine
-        self.everything = engine.filter((), STATES_ANY)
+        self.everything = engine.filter((), int(STATES_ANY))
         self.log = log
         self.seal = seal
         self.clock_ms = clock_ms
