@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from rte.v1.event_service_pb2 import IngestEventsRequest
 
+from rte.v1.event_service_pb2 import IngestEventsRequest
 from tests.bench import workload
 from tests.bench.c_baseline import CBaseline, CompilerMissing
 

@@ -68,7 +68,13 @@ def make_workload(
     requests: list[bytes] = []
     received: list[int] = []
     columns = zip(
-        visitors.tolist(), times.tolist(), kinds.tolist(), items.tolist(), pages.tolist(), quantities.tolist()
+        visitors.tolist(),
+        times.tolist(),
+        kinds.tolist(),
+        items.tolist(),
+        pages.tolist(),
+        quantities.tolist(),
+        strict=True,
     )
     parts: list[bytes] = []
     for number, row in enumerate(columns, 1):
@@ -94,7 +100,7 @@ def one_event_each(visitor_count: int, batch_events: int = 500, seed: int = 2) -
     kinds = rng.choice(len(NAMES), visitor_count, p=SHARES).tolist()
     write = _EventWriter()
     requests, received, parts = [], [], []
-    for number, (time_ms, kind, item) in enumerate(zip(times.tolist(), kinds, items), 1):
+    for number, (time_ms, kind, item) in enumerate(zip(times.tolist(), kinds, items, strict=True), 1):
         parts.append(write.event(number, number, time_ms, kind, item, item % PAGES, 1))
         if len(parts) == batch_events or number == visitor_count:
             requests.append(b"".join(parts))

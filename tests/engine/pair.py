@@ -13,10 +13,11 @@ from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_pb2 import Session
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
-from rte_server.engine.engine import Engine, EngineSettings
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import Kind, ModelSpec
 from rte_server.engine.query import STATES_ANY
+from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire_layout import ORDER
 from tests.engine import comparable
@@ -58,7 +59,7 @@ def scores_of(models: Sequence[ModelSpec]) -> frozenset[str]:
 
 def messages(engine: Engine) -> list[bytes]:
     """Return all sessions of an engine, serialized."""
-    return engine.encode(engine.select(engine.filter((), STATES_ANY)).rows)
+    return engine.encode(engine.select(engine.filter((), int(STATES_ANY))).rows)
 
 
 def state_of(engine: Engine) -> comparable.State:

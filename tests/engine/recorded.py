@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 
@@ -82,7 +83,7 @@ def _row(record: dict[str, str]) -> Row:
     for column in ("value", "quantity", "delta"):
         if record.get(column):
             properties[column] = float(record[column])
-    moment = datetime.fromisoformat(record["ts"].replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(record["ts"])
     return Row(
         event_id=int(record["event_id"]),
         time_ms=round(moment.timestamp() * 1000),

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import pytest
 
 from rte.v1.session_pb2 import Session
-from rte_server.engine.engine import Engine, EngineSettings
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import Reason
+from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from rte_server.models.loader import load_pack
 from tests.engine import comparable

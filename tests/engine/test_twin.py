@@ -7,9 +7,9 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rte.v1.event_pb2 import Event
 from rte_server.engine.entries import Entry, EntryType
-
 from tests.engine.attribute_samples import SPECS
 from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Batch, event_lists, split
 from tests.engine.twin import Rules, Twin

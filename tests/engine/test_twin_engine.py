@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
-from rte_server.engine.engine import Engine, EngineSettings
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.settings import EngineSettings
 from tests.engine.attribute_samples import MODEL
 from tests.engine.pair import SECRET, SETTINGS, SMALL, Pair, messages, new_engine, state_of
 from tests.engine.strategies import START_MS, Action, Batch, event_lists, scripts, split

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.struct_pb2 import Struct
+
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import AttributeSpec
-
 from tests.engine.twin_values import ERROR, TwinEvent, Value, attribute_values
 
 APPLIED, DUPLICATE, LATE = 0, 2, 3
@@ -58,10 +58,12 @@ class TwinSession:
 
     @property
     def start_ms(self) -> int:
+        """Return the time of the first event."""
         return min(event.time_ms for event in self.events)
 
     @property
     def last_ms(self) -> int:
+        """Return the time of the last event."""
         return max(event.time_ms for event in self.events)
 
     def latest(self, field_name: str) -> str:

@@ -92,7 +92,7 @@ def invalid_count(specs: Sequence[AttributeSpec], events: Iterable[TwinEvent]) -
 
 def _value_of(spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value]) -> Value | list[Value]:
     if spec.kind == Kind.DERIVED:
-        value = run(spec.code, lambda name: row.get(name))
+        value = run(spec.code, row.get)
         return None if isinstance(value, Error) else value
     if spec.kind == Kind.LINEAR:
         return _linear(spec, row)
@@ -347,7 +347,7 @@ def _arithmetic(op: Op, left: Value, right: Value) -> Value:
         if b == 0:
             return ERROR
         quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-        return _in_range(quotient) if op == Op.DIVIDE or a == INT_MIN and b == -1 else a - quotient * b
+        return _in_range(quotient) if op == Op.DIVIDE or (a == INT_MIN and b == -1) else a - quotient * b
     if op != Op.DIVIDE:
         return ERROR
     if b == 0:
