@@ -113,7 +113,7 @@ def test_contradictions_are_refused(options: dict[str, object], match: str) -> N
 
 def test_the_parts_fit_those_who_take_them() -> None:
     """Engine settings, capacity and scan limits are fields of the engine's own types, with the same defaults."""
-    from rte_server.engine.engine import EngineSettings
+    from rte_server.engine.settings import EngineSettings
     from rte_server.engine.table import Capacity
     from rte_server.engine.wire import Limits
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +200,17 @@ def test_a_restart_with_other_models_keeps_what_stays(tmp_path: Path) -> None:
         attributes = SessionServiceStub(channel).GetSession(request).session.attributes
         assert attributes["page_views"] == 1
         assert "product_views" not in attributes
+
+
+def test_a_watch_over_http_is_a_stream_of_events(server: LiveServer, channel: grpc.Channel) -> None:
+    """Over HTTP a watch is server-sent events: snapshot, SYNCED, then each change as it happens."""
+    visitor = new_visitor()
+    query = urllib.parse.urlencode({"filter": f'session.channel == "{visitor}"', "read_mask": "visitor_id"})
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?{query}", timeout=30) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        told = (json.loads(line.removeprefix(b"data:")) for line in stream if line.startswith(b"data:"))
+        assert next(told)["type"] == "TYPE_SYNCED"
+        send(channel, event(visitor, channel=visitor))
+        change = next(told)
+        assert (change["type"], change["session"]["visitor_id"]) == ("TYPE_UPSERT", visitor)
+        assert change["resume_token"]

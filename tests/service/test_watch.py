@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from rte.v1 import session_service_pb2 as pb
-from rte_server.engine.engine import EngineSettings
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.settings import EngineSettings
 from rte_server.service.errors import reason_of
 from rte_server.service.session_reads import SessionReads
 from rte_server.service.tokens import TokenSeal
