@@ -120,7 +120,8 @@ def test_records_are_what_the_parser_reads(request: IngestEventsRequest) -> None
         assert record[wire_layout.TIME_MS] == time_ms
         assert bool(record[wire_layout.EVENT_ID_HASH]) == bool(event.event_id)
         order = int(record[wire_layout.ORDER])
-        if event.event_id.isascii() and event.event_id.isdigit() and len(event.event_id) <= 18:
+        decimal = event.event_id.isascii() and event.event_id.isdigit() and len(event.event_id) <= 18
+        if decimal and str(int(event.event_id)) == event.event_id:
             assert order == int(event.event_id)
         else:
             assert 1 << 62 <= order < 1 << 63

@@ -22,13 +22,15 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expiry import due_rows, end_session, expire
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch
+from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import float_bits, siphash24_128, text_id
-from rte_server.engine.program import S_WORDS, Program, assemble
+from rte_server.engine.program import AttributeSpec, Kind, Program, assemble
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update
 from rte_server.engine.rows import start_entry
+from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import StringPool, intern_bytes, text_of
 from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
@@ -75,45 +77,11 @@ NO_ROW = -1
 
 RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
+WRITTEN_NAMES_MAX = 1_000
+"""Different names of attributes that applications write, over all sessions."""
+
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What the fold is told by the configuration; it stands in the journal.
-
-    Attributes:
-        gap_ms: A gap between events strictly greater than this starts a new session, > 0.
-        max_length_ms: No event makes a session longer than this; 0 = no limit.
-        lateness_ms: Events older than this against their visitor's newest event are too late, >= 0.
-        dedup_horizon_ms: Event ids are remembered for this time after they were received, >= 0.
-        closed_retention_ms: Closed sessions stay for this time after the last entry that touched them, >= 0.
-        closed_max: At most this many closed sessions stay, >= 0.
-    """
-
-    gap_ms: int = 1_800_000
-    max_length_ms: int = 86_400_000
-    lateness_ms: int = 86_400_000
-    dedup_horizon_ms: int = 86_400_000
-    closed_retention_ms: int = 3_600_000
-    closed_max: int = 200_000
-
-    def words(self) -> NDArray[np.int64]:
-        """Return them as the kernels read them: int64[S_WORDS]."""
-        found = np.array(
-            [
-                self.gap_ms,
-                self.max_length_ms,
-                self.lateness_ms,
-                self.dedup_horizon_ms,
-                self.closed_retention_ms,
-                self.closed_max,
-            ],
-            np.int64,
-        )
-        assert len(found) == S_WORDS
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +151,8 @@ class Engine:
         self._configuration: dict[str, Any] = {}
         self._position = 0
         self._constants = np.zeros(0, np.int64)
+        self._written_names: dict[str, int] = {}
+        self._names_version = 0
         program = assemble([], secret)
         table = new_table(self._capacity, program.row_words)
         self._scratch = new_scratch(0, 0)
@@ -204,6 +174,17 @@ class Engine:
     def program(self) -> Program:
         """What the running models do."""
         return self._state.program
+
+    @property
+    def filter_attributes(self) -> tuple[AttributeSpec, ...]:
+        """What filters and orders can name: the attributes of the models, and those that applications have written."""
+        written = (AttributeSpec(name, "", Kind.WRITTEN, "any") for name in self._written_names)
+        return (*self._state.program.attributes, *written)
+
+    @property
+    def names_version(self) -> int:
+        """A number that changes whenever `filter_attributes` does."""
+        return self._names_version
 
     @property
     def settings(self) -> EngineSettings:
@@ -323,6 +304,7 @@ class Engine:
                     f"The attribute {name!r} is computed by a model; write another name.",
                     field=f"attributes.{name}",
                 )
+        self._remember_names(request)
         names = np.array([self._keep(name) for name in request.attributes], np.int64)
         values = [self._value(value) for value in request.attributes.values()]
         status = write_attributes(
@@ -346,6 +328,23 @@ class Engine:
                 "Too many sessions have written attributes; try again when some have left.",
                 limit=str(self._capacity.written_sessions_max),
             )
+
+    def _remember_names(self, request: SessionWrite) -> None:
+        """Remember which names applications write: filters may read them. They are few, as names of columns are."""
+        new = {name for name in request.attributes if name not in self._written_names}
+        if len(self._written_names) + len(new) > WRITTEN_NAMES_MAX:
+            raise EngineError(
+                Reason.TOO_MANY_WRITTEN_ATTRIBUTES,
+                "Applications write too many different attributes; use the same names for all sessions.",
+                field="attributes",
+                limit=str(WRITTEN_NAMES_MAX),
+            )
+        # A new dict, since readers may be going through the old one.
+        if new:
+            self._written_names = self._written_names | {
+                name: text_id(name.encode(), self._secret) for name in sorted(new)
+            }
+            self._names_version += 1
 
     def _keep(self, text: str) -> int:
         """Return the id of a text that is in the pool from now on."""
@@ -375,6 +374,7 @@ class Engine:
         self._state = self._state_of(table, before.pool, program)
         codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code)]
         texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
+        self._names_version += 1
         self._constants = np.array([self._keep(text.decode()) for text in sorted(texts)], np.int64)
 
     def _sweep(self) -> None:
@@ -500,7 +500,7 @@ class Engine:
         Raises:
             EngineError: INVALID_EXPRESSION if it reads an attribute that there is not.
         """
-        return make_filter(code, states, self._state.program, self._secret)
+        return make_filter(code, states, self._state.program, self._written_names, self._secret)
 
     def select(self, wanted: Filter, order_by: str = "") -> Matches:
         """Return the sessions that match, in no order, with what to sort them by. Any thread.
@@ -511,14 +511,14 @@ class Engine:
         state = self._state
         # A few more than there are now: sessions may start during the walk.
         size = int(state.table.counts[HIGH_WATER]) + 1024
-        return select_rows(state.context, state.program, wanted, order_by, np.zeros(0, np.int64), size)
+        return select_rows(state.context, wanted, order_by, np.zeros(0, np.int64), size)
 
     def match(self, wanted: Filter, rows: NDArray[np.int64]) -> Matches:
         """Return those of the given rows that match. Any thread."""
         state = self._state
         if len(rows) == 0:
             return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
-        return select_rows(state.context, state.program, wanted, "", rows, len(rows))
+        return select_rows(state.context, wanted, "", rows, len(rows))
 
     def text(self, string_id: int) -> str:
         """Return the text of a string id, or an empty one if the pool does not hold it."""
@@ -536,7 +536,11 @@ class Engine:
 
     def snapshot(self) -> tuple[dict[str, Any], snapshot.Arrays]:
         """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`."""
-        meta = {"position": self._position, "configuration": self._configuration}
+        meta = {
+            "position": self._position,
+            "configuration": self._configuration,
+            "written_names": sorted(self._written_names),
+        }
         return meta, snapshot.take(self._state.table, self._state.pool)
 
     def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -559,6 +563,7 @@ class Engine:
         snapshot.put_back(state.table, pool, arrays)
         self._state = self._state_of(state.table, pool, state.program)
         self._position = int(meta["position"])
+        self._written_names = {name: text_id(name.encode(), self._secret) for name in meta["written_names"]}
 
     def stats(self) -> dict[str, int]:
         """Return counters and gauges by name. Any thread."""
@@ -584,25 +589,3 @@ def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray
             old_start, old_end = old.words_of(known[spec])
             rows[:used, start:end] = before.table.rows[:used, old_start:old_end]
     return rows
-
-
-def session_id_text(low: int, high: int) -> str:
-    """Return a session id as it is written: 32 hexadecimal digits."""
-    return f"{high & (2**64 - 1):016x}{low & (2**64 - 1):016x}"
-
-
-def parse_session_id(text: str) -> tuple[int, int]:
-    """Return the low and high word of a session id.
-
-    Raises:
-        ValueError: It has not 32 hexadecimal digits.
-    """
-    if len(text) != 32 or not text.isalnum():
-        raise ValueError(f"{text!r} is no session id")
-    high, low = int(text[:16], 16), int(text[16:], 16)
-    return low - ((low >> 63) << 64), high - ((high >> 63) << 64)
-
-
-def etag_text(version: int) -> str:
-    """Return the etag of a row's version."""
-    return f"{version:016x}"

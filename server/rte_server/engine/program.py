@@ -37,6 +37,7 @@ class Kind(IntEnum):
     ELAPSED = 10
     DERIVED = 11
     LINEAR = 12
+    WRITTEN = 13  # by an application; no attribute of a program, only an input of filters
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ list of rows, each of which matched at one moment of the walk.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,21 +14,36 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import as_number
-from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, POOL_SLOTS, count_of, row_cells, span_in
+from rte_server.engine.attributes import TAG_MASK, as_number
+from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, POOL_SLOTS, WRITTEN_BLOCKS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
 from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate_spans, input_names
 from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
 from rte_server.engine.program import Program, load_number
 from rte_server.engine.row_values import load_input
-from rte_server.engine.table import ACTIVE, CLOSED, HIGH_WATER, SESSION_HI, SESSION_LO, STATE, VERSION
-from rte_server.engine.values import BOOL, STRING
+from rte_server.engine.table import (
+    ACTIVE,
+    CLOSED,
+    HIGH_WATER,
+    SESSION_HI,
+    SESSION_LO,
+    STATE,
+    VERSION,
+    WRITTEN,
+    WRITTEN_ITEM_WORDS,
+    WRITTEN_WORDS,
+    written_block,
+)
+from rte_server.engine.values import BOOL, NULL, STRING
 
 STATES_ACTIVE = 1 << ACTIVE
 STATES_CLOSED = 1 << CLOSED
 STATES_ANY = STATES_ACTIVE | STATES_CLOSED
 
 NO_ORDER = np.int64(-(2**31))
+
+FIRST_WRITTEN = np.int64(-1000)
+"""Input `FIRST_WRITTEN - i` is the written attribute number i of a filter; see `Filter.written`."""
 
 
 class Filter(NamedTuple):
@@ -36,14 +52,18 @@ class Filter(NamedTuple):
     Attributes:
         codes: int64[n, 4], its instructions; empty: every row matches.
         texts: uint8[:], its constant texts.
-        loads: int64[:], its inputs, as in `program.load_number`.
+        loads: int64[:], its inputs: as in `program.load_number`, or FIRST_WRITTEN - i.
+        written: int64[:], string ids of the names of written attributes.
         states: Bit s is set if sessions in state s are wanted.
+        numbers: The input of each name that can be ordered by.
     """
 
     codes: NDArray[np.int64]
     texts: NDArray[np.uint8]
     loads: NDArray[np.int64]
+    written: NDArray[np.int64]
     states: int
+    numbers: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +84,29 @@ class Matches:
 
 
 @njit(cache=True, nogil=True)
-def _matches(ctx, cells, states, codes, texts, loads, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+def _input(ctx, cells, number, names):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) of an input of a filter."""
+    if number > FIRST_WRITTEN:
+        return load_input(span_in(ctx, ATTRIBUTES), cells, number)
+    place = word_at(cells, WRITTEN)
+    # The row may be changing: what is read then is thrown away, but it must lie inside of the blocks.
+    if place >= 0 and (place + 1) * WRITTEN_WORDS <= span_in(ctx, WRITTEN_BLOCKS)[1]:
+        block = written_block(ctx, place)
+        for item in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
+            if word_at(block, item) == word_at(names, FIRST_WRITTEN - number):
+                return word_at(block, item + 1) & TAG_MASK, word_at(block, item + 3)
+    return np.int64(NULL), np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def _matches(ctx, cells, states, codes, texts, loads, names, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     state = word_at(cells, STATE)
     if (state != ACTIVE and state != CLOSED) or (states >> state) & 1 == 0:
         return False
     if codes[1] == 0:
         return True
-    attributes = span_in(ctx, ATTRIBUTES)
     for i in range(loads[1]):
-        tag, value = load_input(attributes, cells, word_at(loads, i))
+        tag, value = _input(ctx, cells, word_at(loads, i), names)
         put_word(tags, i, tag)
         put_word(bits, i, value)
     tag, value = evaluate_spans(
@@ -91,13 +125,15 @@ def _matches(ctx, cells, states, codes, texts, loads, tags, bits, stack_tags, st
 
 
 @njit(cache=True, nogil=True)
-def match_rows(context, states, codes, texts, loads, order, candidates, rows, session_ids, key_numbers, key_texts):  # type: ignore[no-untyped-def]
+def match_rows(  # type: ignore[no-untyped-def]
+    context, states, codes, texts, loads, written, order, candidates, rows, session_ids, key_numbers, key_texts
+):
     """Find the rows that match a filter.
 
     Args:
         context: int64[CONTEXT_WORDS].
-        states: Members of Filter, as the next three.
-        order: Input to sort by, as in `program.load_number`, or NO_ORDER.
+        states: Member of Filter, as the next four.
+        order: Input to sort by, or NO_ORDER.
         candidates: int64[:], rows to look at; empty: all.
         rows: int64[n], receives the rows. The other outputs have as many rows; see `Matches`.
 
@@ -114,7 +150,7 @@ def match_rows(context, states, codes, texts, loads, order, candidates, rows, se
     code_span = span_of(codes)
     text_span = span_of(texts)
     load_span = span_of(loads)
-    attributes = span_in(ctx, ATTRIBUTES)
+    names = span_of(written)
     everything = candidates.shape[0] == 0
     total = count_of(ctx, HIGH_WATER) if everything else candidates.shape[0]
     found = 0
@@ -125,7 +161,9 @@ def match_rows(context, states, codes, texts, loads, order, candidates, rows, se
             before = acquire_at(cells, VERSION)
             if before & 1 == 1:
                 continue
-            matched = _matches(ctx, cells, states, code_span, text_span, load_span, tags, bits, stack_tags, stack_bits)
+            matched = _matches(
+                ctx, cells, states, code_span, text_span, load_span, names, tags, bits, stack_tags, stack_bits
+            )
             if matched and found < rows.shape[0]:
                 rows[found] = row
                 session_ids[found, 0] = word_at(cells, SESSION_LO)
@@ -133,7 +171,7 @@ def match_rows(context, states, codes, texts, loads, order, candidates, rows, se
                 key_numbers[found] = np.nan
                 key_texts[found] = 0
                 if order != NO_ORDER:
-                    tag, value = load_input(attributes, cells, order)
+                    tag, value = _input(ctx, cells, order, names)
                     key_numbers[found] = as_number(tag, value)
                     key_texts[found] = value if tag == STRING else 0
             fence_acquire()
@@ -146,25 +184,31 @@ def match_rows(context, states, codes, texts, loads, order, candidates, rows, se
     return scratch[0]
 
 
-def make_filter(code: Code, states: int, program: Program, secret: NDArray[np.uint64]) -> Filter:
+def make_filter(
+    code: Code, states: int, program: Program, written: Mapping[str, int], secret: NDArray[np.uint64]
+) -> Filter:
     """Return an expression on rows, ready to run on rows of `program`.
+
+    Args:
+        written: String ids of the names of written attributes that may be read.
 
     Raises:
         EngineError: INVALID_EXPRESSION if it reads an attribute that there is not, or is too large.
     """
-    numbers = {spec.name: number for number, spec in enumerate(program.attributes)}
+    numbers = {name: int(FIRST_WRITTEN) - i for i, name in enumerate(written)}
+    numbers |= {spec.name: number for number, spec in enumerate(program.attributes)}
     inputs = sorted(input_names(code))
     loads = np.array([load_number(name, numbers) for name in inputs], np.int64)
     texts = bytearray()
     codes = np.zeros((0, CODE_COLUMNS), np.int64)
     if code:
         codes = encode_code(code, {name: slot for slot, name in enumerate(inputs)}, texts, secret)
-    return Filter(codes, np.frombuffer(bytes(texts) + b"\0", np.uint8).copy(), loads, states)
+    constants = np.frombuffer(bytes(texts) + b"\0", np.uint8).copy()
+    return Filter(codes, constants, loads, np.array([*written.values(), 0], np.int64), states, numbers)
 
 
 def select_rows(
     context: NDArray[np.int64],
-    program: Program,
     wanted: Filter,
     order_by: str,
     candidates: NDArray[np.int64],
@@ -180,7 +224,7 @@ def select_rows(
     """
     order = int(NO_ORDER)
     if order_by:
-        order = load_number(order_by, {spec.name: number for number, spec in enumerate(program.attributes)})
+        order = load_number(order_by, wanted.numbers)
     rows = np.empty(size, np.int64)
     session_ids = np.empty((size, 2), np.int64)
     numbers = np.empty(size, np.float64)
@@ -191,6 +235,7 @@ def select_rows(
         wanted.codes,
         wanted.texts,
         wanted.loads,
+        wanted.written,
         order,
         candidates,
         rows,

@@ -123,6 +123,8 @@ _SENT_TIME_TAG = 3 << 3 | LENGTH
 _WAIT_TAG = 4 << 3
 _RETURN_SESSIONS_TAG = 5 << 3
 
+ZERO = np.int64(48)
+
 
 @njit(cache=True, nogil=True)
 def count_events(buf):  # type: ignore[no-untyped-def]
@@ -435,12 +437,12 @@ def _copy_part(scratch, field, rows, column):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _decimal(span, off, length):  # type: ignore[no-untyped-def]
-    """Return the number that the bytes are in decimal digits, or -1."""
-    if length > ORDER_DIGITS_MAX:
+    """Return the number that the bytes are in decimal digits, or -1; with leading zeros, two ids would be one number."""
+    if length > ORDER_DIGITS_MAX or (length > 1 and byte_at(span, off) == ZERO):
         return np.int64(-1)
     number = np.int64(0)
     for i in range(length):
-        digit = byte_at(span, off + i) - 48
+        digit = byte_at(span, off + i) - ZERO
         if digit < 0 or digit > 9:
             return np.int64(-1)
         number = number * 10 + digit

@@ -49,12 +49,11 @@ class SessionReads:
             message = f"the filter is longer than {FILTER_BYTES_MAX} bytes"
             limit = str(FILTER_BYTES_MAX)
             raise EngineError(Reason.INVALID_EXPRESSION, message, field="filter", value=text, limit=limit)
-        program = self.engine.program
-        return self.engine.filter(self._codes(text, id(program)) if text.strip() else (), STATES[state])
+        return self.engine.filter(self._codes(text, self.engine.names_version) if text.strip() else (), STATES[state])
 
-    def _compile(self, text: str, program: int) -> Code:
-        """Compile a filter; `program` only makes the cache forget what was compiled for other models."""
-        return compile_filter(text, self.engine.program.attributes)
+    def _compile(self, text: str, version: int) -> Code:
+        """Compile a filter; `version` only makes the cache forget what was compiled when other names were known."""
+        return compile_filter(text, self.engine.filter_attributes)
 
     def order(self, text: str) -> tuple[str, bool]:
         """Return the name to order by and whether descending.
@@ -67,7 +66,7 @@ class SessionReads:
         if direction not in ("", "asc", "desc"):
             message = "order_by is an attribute or a session. field, then optionally ` desc`"
             raise EngineError(Reason.INVALID_EXPRESSION, message, field="order_by", value=text)
-        if name and name not in SESSION_FIELDS and self.engine.program.number_of(name) < 0:
+        if name and name not in {*SESSION_FIELDS, *(spec.name for spec in self.engine.filter_attributes)}:
             message = f"order_by names {name!r}; there is no such attribute or session. field"
             raise EngineError(Reason.INVALID_EXPRESSION, message, field="order_by", value=name)
         return name or "session.start_time", direction == "desc"

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte.v1 import session_service_pb2 as pb
-from rte_server.engine.engine import Engine, session_id_text
+from rte_server.engine.engine import Engine
+from rte_server.engine.ids import session_id_text
 from rte_server.engine.masks import Mask
 from rte_server.engine.query import STATES_ANY, Filter
 from rte_server.engine.reasons import EngineError, Reason
