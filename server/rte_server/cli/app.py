@@ -6,6 +6,7 @@ is imported inside the commands, and `rte --help` answers in a quarter of a seco
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Without the name of the program; None: those of the process.
     """
+    # gRPC writes a line to the terminal for each process that a server starts; nothing here calls gRPC between fork and
+    # exec. It reads the variable when it is first imported, which is later than this.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="rte")
     except CommandError as error:

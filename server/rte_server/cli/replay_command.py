@@ -162,7 +162,8 @@ class _Run:
                 report()
         finally:
             delivery.close()
-            _summarize(delivery.totals, self.problems, time.monotonic() - started_s, interrupted)
+            if delivery.totals.sent or self.problems.counts or interrupted:
+                _summarize(delivery.totals, self.problems, time.monotonic() - started_s, interrupted)
         if interrupted:
             raise typer.Exit(130)
         if delivery.totals.accepted == 0 and (delivery.totals.sent or self.problems.counts):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +68,7 @@ def run(
     grpc_port: GrpcPortOption = None,
     table: Annotated[bool, typer.Option(help="A live table; without: a line every few seconds.")] = True,
     shop: Annotated[bool, typer.Option(help="The synthetic shop.")] = True,
-    visitors: Annotated[int, typer.Option("--visitors", min=1, help="People who may come to the shop.")] = 5_000,
+    visitors: Annotated[int, typer.Option("--visitors", min=1, help="People who may come to the shop.")] = 20_000,
     rate: Annotated[float, typer.Option("--rate", min=0.01, help="The shop's events per second, on average.")] = 20.0,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same people and visits.")] = 1,
     seconds: SecondsOption = 0.0,
@@ -79,14 +81,30 @@ def run(
     drawn = table and sys.stdout.isatty()
     log = _log_file(settings) if drawn else None
     shop_settings = ShopSettings(seed=seed, visitors=visitors, rate=rate) if shop else None
-    typer.echo("Starting. The first start compiles the kernels, which takes up to a minute.", err=True)
+    with _waiting(drawn) as waited:
 
-    def started(running: Running) -> None:
-        _started(running, shop_settings, drawn=drawn)
+        def started(running: Running) -> None:
+            waited()
+            _started(running, shop_settings, drawn=drawn)
 
-    serve_until_stopped(settings, started, seconds=seconds, log=log)
+        serve_until_stopped(settings, started, seconds=seconds, log=log)
     if drawn:
         typer.echo(f"Stopped. The state is kept in {settings.server.data_dir}; the log is {log}.", err=True)
+
+
+@contextmanager
+def _waiting(drawn: bool) -> Iterator[Callable[[], None]]:
+    """Say that the server starts; what is given ends that."""
+    text = "Starting. The first start compiles the kernels, which takes up to a minute."
+    if not drawn:
+        typer.echo(text, err=True)
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status(text, console=Console(stderr=True)) as status:
+        yield status.stop
 
 
 def _options(data_dir: Path | None, host: str | None, port: int | None, grpc_port: int | None) -> dict[str, object]:

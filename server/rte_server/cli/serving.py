@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,14 @@ from rte_server.cli.errors import CommandError, sentence
 if TYPE_CHECKING:
     from rte_server.bootstrap import Application
     from rte_server.config import Config
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, where there was no time to end in order."""
+
+_CANCEL_S = 5.0
+
+_PORT_ERRORS = ("cannot listen", "Failed to bind")
+"""How the texts of the RuntimeErrors begin by which gRPC and the server say that a port is taken."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +77,11 @@ def serve_until_stopped(
     except (JournalError, EdgeError, OSError) as error:
         raise CommandError(f"The server cannot start: {sentence(_text(error))}") from None
     except RuntimeError as error:
-        if error.__cause__ is not None or not str(error).startswith("cannot listen"):
+        if not str(error).startswith(_PORT_ERRORS):
             raise
-        raise CommandError(f"The server cannot start: {sentence(str(error))}") from None
+        server = config.server
+        text = f"The port {server.grpc_port} on {server.grpc_host} is taken or cannot be used; set another --grpc-port."
+        raise CommandError(f"The server cannot start: {text}") from None
     finally:
         if log is not None:
             out.close()
@@ -96,14 +105,13 @@ async def _serve(config: Config, started: Callable[[Running], None], seconds: fl
 
     def on_signal() -> None:
         if stop.is_set():
-            os._exit(130)  # Somebody asks for the second time: the journal is safe against that.
+            os._exit(INTERRUPTED)  # Somebody asks for the second time: the journal is safe against that.
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     application = Application(config)
-    if not await _started_before(application, stop):
-        return False
+    await _start(application, stop)
     running = Running(application)
     try:
         started(running)
@@ -120,16 +128,16 @@ async def _serve(config: Config, started: Callable[[Running], None], seconds: fl
     return failed
 
 
-async def _started_before(application: Application, stop: asyncio.Event) -> bool:
-    """Start the server; return False if it was told to stop before it served."""
+async def _start(application: Application, stop: asyncio.Event) -> None:
+    """Start the server; end the process if it is told to stop before it serves."""
     start = asyncio.create_task(application.start())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not start.done():
         start.cancel()
-        with suppress(asyncio.CancelledError):
-            await start
-        return False
+        await asyncio.wait({start}, timeout=_CANCEL_S)
+        # A kernel that is being compiled cannot be interrupted, and the end of the process would wait for it.
+        print("Stopped before it served.", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
     await start
-    return True

@@ -31,7 +31,7 @@ REPORT_INTERVAL_S = 5.0
 
 
 def simulate(
-    visitors: Annotated[int, typer.Option("--visitors", min=1, help="People who may come.")] = 5_000,
+    visitors: Annotated[int, typer.Option("--visitors", min=1, help="People who may come.")] = 20_000,
     rate: Annotated[float, typer.Option("--rate", min=0.01, help="Events per second, on average.")] = 20.0,
     duration: Annotated[
         str | None, typer.Option("--duration", metavar="TIME", help="How long, such as 10m; default: until Ctrl-C.")

@@ -55,7 +55,7 @@ class Person:
         devices: One or two.
         favourites: Categories of interest, the favourite first.
         visit_count: Visits so far.
-        present: Whether a visit is under way.
+        away_since_s: When the last visit ended, seconds since the shop opened; `inf` while one is under way.
     """
 
     customer_id: str
@@ -63,7 +63,7 @@ class Person:
     devices: tuple[Device, ...]
     favourites: tuple[str, ...]
     visit_count: int = 0
-    present: bool = False
+    away_since_s: float = 0.0
 
     def intent(self, rng: random.Random) -> Intent:
         """Return what the next visit is for: who comes back wants more."""

@@ -19,6 +19,9 @@ EVENTS_PER_VISIT = 8.0
 RETURNING_SHARE = 0.35
 """Share of visits by people who were here before, as long as new ones are left."""
 
+AWAY_S_MIN = 2_400.0
+"""People come back after more than this time, so that it is a new visit, as long as somebody else can come instead."""
+
 _CHOICES_MAX = 20
 
 
@@ -35,7 +38,7 @@ class ShopSettings:
     """
 
     seed: int = 1
-    visitors: int = 5_000
+    visitors: int = 20_000
     rate: float = 20.0
     start_ms: int = 0
     duration_ms: int = 0
@@ -130,7 +133,7 @@ class Shop:
             yield each.time_ms, each.body(), "shop", number
 
     def _arrive(self, now_s: float, rng: random.Random, catalogue: Catalogue) -> None:
-        person = self._pick_person(rng, catalogue)
+        person = self._pick_person(now_s, rng, catalogue)
         if person is None:
             return  # Everybody is here already.
         self._visit_count += 1
@@ -139,23 +142,27 @@ class Shop:
         # The second device is used less often.
         device = person.devices[0] if own.random() < 0.7 else person.devices[-1]
         visit = Visit(person, device, person.intent(own), number, own, catalogue)
-        person.present = True
+        person.away_since_s = float("inf")
         person.visit_count += 1
         steps = visit.steps()
         session_id = f"s-{self.settings.start_ms:x}-{number}"
         running = _Running(visit, session_id, steps, next(steps))
         heapq.heappush(self._running, (now_s, number, running))
 
-    def _pick_person(self, rng: random.Random, catalogue: Catalogue) -> Person | None:
+    def _pick_person(self, now_s: float, rng: random.Random, catalogue: Catalogue) -> Person | None:
+        """Return who comes next, or None if everybody is here already."""
         people = self._people
         more = len(people) < self.settings.visitors
         if people and (not more or rng.random() < RETURNING_SHARE):
+            absent = None
             for _ in range(_CHOICES_MAX):
                 person = people[rng.randrange(len(people))]
-                if not person.present:
+                if person.away_since_s <= now_s - AWAY_S_MIN:
                     return person
-        if not more:
-            return None
+                if person.away_since_s <= now_s:
+                    absent = person
+            if not more:
+                return absent
         people.append(make_person(self.settings.seed, len(people), catalogue.categories))
         return people[-1]
 
@@ -168,7 +175,7 @@ class Shop:
         time_ms = self.settings.start_ms + int(now_s * 1000)
         following = next(running.steps, None)
         if following is None:
-            running.visit.person.present = False
+            running.visit.person.away_since_s = now_s
             heapq.heappop(self._running)
         else:
             running.step = following
