@@ -125,8 +125,10 @@ class LimitSettings:
 class JournalSettings:
     """The journal and its snapshots."""
 
-    snapshot_entries: int = setting(1_000_000, "A snapshot is taken after so many entries,", low=1)
-    snapshot_bytes: int = setting(1024 * MIB, "or after so many bytes of entries,", low=1)
+    snapshot_entries: int = setting(100_000, "A snapshot is taken after so many entries,", low=1)
+    snapshot_bytes: int = setting(
+        256 * MIB, "or after so many bytes of entries, and at least half the size of the last snapshot,", low=1
+    )
     snapshot_interval_ms: int = setting(600_000, "or after so much time with at least one entry.", low=1_000)
     trim: bool = setting(True, "Gives up entries that the older of the two kept snapshots holds. `false` keeps all.")
 

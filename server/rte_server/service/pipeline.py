@@ -58,10 +58,10 @@ class PipelineSettings:
     """Entries that are submitted but not folded; beyond it OVERLOADED."""
     tick_ms: int = 1000
     """How often the engine is asked whether something is due, milliseconds, >= 1."""
-    snapshot_entries: int = 1_000_000
+    snapshot_entries: int = 100_000
     """A snapshot is taken after so many entries since the last, >= 1,"""
-    snapshot_bytes: int = 1024 * 1024 * 1024
-    """or so many bytes of bodies, >= 1,"""
+    snapshot_bytes: int = 256 * 1024 * 1024
+    """or so many bytes of bodies, and at least half the size of the last snapshot, >= 1,"""
     snapshot_interval_ms: int = 600_000
     """or so much time with at least one entry, milliseconds, >= 1."""
     trim: bool = True
@@ -147,6 +147,8 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._since_bytes = 0
         self._since_at = monotonic()
         self._snapshot_busy = False
+        # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
+        self._snapshot_bytes = 0
         self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=f"rte-{name}-{shard}")
@@ -457,7 +459,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         since_ms = (monotonic() - self._since_at) * 1000
         is_due = (
             self._since_entries >= settings.snapshot_entries
-            or self._since_bytes >= settings.snapshot_bytes
+            or self._since_bytes >= max(settings.snapshot_bytes, self._snapshot_bytes // 2)
             or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
         )
         if is_due and not self._snapshot_busy:
@@ -485,6 +487,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
             else:
                 self._counts["snapshots"] += 1
+                self._snapshot_bytes = size
                 _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
             finally:
                 del item, arrays
