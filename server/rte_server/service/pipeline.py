@@ -141,6 +141,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             ("entries", "commits", "overloaded", "journal_failures", "ticks", "snapshots", "snapshot_failures"), 0
         )
 
+        self._journal_fails = False
         self._tick_pending = False
         self._tick_at = monotonic()
         self._since_entries = engine.position - max(snapshots.positions(), default=0)
@@ -350,7 +351,9 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         try:
             first = self._journal.append(self._shard, [submission.entry for submission in group])
         except JournalError as error:
-            _log.error("%d entries were not taken: %s", len(group), error)
+            if not self._journal_fails:  # Once, not once per commit: a full disk must not fill the log, too.
+                _log.error("entries are not taken until the journal works again: %s", error)
+            self._journal_fails = True
             with self._lock:
                 self._counts["journal_failures"] += 1
                 self._release(group)
@@ -358,6 +361,9 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                     self._tick_pending = False
             settle([(s.waiter, None, _unavailable()) for s in group if s.waiter is not None])
             return
+        if self._journal_fails:
+            _log.warning("the journal works again, entries are taken")
+            self._journal_fails = False
         for position, submission in enumerate(group, first):
             submission.position = position
         with self._lock:
