@@ -43,7 +43,7 @@ def read_update(body: bytes) -> SessionWrite:
                 name, value = _member(_expect_bytes(member))
                 attributes[name] = value
         elif number in texts:
-            texts[number] = _expect_bytes(content).decode()
+            texts[number] = _text(content)
     return SessionWrite(texts[1], attributes, texts[3], texts[4])
 
 
@@ -56,7 +56,7 @@ def read_end(body: bytes) -> SessionWrite:
     texts = {1: "", 2: ""}
     for number, content in _fields(body):
         if number in texts:
-            texts[number] = _expect_bytes(content).decode()
+            texts[number] = _text(content)
     return SessionWrite(texts[1], {}, "", texts[2])
 
 
@@ -65,7 +65,7 @@ def _member(entry: bytes) -> tuple[str, Written]:
     value: Written = None
     for number, content in _fields(entry):
         if number == 1:
-            name = _expect_bytes(content).decode()
+            name = _text(content)
         elif number == 2:
             value = _value(name, _expect_bytes(content))
     return name, value
@@ -77,9 +77,9 @@ def _value(name: str, encoded: bytes) -> Written:
         if number == 1:
             value = None
         elif number == 2:
-            value = float(struct.unpack("<d", _expect_bytes(content))[0])
+            value = _double(_expect_bytes(content))
         elif number == 3:
-            value = _expect_bytes(content).decode()
+            value = _text(content)
         elif number == 4:
             value = bool(content)
         else:
@@ -95,6 +95,19 @@ def _expect_bytes(content: int | bytes) -> bytes:
     if isinstance(content, int):
         raise _malformed()
     return content
+
+
+def _double(content: bytes) -> float:
+    if len(content) != 8:
+        raise _malformed()
+    return float(struct.unpack("<d", content)[0])
+
+
+def _text(content: int | bytes) -> str:
+    try:
+        return _expect_bytes(content).decode()
+    except UnicodeDecodeError as error:
+        raise _malformed() from error
 
 
 def _fields(encoded: bytes) -> Iterator[tuple[int, int | bytes]]:
