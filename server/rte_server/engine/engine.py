@@ -219,7 +219,7 @@ class Engine:
         if position != self._position + 1:
             raise ValueError(f"entry {position} does not follow entry {self._position}")
         if is_nearly_full(self._state.pool):
-            self._sweep()
+            self.sweep()
         if entry.type == EntryType.EVENTS:
             outcome = self._apply_events(position, entry, scanned)
         elif entry.type == EntryType.TICK:
@@ -377,7 +377,7 @@ class Engine:
         self._names_version += 1
         self._constants = np.array([self._keep(text.decode()) for text in sorted(texts)], np.int64)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""
         before = self._state
         after = self._state_of(before.table, new_strings(self._capacity), before.program)

@@ -39,7 +39,9 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     engine.changed_since(0)
     engine.due_count(_TIME_MS)
     engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 100_000_000, b""))
-    engine.snapshot()
+    meta, arrays = engine.snapshot()
+    make_engine().restore(meta, dict(arrays))
+    engine.sweep()
 
 
 def _take_event(engine: Engine) -> None:
