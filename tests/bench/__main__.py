@@ -1,0 +1,55 @@
+"""`make bench`, `rte bench`, `python -m tests.bench`: measures what DESIGN section 8 asks for and writes it down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from tests.bench import engine_part
+from tests.bench.figures import Figure, machine, table, write_document
+
+QUICK_EVENTS = 100_000
+FULL_EVENTS = 1_000_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the parts that were asked for; return the process's exit status."""
+    options = _options(arguments)
+    note = machine()
+    print(note, flush=True)
+    figures: list[Figure] = []
+    for name in options.parts:
+        begun = time.monotonic()
+        found = PARTS[name](options)
+        figures += found
+        print(f"\n{table(found)}\n({name}: {time.monotonic() - begun:.0f} s)", flush=True)
+    if not options.no_document:
+        write_document(figures, note)
+    return 0 if all(figure.met is not False for figure in figures) or not options.strict else 1
+
+
+def _engine(options: argparse.Namespace) -> list[Figure]:
+    return engine_part.measure(options.rounds, QUICK_EVENTS if options.quick else FULL_EVENTS)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {"engine": _engine}
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="rte bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"what to measure: {', '.join(PARTS)}; all")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the engine part (5)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: to try things out, not to quote")
+    parser.add_argument("--no-document", action="store_true", help="leave docs/benchmarks.md as it is")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar is missed")
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
