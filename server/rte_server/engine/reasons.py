@@ -39,6 +39,11 @@ class Reason(IntEnum):
     SHUTTING_DOWN = 43
     JOURNAL_UNAVAILABLE = 44
     INTERNAL = 50
+    UNKNOWN_PATH = 60
+    METHOD_NOT_ALLOWED = 61
+    REQUEST_TOO_LARGE = 62
+    UNSUPPORTED_ENCODING = 63
+    SERVER_UNAVAILABLE = 64
 
 
 class EngineError(Exception):

@@ -74,6 +74,12 @@ RULES: Mapping[Reason, Rule] = MappingProxyType(
         Reason.SHUTTING_DOWN: Rule(grpc.StatusCode.UNAVAILABLE),
         Reason.JOURNAL_UNAVAILABLE: Rule(grpc.StatusCode.UNAVAILABLE, retry_after_ms=5_000),
         Reason.INTERNAL: Rule(grpc.StatusCode.INTERNAL),
+        # Envoy answers with these itself, see envoy/envoy.yaml.
+        Reason.UNKNOWN_PATH: Rule(grpc.StatusCode.NOT_FOUND),
+        Reason.METHOD_NOT_ALLOWED: Rule(grpc.StatusCode.UNIMPLEMENTED),
+        Reason.REQUEST_TOO_LARGE: Rule(grpc.StatusCode.RESOURCE_EXHAUSTED),
+        Reason.UNSUPPORTED_ENCODING: _INVALID,
+        Reason.SERVER_UNAVAILABLE: Rule(grpc.StatusCode.UNAVAILABLE),
     }
 )
 
