@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ def test_hand_written_bytes_are_what_the_stubs_read(
     time_ms: int, texts: list[str], properties: dict[str, wire_events.Value]
 ) -> None:
     """An event written by hand is the event that the official parser reads."""
-    fields = dict(
+    fields: dict[str, Any] = dict(
         zip(("event_id", "name", "visitor_id", "customer_id", "client_session_id", "channel"), texts, strict=True)
     )
     body = wire_events.event(time_ms=time_ms, properties=properties, **fields)
@@ -193,9 +194,20 @@ def test_an_event_without_an_id_gets_one_that_stays(tmp_path: Path) -> None:
 
 def test_ndjson_in_the_form_of_the_contract(tmp_path: Path) -> None:
     """A line in the JSON form of an event is that event."""
-    row = {"event_id": "e-1", "name": "view_item", "visitor_id": "v-7", "customer_id": "c-1", "channel": "app"}
+    row: dict[str, Any] = {
+        "event_id": "e-1",
+        "name": "view_item",
+        "visitor_id": "v-7",
+        "customer_id": "c-1",
+        "channel": "app",
+    }
     row |= {"client_session_id": "s", "event_time": "2026-11-23T10:00:00.250Z"}
-    properties = {"item_id": "SKU-1", "price": 9.9, "items": [{"item_id": "a", "new": True}], "none": None}
+    properties: dict[str, Any] = {
+        "item_id": "SKU-1",
+        "price": 9.9,
+        "items": [{"item_id": "a", "new": True}],
+        "none": None,
+    }
     path = written(tmp_path, json.dumps({**row, "properties": properties}) + "\n\n", "rows.ndjson")
     (event,) = events_of(path, ColumnMapping(channel="channel"))
     expected = Event(**{name: value for name, value in row.items() if name != "event_time"})

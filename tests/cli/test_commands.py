@@ -1,0 +1,191 @@
+"""Commands answer well without a server: help, versions, wrong calls, files."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from rte_server.cli.connection import BACK_OFF_S_MAX, back_off_s
+from rte_server.cli.errors import CommandError
+from rte_server.cli.options import duration_s, speed_factor
+from tests.cli.conftest import Rte, in_process
+
+COMMANDS = ("run", "serve", "replay", "simulate", "sessions", "models", "check", "bench")
+NOBODY = "127.0.0.1:1"
+
+
+def test_help_names_every_command_and_costs_little() -> None:
+    """`rte --help` names all commands, in less than half a second of processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = in_process("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert result.exit_code == 0
+    assert all(name in result.out for name in COMMANDS)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *((name,) for name in COMMANDS),
+        *(("sessions", name) for name in ("get", "list", "watch")),
+        *(("models", name) for name in ("list", "show", "check")),
+    ],
+)
+def test_every_command_has_help(rte: Rte, command: tuple[str, ...]) -> None:
+    """Each command says what it does and how it is called."""
+    result = rte(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: rte " + " ".join(command) in re.sub(r"\s+", " ", result.out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("replya",), ("replay",), ("replay", "x", "--speed"), ("sessions", "list", "--state", "open"), ("run", "-p", "x")],
+)
+def test_a_wrong_call_is_a_usage_error(rte: Rte, arguments: tuple[str, ...]) -> None:
+    """A command called in a wrong way ends with 2 and says what is wrong, without a traceback."""
+    result = rte(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.err
+    assert result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sessions", "list"),
+        ("sessions", "get", "v-1"),
+        ("sessions", "watch"),
+        ("models", "list"),
+        ("models", "show", "retail"),
+        ("simulate", "--duration", "1s"),
+    ],
+)
+def test_without_a_server_commands_say_so(rte: Rte, arguments: tuple[str, ...]) -> None:
+    """Where nobody answers, each client command fails with one sentence that says what to do."""
+    result = rte(*arguments, "--server", NOBODY)
+    assert result.exit_code == 1
+    assert f"No RTE server answers at {NOBODY}. Start one with `rte run`" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("server", ["localhost", "http://localhost:8080", "localhost:99999", ":"])
+def test_a_wrong_address_is_refused(rte: Rte, server: str) -> None:
+    """An address that is none is a usage error that shows the right form."""
+    result = rte("sessions", "list", "--server", server)
+    assert result.exit_code == 2
+    assert "must have the form HOST:PORT, such as localhost:8080" in result.err
+
+
+def test_replay_refuses_what_it_cannot_read(rte: Rte, tmp_path: Path) -> None:
+    """Missing files, unknown columns and wrong options are answered before anything is sent."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n")
+    for arguments, says in (
+        ([tmp_path / "none.csv"], "cannot be opened: No such file or directory"),
+        ([path], "has no column that is known to hold the time; its columns are a, b. Say which one by --time"),
+        ([path, "--time", "c"], "has no column `c` (--time)"),
+        ([path, "--property", "price"], "--property price must have the form NAME=COLUMN"),
+        ([path, "--speed", "fast"], "--speed fast must be a factor such as 1 or 60, or max"),
+        ([path, "--delimiter", "ab"], "--delimiter must be one character"),
+        ([path, "--mapping", tmp_path / "none.yaml"], "cannot be read: No such file"),
+        (["-", "--shift-to-now"], "cannot be read twice"),
+    ):
+        result = rte("replay", *arguments, "--server", NOBODY)
+        assert result.exit_code in (1, 2)
+        assert says in result.err
+
+
+def test_check_shows_values_and_where_they_stand(rte: Rte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rte check` prints each setting with its value and origin, as a table or as JSON."""
+    path = tmp_path / "rte.toml"
+    path.write_text("[session]\ngap_ms = 600000\n")
+    monkeypatch.setenv("RTE_SERVER__PORT", "9000")
+    result = rte("check", "--config", path, "--changed")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.out.splitlines()] == [
+        ["server.port", "9000", "RTE_SERVER__PORT"],
+        ["session.gap_ms", "600000", str(path)],
+    ]
+    assert "Models: base" in result.err
+    document = json.loads(rte("check", "--config", path, "--format", "json").out)
+    assert {"setting": "server.stop_grace_ms", "value": "10000", "origin": "default"} in document
+
+
+def test_check_names_all_problems(rte: Rte, tmp_path: Path) -> None:
+    """A wrong configuration is refused with every problem at once."""
+    path = tmp_path / "rte.toml"
+    path.write_text("[session]\ngap = 1\n[server]\nport = 99999\n")
+    result = rte("check", "--config", path)
+    assert result.exit_code == 1
+    assert "session.gap" in result.err
+    assert "server.port = 99999" in result.err
+
+
+def test_models_check_names_problems_and_runs_tests(rte: Rte, tmp_path: Path) -> None:
+    """`rte models check` names the line of a mistake, and says whether the model's tests hold."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: mine\nversion: 1\ndescription: Mine.\nattributes:\n  teas: {count: drink_tea}\n")
+    result = rte("models", "check", path)
+    assert (result.exit_code, result.out.splitlines()[0]) == (0, "mine, version 1: 1 attributes")
+    tests = "tests:\n- name: A tea counts.\n  given: [{event: drink_tea}]\n  then: {teas: 2}\n"
+    (tmp_path / "mine_tests.yaml").write_text(tests)
+    path.write_text(path.read_text() + "tests: mine_tests.yaml\n")
+    result = rte("models", "check", path)
+    assert result.exit_code == 1
+    assert "`teas` is 1.0, not 2" in result.out
+    path.write_text("model: mine\nattributes:\n  teas: {cuont: drink_tea}\n")
+    result = rte("models", "check", path)
+    assert result.exit_code == 1
+    assert f"{path}:3: " in result.out
+
+
+def test_simulate_writes_what_replay_reads(rte: Rte, tmp_path: Path) -> None:
+    """`rte simulate --output` writes NDJSON, in time order, that needs no mapping."""
+    path = tmp_path / "shop.ndjson"
+    result = rte("simulate", "--duration", "10m", "--output", path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert result.exit_code == 0
+    assert f"{len(rows):,} events in {path}" in result.err
+    assert [row["event_time"] for row in rows] == sorted(row["event_time"] for row in rows)
+    assert {"event_id", "name", "visitor_id", "properties"} <= set(rows[0])
+
+
+def test_completion_is_offered() -> None:
+    """The shell can complete commands."""
+    assert in_process("--show-completion", "bash").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172800)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    """Durations are written as people write them."""
+    assert duration_s(text, "--duration") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "ten", "10 m m", "5x", "0s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """Everything else is refused, zero too."""
+    with pytest.raises(CommandError, match="must be a duration"):
+        duration_s(text, "--duration")
+
+
+def test_speeds_are_read() -> None:
+    """A speed is a positive factor, or `max`."""
+    assert (speed_factor("60"), speed_factor("0.5x"), speed_factor("max")) == (60.0, 0.5, None)
+    for wrong in ("0", "-1", "fast", "nan", "inf"):
+        with pytest.raises(CommandError):
+            speed_factor(wrong)
+
+
+def test_back_off_grows_up_to_its_limit() -> None:
+    """Pauses double, vary by half, and end at their maximum."""
+    pauses = [back_off_s(attempt) for attempt in range(12)]
+    assert all(0 < pause <= BACK_OFF_S_MAX for pause in pauses)
+    assert pauses[8] > pauses[0]
