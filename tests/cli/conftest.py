@@ -12,7 +12,8 @@ import pytest
 from rte_server.cli.app import main
 from tests.service.live_server import LiveServer, live_server
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
+"""The first start compiles the kernels."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def test_serve_keeps_its_state_and_its_data_directory(tmp_path: Path) -> None:
 
 def test_serve_for_some_seconds_ends_by_itself(tmp_path: Path) -> None:
     """`--seconds` is for scripts: the server stops in order after that time."""
-    assert in_process("serve", "--port", 0, "--seconds", 0.5, "--data-dir", tmp_path).exit_code == 0
+    result = in_process("serve", "--port", 0, "--seconds", 0.5, "--data-dir", tmp_path)
+    assert result.exit_code == 0, result.err
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
