@@ -91,6 +91,7 @@ class Application:
             ModelError: A model cannot be used.
             EdgeError: Envoy cannot serve the public port.
             RuntimeError: The gRPC port cannot be bound.
+            OSError: The port for metrics is taken.
         """
         try:
             await self._start()
@@ -182,6 +183,9 @@ class Application:
         self.metrics.add_numbers("rte_engine", self.engine.stats)
         self.metrics.add_numbers("rte_pipeline", self.pipeline.stats)
         self.metrics.add_numbers("rte", lambda: {"watches_open": hub.open_count})
+        if server.metrics_port:
+            self.metrics.serve(server.metrics_port)
+            self._stack.callback(self.metrics.close)
         grace_s = server.stop_grace_ms / 1000
         self.grpc_port = await grpc_server.start(server.grpc_host, server.grpc_port)
         self._stack.push_async_callback(grpc_server.stop, grace_s)

@@ -62,6 +62,9 @@ class ServerSettings:
     grpc_port: int = setting(
         0, "Port of the gRPC server behind the public port; 0 takes a free one.", low=0, high=65535
     )
+    metrics_port: int = setting(
+        0, "Port on which 127.0.0.1 answers `/metrics` for Prometheus; 0 switches it off.", low=0, high=65535
+    )
     data_dir: Path = setting(  # noqa: RUF009 - it returns a dataclass field
         DATA_DIR, "Directory of the journal, the snapshots and the secret; made at the first start."
     )

@@ -336,10 +336,11 @@ def index_find(ctx, key):  # type: ignore[no-untyped-def]
     slot = key & mask
     while True:
         found = acquire_at(index, 2 * slot)
-        if found == key:
-            return word_at(index, 2 * slot + 1)
+        # First of all: 0 is no key, and a caller may ask for it.
         if found == 0:
             return np.int64(NONE)
+        if found == key:
+            return word_at(index, 2 * slot + 1)
         slot = (slot + 1) & mask
 
 
