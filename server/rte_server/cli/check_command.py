@@ -23,7 +23,7 @@ CHECK_EXAMPLES = (
     "  rte check --changed                          only what is not at its default\n\n"
     "  RTE_SESSION__GAP_MS=600000 rte check --format json"
 )
-BENCH_EXAMPLES = "Examples:\n\n  rte bench --help                             what can be measured\n\n  rte bench"
+BENCH_EXAMPLES = "Examples:\n\n  rte bench\n\n  rte bench -- --help                          what can be measured"
 
 
 class OutputFormat(StrEnum):

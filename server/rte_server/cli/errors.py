@@ -63,6 +63,8 @@ def reason_of(error: grpc.RpcError) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a message with a capital letter and a full stop."""
+    """Return a message with a full stop, and a capital letter unless it begins with the name of a field."""
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text.split(" ", 1)[0]
+    begun = text if "_" in first or "." in first else text[:1].upper() + text[1:]
+    return begun + ("" if text.endswith((".", "!", "?")) else ".")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
 from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rte.v1.model_pb2 import Attribute, Model
@@ -55,7 +54,7 @@ def list_models(
         (model.name, str(model.version), str(model.attribute_count), str(model.session_bytes), model.description)
         for model in models
     ]
-    _print_table(("model", "version", "attributes", "bytes/session", "description"), rows)
+    print_table(("model", "version", "attributes", "bytes/session", "description"), rows)
 
 
 @app.command("show")
@@ -88,7 +87,7 @@ def show(
         (each.name, each.kind, each.value_type, each.unit, _exactness(each), each.description)
         for each in answer.attributes
     ]
-    _print_table(("attribute", "kind", "type", "unit", "exact", "description"), rows)
+    print_table(("attribute", "kind", "type", "unit", "exact", "description"), rows)
 
 
 def _exactness(attribute: Attribute) -> str:
@@ -97,22 +96,6 @@ def _exactness(attribute: Attribute) -> str:
     if attribute.exactness == attribute.EXACTNESS_APPROXIMATE:
         return f"within {attribute.relative_error:.1%}"
     return "yes"
-
-
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a table; the last column is cut to the terminal by rich, and is whole in a pipe."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
-        return
-    widths = [max([len(title), *(len(row[at]) for row in rows)]) for at, title in enumerate(columns)]
-    for row in (columns, *rows):
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command("check")
@@ -137,7 +120,8 @@ def check(
     for model in models:
         if model.source not in given:
             continue
-        typer.echo(f"{model.name}, version {model.version}: {len(model.attributes)} attributes")
+        count = len(model.attributes)
+        typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
     for path in files:
         failed += _run_tests(path)
     if failed:

@@ -15,6 +15,7 @@ from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import USAGE, CommandError, reason_of
 from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     import grpc
@@ -147,6 +148,8 @@ def list_sessions(
     """List sessions that match a filter, in order."""
     from google.protobuf.json_format import MessageToDict
 
+    from rte_server.cli.session_text import COLUMNS, cells, is_number
+
     with connect(server) as channel:
         total, sessions = _pages(channel, filter_text, order_by, state, limit, timeout)
         if output is OutputFormat.JSON:
@@ -154,7 +157,8 @@ def list_sessions(
                 typer.echo(json.dumps(MessageToDict(session, preserving_proto_field_name=True), ensure_ascii=False))
             return
         shown = list(sessions)
-    _print_table(shown)
+    now = datetime.now(UTC)
+    print_table(COLUMNS, [cells(session, now) for session in shown], is_number)
     more = "" if len(shown) == total else f", {len(shown):,} shown"
     which = "" if state is State.ANY else f"{state.value} "
     typer.echo(f"{total:,} {which}session{'s' if total != 1 else ''}{more}", err=True)
@@ -187,25 +191,6 @@ def _pages(
             page = call(stub.ListSessions, request, timeout_s)
 
     return first.total_count, sessions()
-
-
-def _print_table(sessions: Sequence[Session]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from rte_server.cli.session_text import COLUMNS, cells, is_number
-
-    now = datetime.now(UTC)
-    if not sys.stdout.isatty():
-        for row in (COLUMNS, *(cells(session, now) for session in sessions)):
-            typer.echo("\t".join(row))
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if is_number(column) else "left", no_wrap=True)
-    for session in sessions:
-        table.add_row(*cells(session, now))
-    Console().print(table)
 
 
 @app.command("watch")
