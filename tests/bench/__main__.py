@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import engine_part
+from tests.bench import engine_part, server_part
 from tests.bench.figures import Figure, machine, table, write_document
 
 QUICK_EVENTS = 100_000
@@ -34,7 +34,11 @@ def _engine(options: argparse.Namespace) -> list[Figure]:
     return engine_part.measure(options.rounds, QUICK_EVENTS if options.quick else FULL_EVENTS)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {"engine": _engine}
+def _server(options: argparse.Namespace) -> list[Figure]:
+    return server_part.measure(*((QUICK_EVENTS, 300) if options.quick else (FULL_EVENTS, 2_000)))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {"engine": _engine, "server": _server}
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

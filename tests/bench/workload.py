@@ -48,7 +48,11 @@ class Workload:
 
 
 def make_workload(
-    event_count: int = 1_000_000, visitor_count: int = 50_000, batch_events: int = 500, seed: int = 1
+    event_count: int = 1_000_000,
+    visitor_count: int = 50_000,
+    batch_events: int = 500,
+    seed: int = 1,
+    ids_from: int = 1,
 ) -> Workload:
     """Return the workload; equal arguments give equal bytes.
 
@@ -57,6 +61,7 @@ def make_workload(
         visitor_count: Visitors, >= 1. Fewer events per visitor than 20 thin out the day's visits in proportion.
         batch_events: Events per request, 1 to 5,000.
         seed: Of the random generator.
+        ids_from: The first event id; the others follow.
     """
     rng = np.random.default_rng(seed)
     visitors, times = _visits(rng, event_count, visitor_count)
@@ -78,7 +83,7 @@ def make_workload(
     )
     parts: list[bytes] = []
     for number, row in enumerate(columns, 1):
-        parts.append(write.event(number, *row))
+        parts.append(write.event(ids_from + number - 1, *row))
         if len(parts) == batch_events or number == event_count:
             requests.append(b"".join(parts))
             received.append(row[1])
@@ -86,27 +91,33 @@ def make_workload(
     return Workload(requests, received, event_count, visitor_count)
 
 
-def one_event_each(visitor_count: int, batch_events: int = 500, seed: int = 2) -> Workload:
-    """Return a workload in which each visitor has exactly one event, all within 20 minutes: as many live sessions.
+def one_event_each(visitors: range, batch_events: int = 500, seed: int = 2) -> Workload:
+    """Return a workload in which each visitor has exactly one event, of one instant: as many live sessions.
 
     Args:
-        visitor_count: Visitors and events, >= 1.
+        visitors: Numbers of the visitors; they are the numbers of the events as well.
         batch_events: Events per request.
         seed: Of the random generator.
     """
     rng = np.random.default_rng(seed)
-    times = START_MS + np.sort(rng.integers(0, 20 * 60_000, visitor_count))
-    items = np.minimum(rng.zipf(1.3, visitor_count) - 1, ITEMS - 1).tolist()
-    kinds = rng.choice(len(NAMES), visitor_count, p=SHARES).tolist()
+    items = np.minimum(rng.zipf(1.3, len(visitors)) - 1, ITEMS - 1).tolist()
+    kinds = rng.choice(len(NAMES), len(visitors), p=SHARES).tolist()
     write = _EventWriter()
-    requests, received, parts = [], [], []
-    for number, (time_ms, kind, item) in enumerate(zip(times.tolist(), kinds, items, strict=True), 1):
-        parts.append(write.event(number, number, time_ms, kind, item, item % PAGES, 1))
-        if len(parts) == batch_events or number == visitor_count:
-            requests.append(b"".join(parts))
-            received.append(time_ms)
-            parts = []
-    return Workload(requests, received, visitor_count, visitor_count)
+    events = [
+        write.event(visitor, visitor, START_MS, kind, item, item % PAGES, 1)
+        for visitor, kind, item in zip(visitors, kinds, items, strict=True)
+    ]
+    requests = [b"".join(events[at : at + batch_events]) for at in range(0, len(events), batch_events)]
+    return Workload(requests, [START_MS] * len(requests), len(visitors), len(visitors))
+
+
+def sent_at(request: bytes, sent_ms: int) -> bytes:
+    """Return a request that says when it was sent, by the clock of its events.
+
+    The server moves the events' times by the difference to its own clock: so a workload of long ago is live traffic.
+    """
+    time = b"\x08" + varint(sent_ms // 1000) + b"\x10" + varint(sent_ms % 1000 * 1_000_000)
+    return request + b"\x1a" + varint(len(time)) + time
 
 
 def _visits(rng: np.random.Generator, event_count: int, visitor_count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +127,7 @@ def _visits(rng: np.random.Generator, event_count: int, visitor_count: int) -> t
     again = rng.choice(visitor_count, visit_count - visitor_count, p=weights / weights.sum())
     visit_visitors = np.concatenate((np.arange(visitor_count), again))
     visit_starts = rng.integers(0, DAY_MS - 3_600_000, visit_count)
-    lengths = rng.geometric(visit_count / event_count, visit_count)
+    lengths = rng.geometric(min(1.0, visit_count / event_count), visit_count)
     while lengths.sum() < event_count:
         lengths[rng.integers(0, visit_count)] += 1
     owners = np.repeat(np.arange(visit_count), lengths)
