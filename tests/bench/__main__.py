@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import engine_part, server_part
+from tests.bench import engine_part, scale_part, server_part
 from tests.bench.figures import Figure, machine, table, write_document
 
 QUICK_EVENTS = 100_000
@@ -38,7 +38,20 @@ def _server(options: argparse.Namespace) -> list[Figure]:
     return server_part.measure(*((QUICK_EVENTS, 300) if options.quick else (FULL_EVENTS, 2_000)))
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {"engine": _engine, "server": _server}
+def _scale(options: argparse.Namespace) -> list[Figure]:
+    return scale_part.measure(*((QUICK_EVENTS, 50) if options.quick else (FULL_EVENTS, 300)))
+
+
+def _start(_: argparse.Namespace) -> list[Figure]:
+    return scale_part.measure_first_start()
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
+    "engine": _engine,
+    "server": _server,
+    "scale": _scale,
+    "start": _start,
+}
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
