@@ -15,13 +15,17 @@ from typing import Any, Self
 
 import grpc
 
-from rte.v1.event_service_pb2 import IngestEventsResponse
+from rte.v1.event_service_pb2 import IngestEventsResponse, StreamEventsResponse
+from rte.v1.session_service_pb2 import ListSessionsRequest
 
 INGEST = "/rte.v1.EventService/IngestEvents"
 GET_SESSION = "/rte.v1.SessionService/GetSession"
 STREAM = "/rte.v1.EventService/StreamEvents"
+LIST = "/rte.v1.SessionService/ListSessions"
 UNARY_WINDOW = 16
 STREAM_WINDOW = 16
+RETRY_S = 0.005
+"""How long a caller waits after it was told that a queue is full."""
 
 
 def unary(channel: grpc.Channel, method: str) -> Any:
@@ -30,41 +34,84 @@ def unary(channel: grpc.Channel, method: str) -> Any:
     return call
 
 
-def ingest_unary(channel: grpc.Channel, requests: Sequence[bytes], window: int = UNARY_WINDOW) -> float:
-    """Send requests with `window` calls under way; return the seconds until the last is acknowledged."""
+def ingest_unary(channel: grpc.Channel, requests: Sequence[bytes], window: int = UNARY_WINDOW) -> str:
+    """Send requests with `window` calls under way, and again those that a full queue refused.
+
+    Returns:
+        The position of the last answer, when every request is acknowledged.
+    """
     call = unary(channel, INGEST)
-    under_way: deque[Any] = deque()
-    begun = time.monotonic()
-    for request in requests:
-        if len(under_way) == window:
-            under_way.popleft().result()
-        under_way.append(call.future(request))
-    for pending in under_way:
-        pending.result()
-    return time.monotonic() - begun
+    under_way: deque[tuple[bytes, Any]] = deque()
+    waiting = deque(requests)
+    position = ""
+    while waiting or under_way:
+        while waiting and len(under_way) < window:
+            request = waiting.popleft()
+            under_way.append((request, call.future(request)))
+        request, pending = under_way.popleft()
+        try:
+            position = IngestEventsResponse.FromString(pending.result()).position
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            waiting.append(request)
+            time.sleep(RETRY_S)
+    return position
 
 
-def ingest_stream(channel: grpc.Channel, requests: Sequence[bytes], window: int = STREAM_WINDOW) -> float:
-    """Send requests over one stream, `window` ahead of the answers; return the seconds until the last answer."""
-    room = threading.Semaphore(window)
+def ingest_stream(channel: grpc.Channel, requests: Sequence[bytes], window: int = STREAM_WINDOW) -> str:
+    """Send requests over one stream, `window` ahead of the answers; else as `ingest_unary`."""
+    sender = _StreamSender(requests, window)
+    stream: Any = channel.stream_stream(STREAM)
+    position = ""
+    for encoded in stream(sender.outgoing()):
+        answer = StreamEventsResponse.FromString(encoded)
+        refused = answer.HasField("error")
+        if refused and answer.error.code != grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]:
+            raise RuntimeError(answer.error.message)
+        sender.answered(again=refused)
+        position = answer.position or position
+    return position
 
-    def outgoing() -> Iterator[bytes]:
-        for request in requests:
-            room.acquire()
+
+class _StreamSender:
+    """The sending half of a stream: answers come in the order of the requests, so the oldest open one is meant."""
+
+    def __init__(self, requests: Sequence[bytes], window: int) -> None:
+        self._waiting = deque(requests)
+        self._open: deque[bytes] = deque()
+        self._window = window
+        self._changed = threading.Condition()
+
+    def outgoing(self) -> Iterator[bytes]:
+        """Yield the requests, and those that were refused again, until all are acknowledged."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._may_go_on)
+                if not self._waiting:
+                    return
+                request = self._waiting.popleft()
+                self._open.append(request)
             yield request
 
-    begun = time.monotonic()
-    answers = 0
-    stream: Any = channel.stream_stream(STREAM)
-    last = b""
-    for answer in stream(outgoing()):
-        room.release()
-        answers += 1
-        last = answer
-    seconds = time.monotonic() - begun
-    assert answers == len(requests), f"{answers} answers to {len(requests)} batches"
-    assert IngestEventsResponse.FromString(last).rejected_count == 0
-    return seconds
+    def _may_go_on(self) -> bool:
+        return (bool(self._waiting) and len(self._open) < self._window) or not (self._waiting or self._open)
+
+    def answered(self, *, again: bool) -> None:
+        """Note an answer; with `again` its request must be sent once more, a little later."""
+        if again:
+            time.sleep(RETRY_S)
+        with self._changed:
+            request = self._open.popleft()
+            if again:
+                self._waiting.append(request)
+            self._changed.notify()
+
+
+def wait_until_folded(channel: grpc.Channel, position: str) -> None:
+    """Return when a read of the server shows the state at `position`."""
+    request = ListSessionsRequest(page_size=1, min_position=position)
+    unary(channel, LIST)(request.SerializeToString(), timeout=120)
 
 
 def timed_calls(channel: grpc.Channel, method: str, requests: Sequence[bytes]) -> list[float]:

@@ -13,19 +13,17 @@ import psutil
 
 from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest
 from rte.v1.session_service_pb2 import ListSessionsRequest, ListSessionsResponse
-from tests.bench.callers import INGEST, ingest_stream, timed_calls, unary
+from tests.bench.callers import INGEST, LIST, ingest_stream, timed_calls, unary, wait_until_folded
 from tests.bench.figures import Figure, milliseconds, percentile
 from tests.bench.python_baseline import PythonEngine
 from tests.bench.server_process import ServerProcess
 from tests.bench.workload import START_MS, Workload, one_event_each, sent_at
 
 PART = "Scale"
-LIST = "/rte.v1.SessionService/ListSessions"
 FILTER = "product_views > 0 && purchase_propensity > 0.005"
 ORDER = "max_viewed_price desc"
 PYTHON_SESSIONS = 100_000
 SESSION_BYTES_MAX = 2048
-SETTLE_TIMEOUT_S = 120
 
 
 def measure(session_count: int, queries: int) -> list[Figure]:
@@ -53,11 +51,8 @@ def measure(session_count: int, queries: int) -> list[Figure]:
 
 def _fill(channel: grpc.Channel, workload: Workload, expected: int) -> None:
     """Make live sessions, and wait until the server shows them all."""
-    ingest_stream(channel, [sent_at(request, START_MS) for request in workload.requests])
-    begun = time.monotonic()
-    while _count(channel) != expected:
-        assert time.monotonic() - begun < SETTLE_TIMEOUT_S, f"the server shows {_count(channel)} of {expected} sessions"
-        time.sleep(0.1)
+    wait_until_folded(channel, ingest_stream(channel, [sent_at(request, START_MS) for request in workload.requests]))
+    assert _count(channel) == expected, f"the server shows {_count(channel)} of {expected} sessions"
 
 
 def _count(channel: grpc.Channel) -> int:
