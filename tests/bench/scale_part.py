@@ -100,15 +100,18 @@ def _fill_python() -> float:
 def _restarts(data_dir: Path, room: dict[str, str], sessions: int) -> list[Figure]:
     """Start again after a crash (the journal alone) and after a stop in order (a snapshot)."""
     figures = []
+    stops_s = []
     for what in ("a crash (kill -9, the whole journal is folded again)", "a stop in order (from the snapshot)"):
         with ServerProcess(data_dir, edge=False, **room) as server:
             with server.channel() as channel:
                 found = _count(channel)
-            stopped_s = server.stop()
+            stops_s.append(server.stop())
         assert found == sessions, f"{found} of {sessions} sessions after {what}"
         name = f"restart with {sessions:,} live sessions after {what}, to the first answer; none is missing"
         figures.append(Figure(PART, name, f"{server.start_s:.1f} s", "", "<= 5 s", server.start_s <= 5))
-    figures.append(Figure(PART, f"stop in order with {sessions:,} live sessions", f"{stopped_s:.1f} s"))
+    figures.append(
+        Figure(PART, f"stop in order with {sessions:,} live sessions, the snapshot included", f"{stops_s[0]:.1f} s")
+    )
     return figures
 
 
