@@ -25,8 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         found = PARTS[name](options)
         figures += found
         print(f"\n{table(found)}\n({name}: {time.monotonic() - begun:.0f} s)", flush=True)
-    if not options.no_document:
-        write_document(figures, note)
+        # After each part, so that a part that fails does not cost what was measured before it.
+        if not options.no_document:
+            write_document(found, note)
     return 0 if all(figure.met is not False for figure in figures) or not options.strict else 1
 
 
