@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from rte.v1.event_pb2 import Event
 from tests.engine.attribute_samples import MODEL, VISIT
 from tests.engine.pair import Pair, state_of
@@ -55,14 +53,12 @@ def test_an_ended_session_takes_no_later_event() -> None:
     assert sessions == [(1, 0, 100, 3), (2, 200, 200, 1)]
 
 
-@pytest.mark.xfail(reason="the end of a session does not bound a session that is newer already")
 def test_an_end_parts_sessions_for_good() -> None:
     """Events that come later and fill the time after an end never merge the ended session with the one after it."""
     sessions = play(Pair(), at(0, 1_500), End("v", 0), at(600, first_id=3), at(0, first_id=4))
     assert sessions == [(1, 0, 0, 2), (2, 600, 1_500, 2)]
 
 
-@pytest.mark.xfail(reason="the number follows the older session that remains, not those that left")
 def test_a_visit_is_numbered_after_those_that_left() -> None:
     """A new visit counts every earlier one, also where a newer one left memory before an older one."""
     # The first session is ended late, so that it stays longer than the second.
@@ -84,7 +80,6 @@ def test_expressions_see_the_number_of_the_visit_as_it_is() -> None:
     play(pair, at(9_000), at(6_000, first_id=2), at(3_000, first_id=3), at(4_500, first_id=4), at(3_800, first_id=5))
 
 
-@pytest.mark.xfail(reason="the room of a removed attribute is used again while there is other room")
 def test_written_attributes_survive_a_merge() -> None:
     """When two sessions become one, the later write of a name wins, and a removal is a write."""
     play(

@@ -44,6 +44,7 @@ ENTRY_WORDS = np.int64(3)  # (time << 3) | tag, order, bits
 SUM_MAGNITUDE_MAX = 1e12
 """A contribution larger than this is refused, so that nine million of them cannot overflow the 63 bits of a sum."""
 
+_EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 _TWO_64 = 18446744073709551616.0
 
 
@@ -406,6 +407,6 @@ def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def is_storable(tag):  # type: ignore[no-untyped-def]
-    """Return whether a value of this tag can be kept in a cell."""
-    return tag == BOOL or tag == INT or tag == DOUBLE or tag == STRING
+def is_storable(tag, bits):  # type: ignore[no-untyped-def]
+    """Return whether a value can be kept in a cell; infinities and NaN cannot."""
+    return tag == BOOL or tag == INT or tag == STRING or (tag == DOUBLE and bits & _EXPONENT != _EXPONENT)

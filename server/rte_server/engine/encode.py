@@ -13,7 +13,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK
-from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, TEXTS, WRITTEN_BLOCKS, row_cells, span_in
+from rte_server.engine.context import (
+    ATTRIBUTES,
+    DUE,
+    POOL_ARENA,
+    POOL_COUNTS,
+    ROW_WORDS,
+    TEXTS,
+    WRITTEN_BLOCKS,
+    row_cells,
+    span_in,
+)
 from rte_server.engine.native import (
     acquire_at,
     byte_at,
@@ -26,7 +36,7 @@ from rte_server.engine.native import (
 )
 from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_NAME, A_NAME_LEN, A_WORDS
 from rte_server.engine.row_values import load_input
-from rte_server.engine.strings import place_in
+from rte_server.engine.strings import LONGEST, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
     ALIASES,
@@ -75,6 +85,10 @@ LENGTH_BYTES = 4
 """Bytes kept free for the length of a nested message while it is written; 28 bits of length."""
 
 READ_TRIES = 10_000
+TOO_SMALL = np.int64(-2)
+"""Returned instead of a size when the message may need more room."""
+
+_EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 
 
 class ReadBuffers(NamedTuple):
@@ -91,10 +105,27 @@ class ReadBuffers(NamedTuple):
     out: NDArray[np.uint8]
 
 
-def new_read_buffers(row_words: int, string_bytes_max: int) -> ReadBuffers:
-    """Return buffers that hold any session: each word of a row can at most be a string of full length."""
-    out_bytes = (row_words + WRITTEN_WORDS) * (string_bytes_max + 96) + 4096
-    return ReadBuffers(np.zeros(row_words, np.int64), np.zeros(WRITTEN_WORDS, np.int64), np.zeros(out_bytes, np.uint8))
+def new_read_buffers(context: NDArray[np.int64]) -> ReadBuffers:
+    """Return buffers that hold any session of the state that `context` leads to, as its strings are now."""
+    row_words = int(context[ROW_WORDS])
+    return ReadBuffers(
+        np.zeros(row_words, np.int64),
+        np.zeros(WRITTEN_WORDS, np.int64),
+        np.empty(int(message_bytes_max(context)), np.uint8),
+    )
+
+
+@njit(cache=True, nogil=True)
+def message_bytes_max(context):  # type: ignore[no-untyped-def]
+    """Return the bytes that the largest message can have: each word of a row can at most be the longest string."""
+    return _message_bytes_max(span_of(context))
+
+
+@njit(cache=True, nogil=True)
+def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
+    words = word_at(ctx, ROW_WORDS) + WRITTEN_WORDS
+    longest = word_at(span_in(ctx, POOL_COUNTS), LONGEST)
+    return words * (longest + 96) + span_in(ctx, TEXTS)[1] + 4096
 
 
 @njit(cache=True, nogil=True)
@@ -209,6 +240,9 @@ def put_session_id(out, at, tag, low, high):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def put_value(out, at, tag, bits, ctx):  # type: ignore[no-untyped-def]
     """Write the content of a `google.protobuf.Value`; nothing if there is no value to show."""
+    if tag == DOUBLE and bits & _EXPONENT == _EXPONENT:
+        # JSON has no form for it, and one such value would make the whole session unreadable.
+        return at
     if tag == INT or tag == DOUBLE:
         number = bits if tag == DOUBLE else float_bits(np.float64(bits))
         put_byte(out, at, 0x11)
@@ -239,7 +273,8 @@ def put_list(out, at, cells, first, keep, ctx):  # type: ignore[no-untyped-def]
         put_byte(out, at, 0x0A)
         start = at + 1
         end = put_value(out, start + LENGTH_BYTES, word_at(cells, entry) & TAG_MASK, word_at(cells, entry + 2), ctx)
-        at = close_message(out, start, end)
+        # A text that found no room is left out: a value without a kind has no JSON form.
+        at = close_message(out, start, end) if end > start + LENGTH_BYTES else start - 1
     return close_message(out, list_start, at)
 
 
@@ -306,12 +341,14 @@ def put_written(out, at, ctx, cells, written, all_written, written_ids):  # type
 
 
 @njit(cache=True, nogil=True)
-def encode_session(context, row, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
+def encode_session(context, row, low, high, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
     """Write a session into `target`.
 
     Args:
         context: int64[CONTEXT_WORDS].
-        row: Its row, 0 <= row < sessions_max.
+        row: Its row.
+        low: Low word of its session id; 0: whatever session has the row.
+        high: High word of its session id.
         fields: Bit n is set if field number n of rte.v1.Session is wanted.
         chosen: uint8[attributes], 1 for attributes that are wanted.
         all_written: Whether all written attributes are wanted.
@@ -321,16 +358,24 @@ def encode_session(context, row, fields, chosen, all_written, written_ids, copy,
         target: uint8[:], room for any session; see `new_read_buffers`.
 
     Returns:
-        Bytes written; 0 if the row is free; -1 if it kept changing while it was read.
+        Bytes written; 0 if the row is no session's, or another one's; -1 if it kept changing while it was read;
+        TOO_SMALL if `target` is.
     """
     ctx = span_of(context)
+    if row < 0 or row >= span_in(ctx, DUE)[1]:
+        return np.int64(0)
     cells = span_of(copy)
     written = span_of(block)
     if not copy_row(ctx, row, cells, written):
         return np.int64(-1)
     if word_at(cells, STATE) == FREE:
         return np.int64(0)
+    if low != 0 and (word_at(cells, SESSION_LO) != low or word_at(cells, SESSION_HI) != high):
+        return np.int64(0)
     out = span_of(target)
+    # After the copy: the texts that it refers to were in the pool before.
+    if out[1] < _message_bytes_max(ctx):
+        return np.int64(TOO_SMALL)
     at = put_fields(out, ctx, cells, fields)
     if fields >> F_ATTRIBUTES & 1:
         put_byte(out, at, 0x5A)
@@ -369,7 +414,7 @@ def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     if fields >> F_ETAG & 1:
         put_byte(out, at, 0x62)
         put_byte(out, at + 1, 16)
-        at = put_hex(out, at + 2, word_at(cells, VERSION))
+        at = put_hex(out, at + 2, word_at(cells, VERSION) ^ word_at(cells, SESSION_LO))
     if fields >> F_VISIT_NUMBER & 1:
         at = put_number(out, at, 0x68, word_at(cells, VISIT))
     if fields >> F_LATE_EVENT_COUNT & 1 and word_at(cells, LATE) != 0:

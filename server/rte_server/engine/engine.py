@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
 from rte_server.engine.context import new_context
-from rte_server.engine.encode import ReadBuffers, encode_session, new_read_buffers
+from rte_server.engine.encode import TOO_SMALL, ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expiry import due_rows, end_session, expire
 from rte_server.engine.expressions import Code, Op
-from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch
+from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import float_bits, siphash24_128, text_id
@@ -29,7 +29,7 @@ from rte_server.engine.program import AttributeSpec, Kind, Program, assemble
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update
-from rte_server.engine.rows import start_entry
+from rte_server.engine.rows import read_customer, start_entry
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import StringPool, intern_bytes, text_of
 from rte_server.engine.sweep import carry_over, is_nearly_full
@@ -39,25 +39,25 @@ from rte_server.engine.table import (
     CHANGED,
     CLOCK,
     COUNT_NAMES,
-    CUSTOMER,
-    CUSTOMER_NEXT,
     FREE,
     HEADER_WORDS,
     HIGH_WATER,
-    LAST,
     REQUESTS_DUPLICATE,
     SESSION_HI,
     SESSION_LO,
     STALE,
     STATE,
     STRING_SWEEPS,
+    STRINGS_LOST,
+    SWEEP_FROM,
     VERSION,
     VISITORS,
+    WRITTEN_HIGH_WATER,
     WRITTEN_WORDS,
     Capacity,
     Table,
     alias_key,
-    customer_key,
+    knows_request,
     new_strings,
     new_table,
     read_index,
@@ -79,6 +79,9 @@ RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
 WRITTEN_NAMES_MAX = 1_000
 """Different names of attributes that applications write, over all sessions."""
+
+SWEEP_PAUSE = 1_000
+"""Entries without a sweep of the strings after one that has not freed enough of them."""
 
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
@@ -157,6 +160,7 @@ class Engine:
         table = new_table(self._capacity, program.row_words)
         self._scratch = new_scratch(0, 0)
         self._state = self._state_of(table, new_strings(self._capacity), program)
+        self._everything = Mask.of((), program, secret)
         self._buffers: deque[ReadBuffers] = deque()
 
     def _state_of(self, table: Table, pool: StringPool, program: Program) -> _State:
@@ -218,8 +222,11 @@ class Engine:
         """
         if position != self._position + 1:
             raise ValueError(f"entry {position} does not follow entry {self._position}")
-        if is_nearly_full(self._state.pool):
+        if is_nearly_full(self._state.pool) and position >= self._state.table.counts[SWEEP_FROM]:
             self.sweep()
+            # What is in use may fill the pool, so that sweeping before each entry would stop everything.
+            if is_nearly_full(self._state.pool):
+                self._state.table.counts[SWEEP_FROM] = position + SWEEP_PAUSE
         if entry.type == EntryType.EVENTS:
             outcome = self._apply_events(position, entry, scanned)
         elif entry.type == EntryType.TICK:
@@ -271,14 +278,17 @@ class Engine:
                     field="session_id",
                     value=request.session_id,
                 )
-            if request.request_id and not see_request(
-                state.context, self._request_hash(request.request_id), entry.received_ms
-            ):
+            request_hash = self._request_hash(request.request_id) if request.request_id else 0
+            if request_hash != 0 and knows_request(state.context, request_hash):
                 state.table.counts[REQUESTS_DUPLICATE] += 1
-            elif entry.type == EntryType.UPDATE:
-                self._write(row, request, entry.received_ms)
+                return self._outcome(_NOTHING, row)
+            if entry.type == EntryType.UPDATE:
+                self._write(row, request)
             else:
                 end_session(state.context, row, entry.received_ms)
+            # Only now: what was refused is no duplicate when it is tried again.
+            if request_hash != 0:
+                see_request(state.context, request_hash, entry.received_ms)
         except EngineError as error:
             return self._outcome(_NOTHING, row, error)
         return self._outcome(_NOTHING, row)
@@ -288,9 +298,9 @@ class Engine:
         low, _ = siphash24_128(text, 0, len(text), self._secret[0], self._secret[1])
         return int(low) or 1
 
-    def _write(self, row: int, request: SessionWrite, received_ms: int) -> None:
+    def _write(self, row: int, request: SessionWrite) -> None:
         state = self._state
-        if request.etag and request.etag != etag_text(int(state.table.rows[row, VERSION])):
+        if request.etag and request.etag != self._etag(row):
             raise EngineError(
                 Reason.ETAG_MISMATCH,
                 "The session changed since the etag was read; read it again.",
@@ -313,7 +323,6 @@ class Engine:
             names,
             np.array([tag for tag, _ in values], np.int64),
             np.array([bits for _, bits in values], np.int64),
-            received_ms,
         )
         if status == 1:
             raise EngineError(
@@ -328,6 +337,10 @@ class Engine:
                 "Too many sessions have written attributes; try again when some have left.",
                 limit=str(self._capacity.written_sessions_max),
             )
+
+    def _etag(self, row: int) -> str:
+        cells = self._state.table.rows[row]
+        return etag_text(int(cells[VERSION]), int(cells[SESSION_LO]))
 
     def _remember_names(self, request: SessionWrite) -> None:
         """Remember which names applications write: filters may read them. They are few, as names of columns are."""
@@ -347,10 +360,26 @@ class Engine:
             self._names_version += 1
 
     def _keep(self, text: str) -> int:
-        """Return the id of a text that is in the pool from now on."""
+        """Return the id of a text that is in the pool from now on.
+
+        Raises:
+            EngineError: OVERLOADED if the pool is full.
+        """
         encoded = np.frombuffer(text.encode(), np.uint8)
         found = text_id(text.encode(), self._secret)
-        intern_bytes(self._state.context, found, encoded)
+        if not intern_bytes(self._state.context, found, encoded):
+            raise EngineError(
+                Reason.OVERLOADED,
+                "There is no room for another text; try again when sessions have left.",
+                limit=str(self._capacity.string_bytes_max),
+            )
+        return found
+
+    def _keep_constant(self, text: bytes) -> int:
+        """Return the id of a text of a program; one that finds no room is lost, and counted."""
+        found = text_id(text, self._secret)
+        if not intern_bytes(self._state.context, found, np.frombuffer(text, np.uint8)):
+            self._state.table.counts[STRINGS_LOST] += 1
         return found
 
     def _value(self, value: bool | float | str | None) -> tuple[int, int]:
@@ -369,13 +398,25 @@ class Engine:
         self._settings_words = self._settings.words()
         self._configuration = configuration
         before = self._state
-        table = before.table._replace(rows=_moved_rows(before, program, self._capacity))
+        rows = _moved_rows(before, program, self._capacity)
+        is_moved = rows is not before.table.rows
+        # Readers may still go through the old rows, which lead to the blocks as they are now.
+        written = _copy(before.table.written, WRITTEN_HIGH_WATER, before) if is_moved else before.table.written
+        table = before.table._replace(rows=rows, written=written)
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
-        self._state = self._state_of(table, before.pool, program)
+        self._constants = self._constants_of(program)
+        after = self._state_of(table, before.pool, program)
+        if is_moved:
+            refresh_rows(after.context)
+        self._state = after
+        self._everything = Mask.of((), program, self._secret)
+        self._names_version += 1
+
+    def _constants_of(self, program: Program) -> NDArray[np.int64]:
+        """Return the ids of the texts of a program; from now on they are in the pool, or counted as lost."""
         codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code)]
         texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
-        self._names_version += 1
-        self._constants = np.array([self._keep(text.decode()) for text in sorted(texts)], np.int64)
+        return np.array([self._keep_constant(text) for text in sorted(texts)], np.int64)
 
     def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""
@@ -398,25 +439,32 @@ class Engine:
             low, high = parse_session_id(session_id)
         except ValueError:
             return NO_ROW
-        table = self._state.table
-        row = self._look_up(low)
-        if row == NO_ROW:
-            return NO_ROW
-        cells = table.rows[row]
-        if cells[SESSION_LO] == low and cells[SESSION_HI] == high:
-            return row
-        return row if self._has_alias(row, low, high) else NO_ROW
+        while True:
+            state = self._state
+            row = _look_up(state, low)
+            if row == NO_ROW:
+                return NO_ROW
+            cells = state.table.rows[row]
+            if (cells[SESSION_LO] == low and cells[SESSION_HI] == high) or _has_alias(state, row, low, high):
+                return row
+            # Else a merge may have been under way, or the rows have been moved.
+            if row == _look_up(self._state, low) and state is self._state:
+                return row if _has_alias(state, row, low, high) else NO_ROW
 
     def find_alias(self, client_session_id: str) -> int:
         """Return the row of the latest session that a client calls by this id, or -1. Any thread."""
         text = text_id(client_session_id.encode(), self._secret)
-        row = self._look_up(int(alias_key(text)))
-        return row if row != NO_ROW and self._has_alias(row, text, 0) else NO_ROW
+        state = self._state
+        row = _look_up(state, int(alias_key(text)))
+        return row if row != NO_ROW and _has_alias(state, row, text, 0) else NO_ROW
 
     def find_customer(self, customer_id: str) -> int:
         """Return the row of the customer's session with the latest event, or -1. Any thread."""
         text = text_id(customer_id.encode(), self._secret)
-        return self._latest_of_customer(self._look_up(int(customer_key(text))), text)
+        row = RETRY_READ
+        while row == RETRY_READ:
+            row = int(read_customer(self._state.context, text))
+        return row
 
     def find_visitor(self, visitor_id: str) -> int:
         """Return the row of the visitor's newest session, or -1. Any thread."""
@@ -426,27 +474,6 @@ class Engine:
         while row == RETRY_READ:
             row = int(read_visitor(self._state.context, low, high))
         return row
-
-    def _look_up(self, key: int) -> int:
-        row = RETRY_READ
-        while row == RETRY_READ:
-            row = int(read_index(self._state.context, key))
-        return row
-
-    def _has_alias(self, row: int, low: int, high: int) -> bool:
-        pairs = self._state.table.rows[row, ALIASES : ALIASES + 2 * ALIAS_COUNT_MAX].reshape(-1, 2)
-        return any(int(a) == low and int(b) == high for a, b in pairs)
-
-    def _latest_of_customer(self, head: int, customer: int) -> int:
-        rows = self._state.table.rows
-        best, best_ms, row = NO_ROW, -1, head
-        for _ in range(len(rows)):
-            if row == NO_ROW or int(rows[row, CUSTOMER]) != customer:
-                break
-            if int(rows[row, LAST]) > best_ms:
-                best, best_ms = row, int(rows[row, LAST])
-            row = int(rows[row, CUSTOMER_NEXT])
-        return best
 
     def mask(self, paths: Sequence[str]) -> Mask:
         """Return what a read mask chooses.
@@ -459,35 +486,50 @@ class Engine:
         """
         return Mask.of(paths, self._state.program, self._secret)
 
-    def encode(self, rows: Sequence[int] | NDArray[np.int64], mask: Mask | None = None) -> list[bytes]:
-        """Return serialized `rte.v1.Session` messages, one per row; empty if the row is free. Any thread.
+    def encode(
+        self,
+        rows: Sequence[int] | NDArray[np.int64],
+        mask: Mask | None = None,
+        session_ids: NDArray[np.int64] | None = None,
+    ) -> list[bytes]:
+        """Return serialized `rte.v1.Session` messages, one per row; empty if the row is no session's. Any thread.
 
         Each is the state of the session at one moment.
+
+        Args:
+            rows: Rows, also -1.
+            mask: What is wanted; None: everything.
+            session_ids: int64[n, 2], as in `Matches`: empty also where the row is another session's by now.
         """
-        state = self._state
-        if mask is None or len(mask.chosen) != len(state.program.attributes):
-            mask = Mask.of(() if mask is None else mask.paths, state.program, self._secret)
-        try:
-            buffers = self._buffers.pop()
-            if len(buffers.cells) != state.program.row_words:
-                raise IndexError
-        except IndexError:
-            buffers = new_read_buffers(state.program.row_words, self._limits.string_bytes_max)
+        buffers = self._buffers.pop() if self._buffers else None
         encoded = []
-        for row in rows:
+        for place, row in enumerate(rows):
+            low, high = (0, 0) if session_ids is None else session_ids[place]
             size = -1
-            while size < 0:
+            state = None
+            # Once more where models changed or strings were swept meanwhile: the row may refer to what is new.
+            while size < 0 or state is not self._state:
+                state = self._state
+                mask = self._everything if mask is None else mask
+                if mask.program is not state.program:
+                    mask = Mask.of(mask.paths, state.program, self._secret)
+                if buffers is None or size == TOO_SMALL or len(buffers.cells) != state.program.row_words:
+                    buffers = new_read_buffers(state.context)
                 size = encode_session(
                     state.context,
                     row,
+                    low,
+                    high,
                     mask.fields,
                     mask.chosen,
                     mask.all_written,
                     mask.written_ids,
                     *buffers,
                 )
+            assert buffers is not None
             encoded.append(buffers.out[:size].tobytes())
-        self._buffers.append(buffers)
+        if buffers is not None:
+            self._buffers.append(buffers)
         return encoded
 
     def filter(self, code: Code, states: int) -> Filter:
@@ -508,17 +550,25 @@ class Engine:
         Raises:
             EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
         """
-        state = self._state
         # A few more than there are now: sessions may start during the walk.
-        size = int(state.table.counts[HIGH_WATER]) + 1024
-        return select_rows(state.context, wanted, order_by, np.zeros(0, np.int64), size)
+        size = int(self._state.table.counts[HIGH_WATER]) + 1024
+        return self._matches(wanted, order_by, np.zeros(0, np.int64), size)
 
     def match(self, wanted: Filter, rows: NDArray[np.int64]) -> Matches:
         """Return those of the given rows that match. Any thread."""
-        state = self._state
         if len(rows) == 0:
             return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
-        return select_rows(state.context, wanted, "", rows, len(rows))
+        return self._matches(wanted, "", rows, len(rows))
+
+    def _matches(self, wanted: Filter, order_by: str, candidates: NDArray[np.int64], size: int) -> Matches:
+        while True:
+            state = self._state
+            if wanted.program is not state.program:
+                wanted = make_filter(wanted.code, wanted.states, state.program, self._written_names, self._secret)
+            found = select_rows(state.context, wanted, order_by, candidates, size)
+            # Once more where models changed or strings were swept meanwhile: rows may refer to what is new.
+            if state is self._state:
+                return found
 
     def text(self, string_id: int) -> str:
         """Return the text of a string id, or an empty one if the pool does not hold it."""
@@ -540,6 +590,7 @@ class Engine:
             "position": self._position,
             "configuration": self._configuration,
             "written_names": sorted(self._written_names),
+            "capacity": asdict(self._capacity),
         }
         return meta, snapshot.take(self._state.table, self._state.pool)
 
@@ -551,6 +602,9 @@ class Engine:
         """
         if self._position != 0:
             raise ValueError("only a new engine can take over a snapshot")
+        capacity = meta.get("capacity", asdict(self._capacity))
+        if capacity != asdict(self._capacity):
+            raise ValueError(f"the snapshot was taken with the capacity {capacity}, this one is {self._capacity}")
         self._configure(meta["configuration"])
         if arrays["rows"].shape[1] != self._state.program.row_words:
             raise ValueError("the snapshot was taken with other models")
@@ -573,6 +627,27 @@ class Engine:
         return found | {"position": self._position, "strings": int(pool.counts[0]), "string_bytes": int(pool.counts[1])}
 
 
+def _look_up(state: _State, key: int) -> int:
+    """Return the row that a key of the index leads to, or NO_ROW."""
+    row = RETRY_READ
+    while row == RETRY_READ:
+        row = int(read_index(state.context, key))
+    return row
+
+
+def _has_alias(state: _State, row: int, low: int, high: int) -> bool:
+    pairs = state.table.rows[row, ALIASES : ALIASES + 2 * ALIAS_COUNT_MAX].reshape(-1, 2)
+    return any(int(a) == low and int(b) == high for a, b in pairs)
+
+
+def _copy(array: NDArray[np.int64], used: np.int64, state: _State) -> NDArray[np.int64]:
+    """Return a copy of an array of which as many rows are in use as the word `used` of `counts` says."""
+    copied = np.zeros_like(array)
+    count = int(state.table.counts[used])
+    copied[:count] = array[:count]
+    return copied
+
+
 def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray[np.int64]:
     """Return the rows in the layout of another program; attributes that are defined as before keep their cells."""
     old = before.program
@@ -582,6 +657,8 @@ def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray
     used = int(before.table.counts[HIGH_WATER])
     rows[:used, :HEADER_WORDS] = before.table.rows[:used, :HEADER_WORDS]
     rows[:used, STALE] = 1
+    # Other values: another etag.
+    rows[:used, VERSION] += 2
     known = {spec: number for number, spec in enumerate(old.attributes)}
     for number, spec in enumerate(program.attributes):
         if spec in known:

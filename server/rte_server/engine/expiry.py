@@ -26,12 +26,14 @@ from rte_server.engine.table import (
     CLOSED,
     CLOSED_ROWS,
     ENDED,
+    FLOOR,
     FREE,
     FREE_ROWS,
     HIGH_WATER,
     KEY_HI,
     KEY_LO,
     LAST,
+    NEWER,
     NONE,
     RECEIVED,
     SESSIONS_EVICTED_ACTIVE,
@@ -184,6 +186,9 @@ def end_session(context, row, received_ms):  # type: ignore[no-untyped-def]
     cells = row_cells(ctx, row)
     if word_at(cells, ENDED) != 0:
         return
+    newer = cell(ctx, row, NEWER)
+    if newer != NONE:
+        put_cell(ctx, newer, FLOOR, word_at(cells, LAST) + 1)
     begin_write(ctx, row)
     put_word(cells, ENDED, received_ms)
     put_word(cells, RECEIVED, received_ms)

@@ -256,6 +256,15 @@ def refresh_stale(ctx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def refresh_rows(context):  # type: ignore[no-untyped-def]
+    """Compute the derived attributes of all stale sessions, whose rows no reader can see yet."""
+    ctx = span_of(context)
+    for row in range(count_of(ctx, HIGH_WATER)):
+        if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) != 0:
+            derive_changed(ctx, row_cells(ctx, row), 0)
+
+
+@njit(cache=True, nogil=True)
 def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     """Fold one event.
 
@@ -285,6 +294,7 @@ def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
         if row != NONE:
             begin_write(ctx, row)
             put_cell(ctx, row, LATE, cell(ctx, row, LATE) + 1)
+            put_cell(ctx, row, STALE, 1)
             mark_touched(ctx, row)
             end_write(ctx, row)
         return TOO_LATE
@@ -463,7 +473,7 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         tag, bits = read_slot(ctx, span, source)
         if word_at(op, OP_ONLY) != 0 and tag != word_at(op, OP_ONLY):
             return
-    if not is_storable(tag):
+    if not is_storable(tag, bits):
         return
     stamp = (time_ms << TAG_BITS) | tag
     kept = False
@@ -509,7 +519,7 @@ def derive(ctx, cells, d):  # type: ignore[no-untyped-def]
         span_in(ctx, STACK_TAGS),
         span_in(ctx, STACK_BITS),
     )
-    storable = is_storable(tag)
+    storable = is_storable(tag, bits)
     put_word(cells, at, tag if storable else ERROR)
     put_word(cells, at + 1, bits if storable else 0)
 

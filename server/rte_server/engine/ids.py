@@ -20,6 +20,6 @@ def parse_session_id(text: str) -> tuple[int, int]:
     return low - ((low >> 63) << 64), high - ((high >> 63) << 64)
 
 
-def etag_text(version: int) -> str:
-    """Return the etag of a row's version."""
-    return f"{version:016x}"
+def etag_text(version: int, session_lo: int) -> str:
+    """Return the etag of a row's version; two sessions that become one never had the same."""
+    return f"{(version ^ session_lo) & (1 << 64) - 1:016x}"

@@ -45,6 +45,7 @@ class Mask:
         chosen: uint8[attributes of the program], 1 if wanted.
         all_written: Whether all written attributes are wanted.
         written_ids: int64[n], string ids of the names that are no attribute of a model: written ones, if any.
+        program: What it was made for.
     """
 
     paths: tuple[str, ...]
@@ -52,6 +53,7 @@ class Mask:
     chosen: NDArray[np.uint8]
     all_written: bool
     written_ids: NDArray[np.int64]
+    program: Program
 
     @staticmethod
     def of(paths: Sequence[str], program: Program, secret: NDArray[np.uint64]) -> Mask:
@@ -62,7 +64,7 @@ class Mask:
         """
         count = len(program.attributes)
         if not paths or "*" in paths:
-            return Mask(tuple(paths), ALL_FIELDS, np.ones(count, np.uint8), True, np.zeros(0, np.int64))
+            return Mask(tuple(paths), ALL_FIELDS, np.ones(count, np.uint8), True, np.zeros(0, np.int64), program)
         fields = 0
         chosen = np.zeros(count, np.uint8)
         written: list[int] = []
@@ -87,4 +89,4 @@ class Mask:
                 written.append(text_id(name.encode(), secret))
         if everything:
             chosen[:] = 1
-        return Mask(tuple(paths), fields, chosen, everything, np.array(written, np.int64))
+        return Mask(tuple(paths), fields, chosen, everything, np.array(written, np.int64), program)

@@ -56,6 +56,8 @@ class Filter(NamedTuple):
         written: int64[:], string ids of the names of written attributes.
         states: Bit s is set if sessions in state s are wanted.
         numbers: The input of each name that can be ordered by.
+        code: What it was made of.
+        program: What it was made for; with another one its inputs are other attributes.
     """
 
     codes: NDArray[np.int64]
@@ -64,6 +66,8 @@ class Filter(NamedTuple):
     written: NDArray[np.int64]
     states: int
     numbers: Mapping[str, int]
+    code: Code
+    program: Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,21 @@ def _matches(ctx, cells, states, codes, texts, loads, names, tags, bits, stack_t
 
 @njit(cache=True, nogil=True)
 def match_rows(  # type: ignore[no-untyped-def]
-    context, states, codes, texts, loads, written, order, candidates, rows, session_ids, key_numbers, key_texts
+    context,
+    states,
+    codes,
+    texts,
+    loads,
+    written,
+    order,
+    candidates,
+    rows,
+    session_ids,
+    key_numbers,
+    key_texts,
+    progress,
 ):
-    """Find the rows that match a filter.
+    """Find the rows that match a filter, from the place on that `progress` says.
 
     Args:
         context: int64[CONTEXT_WORDS].
@@ -136,9 +152,10 @@ def match_rows(  # type: ignore[no-untyped-def]
         order: Input to sort by, or NO_ORDER.
         candidates: int64[:], rows to look at; empty: all.
         rows: int64[n], receives the rows. The other outputs have as many rows; see `Matches`.
+        progress: int64[2], rows looked at, and rows found; zeros for the first call.
 
     Returns:
-        The number of matching rows.
+        True if all rows have been looked at; False if one kept changing: call again with the same arguments.
     """
     ctx = span_of(context)
     scratch = np.zeros(2 * (loads.shape[0] + STACK_DEPTH_MAX + 2), np.int64)
@@ -153,8 +170,9 @@ def match_rows(  # type: ignore[no-untyped-def]
     names = span_of(written)
     everything = candidates.shape[0] == 0
     total = count_of(ctx, HIGH_WATER) if everything else candidates.shape[0]
-    found = 0
-    for i in range(total):
+    found = progress[1]
+    for i in range(progress[0], total):
+        is_read = False
         row = i if everything else candidates[i]
         cells = row_cells(ctx, row)
         for _ in range(READ_TRIES):
@@ -178,10 +196,15 @@ def match_rows(  # type: ignore[no-untyped-def]
             if acquire_at(cells, VERSION) == before:
                 if matched and found < rows.shape[0]:
                     found += 1
+                is_read = True
                 break
+        progress[0] = i + is_read
+        progress[1] = found
+        if not is_read:
+            break
     # The scratch memory must live until here: the spans do not hold it.
-    scratch[0] = found
-    return scratch[0]
+    scratch[0] = progress[0]
+    return scratch[0] >= total
 
 
 def make_filter(
@@ -204,7 +227,8 @@ def make_filter(
     if code:
         codes = encode_code(code, {name: slot for slot, name in enumerate(inputs)}, texts, secret)
     constants = np.frombuffer(bytes(texts) + b"\0", np.uint8).copy()
-    return Filter(codes, constants, loads, np.array([*written.values(), 0], np.int64), states, numbers)
+    names = np.array([*written.values(), 0], np.int64)
+    return Filter(codes, constants, loads, names, states, numbers, code, program)
 
 
 def select_rows(
@@ -229,7 +253,8 @@ def select_rows(
     session_ids = np.empty((size, 2), np.int64)
     numbers = np.empty(size, np.float64)
     texts = np.empty(size, np.int64)
-    count = match_rows(
+    progress = np.zeros(2, np.int64)
+    while not match_rows(
         context,
         wanted.states,
         wanted.codes,
@@ -242,5 +267,8 @@ def select_rows(
         session_ids,
         numbers,
         texts,
-    )
+        progress,
+    ):
+        pass
+    count = int(progress[1])
     return Matches(rows[:count], session_ids[:count], numbers[:count], texts[:count])

@@ -24,7 +24,7 @@ from rte_server.engine.context import (
     row_cells,
     span_in,
 )
-from rte_server.engine.native import fence_release, put_word, release_at, span_of, word_at
+from rte_server.engine.native import acquire_at, fence_acquire, fence_release, put_word, release_at, span_of, word_at
 from rte_server.engine.program import S_CLOSED_RETENTION, S_GAP
 from rte_server.engine.table import (
     ACTIVE,
@@ -41,13 +41,17 @@ from rte_server.engine.table import (
     CUSTOMER_NEXT,
     CUSTOMER_PREVIOUS,
     CUSTOMER_TIME,
+    CUSTOMER_VERSION,
     ENDED,
     FREE,
     FREE_ROWS,
+    HIGH_WATER,
     LAST,
     NEVER_MS,
+    NEWER,
     NONE,
     OLDER,
+    RETRY_READ,
     SESSION_HI,
     SESSION_LO,
     SESSIONS_CLOSED,
@@ -66,8 +70,8 @@ from rte_server.engine.table import (
     index_find,
     index_put,
     index_remove,
+    read_index,
     set_visitor_word,
-    visitor_word,
     written_block,
 )
 
@@ -190,6 +194,7 @@ def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-de
         return
     if before != 0:
         _leave_customer(ctx, row, before)
+    _change_chains(ctx)
     key = customer_key(customer)
     head = index_find(ctx, key)
     put_word(cells, CUSTOMER_PREVIOUS, NONE)
@@ -197,11 +202,13 @@ def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-de
     if head != NONE:
         put_cell(ctx, head, CUSTOMER_PREVIOUS, row)
     index_put(ctx, key, row)
+    _change_chains(ctx)
 
 
 @njit(cache=True, nogil=True)
 def _leave_customer(ctx, row, customer):  # type: ignore[no-untyped-def]
     """Take a session out of the chain of its customer's sessions."""
+    _change_chains(ctx)
     following = cell(ctx, row, CUSTOMER_NEXT)
     previous = cell(ctx, row, CUSTOMER_PREVIOUS)
     if following != NONE:
@@ -214,6 +221,42 @@ def _leave_customer(ctx, row, customer):  # type: ignore[no-untyped-def]
         index_remove(ctx, customer_key(customer), row)
     put_cell(ctx, row, CUSTOMER_NEXT, NONE)
     put_cell(ctx, row, CUSTOMER_PREVIOUS, NONE)
+    _change_chains(ctx)
+
+
+@njit(cache=True, nogil=True)
+def _change_chains(ctx):  # type: ignore[no-untyped-def]
+    """Tell readers that a chain of a customer's sessions is about to change, or is whole again."""
+    counts = span_in(ctx, COUNTS)
+    release_at(counts, CUSTOMER_VERSION, word_at(counts, CUSTOMER_VERSION) + 1)
+    fence_release()
+
+
+@njit(cache=True, nogil=True)
+def read_customer(context, customer):  # type: ignore[no-untyped-def]
+    """Return the row of the customer's session with the latest event, or NONE; for readers beside the writer.
+
+    Gives RETRY_READ when the chain changed meanwhile.
+
+    Args:
+        customer: String id.
+    """
+    ctx = span_of(context)
+    counts = span_in(ctx, COUNTS)
+    before = acquire_at(counts, CUSTOMER_VERSION)
+    row = read_index(context, customer_key(customer)) if before & 1 == 0 else RETRY_READ
+    if row == RETRY_READ:
+        return np.int64(RETRY_READ)
+    best = np.int64(NONE)
+    # The chain may change under the walk, and may even lead in a circle then.
+    for _ in range(count_of(ctx, HIGH_WATER)):
+        if row == NONE:
+            break
+        if best == NONE or cell(ctx, row, LAST) > cell(ctx, best, LAST):
+            best = row
+        row = cell(ctx, row, CUSTOMER_NEXT)
+    fence_acquire()
+    return best if acquire_at(counts, CUSTOMER_VERSION) == before else np.int64(RETRY_READ)
 
 
 @njit(cache=True, nogil=True)
@@ -249,13 +292,13 @@ def _alias_index_key(low, high):  # type: ignore[no-untyped-def]
 def unlink(ctx, slot, row):  # type: ignore[no-untyped-def]
     """Take a session out of its visitor's chain."""
     older = cell(ctx, row, OLDER)
-    if visitor_word(ctx, slot, V_HEAD) == row:
+    newer = cell(ctx, row, NEWER)
+    if newer == NONE:
         set_visitor_word(ctx, slot, V_HEAD, older)
-        return
-    newer = visitor_word(ctx, slot, V_HEAD)
-    while cell(ctx, newer, OLDER) != row:
-        newer = cell(ctx, newer, OLDER)
-    put_cell(ctx, newer, OLDER, older)
+    else:
+        put_cell(ctx, newer, OLDER, older)
+    if older != NONE:
+        put_cell(ctx, older, NEWER, newer)
 
 
 @njit(cache=True, nogil=True)

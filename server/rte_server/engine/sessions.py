@@ -12,9 +12,18 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.attributes import keep_last, merge_cell
-from rte_server.engine.context import ATTRIBUTES, FREE_STACK, SECRET, SEED, count_of, row_cells, span_in
+from rte_server.engine.context import (
+    ATTRIBUTES,
+    FREE_STACK,
+    SECRET,
+    SEED,
+    VISITOR_TABLE,
+    count_of,
+    row_cells,
+    span_in,
+)
 from rte_server.engine.expiry import sweep_visitors
-from rte_server.engine.native import put_word, span_siphash24_128, word_at
+from rte_server.engine.native import put_word, release_at, span_siphash24_128, word_at
 from rte_server.engine.program import (
     A_AT,
     A_KEEP,
@@ -58,6 +67,7 @@ from rte_server.engine.table import (
     LAST,
     LATE,
     NEVER_MS,
+    NEWER,
     NONE,
     OLDER,
     SESSION_HI,
@@ -74,6 +84,7 @@ from rte_server.engine.table import (
     V_NEWEST,
     V_USED,
     VISIT,
+    VISITOR_WORDS,
     VISITORS,
     WRITTEN,
     add_count,
@@ -105,7 +116,8 @@ def find_or_add_visitor(ctx, key_lo, key_hi, time_ms):  # type: ignore[no-untype
     set_visitor_word(ctx, slot, V_NEWEST, time_ms)
     set_visitor_word(ctx, slot, V_LEFT, 0)
     set_visitor_word(ctx, slot, V_LEFT_UNTIL, 0)
-    set_visitor_word(ctx, slot, V_USED, 1)
+    # Last, since a reader takes what it finds in a used slot.
+    release_at(span_in(ctx, VISITOR_TABLE), slot * VISITOR_WORDS + V_USED, 1)
     add_count(ctx, VISITORS, 1)
     return slot
 
@@ -121,6 +133,9 @@ def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
         or time_ms < word_at(cells, FLOOR)
     ):
         return False
+    if word_at(cells, START) <= time_ms <= word_at(cells, LAST):
+        # Also in a session that is longer than a maximum that was set since.
+        return True
     length_max = setting(ctx, S_LENGTH_MAX)
     return length_max == 0 or max(word_at(cells, LAST), time_ms) - min(word_at(cells, START), time_ms) <= length_max
 
@@ -128,6 +143,8 @@ def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def]
     """Return the row of the session that an event belongs to, made or merged as needed; or LATE_EVENT.
+
+    A row that was made or merged is left with an odd version: it is whole when the caller has put the event into it.
 
     Args:
         slot: Slot of the visitor.
@@ -193,13 +210,16 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     put_word(cells, START, time_ms)
     put_word(cells, LAST, time_ms)
     put_word(cells, OLDER, older)
+    put_word(cells, NEWER, newer)
     put_word(cells, CUSTOMER_NEXT, NONE)
     put_word(cells, CUSTOMER_PREVIOUS, NONE)
     put_word(cells, WRITTEN, NONE)
     put_word(cells, STALE, 1)
     put_word(cells, VISIT, visitor_word(ctx, slot, V_LEFT) + 1)
     if older != NONE:
-        put_word(cells, VISIT, cell(ctx, older, VISIT) + 1)
+        put_cell(ctx, older, NEWER, row)
+        # A newer session may have left before an older one.
+        put_word(cells, VISIT, max(cell(ctx, older, VISIT), visitor_word(ctx, slot, V_LEFT)) + 1)
         if cell(ctx, older, ENDED) != 0:
             put_word(cells, FLOOR, cell(ctx, older, LAST) + 1)
     if newer == NONE:
@@ -209,7 +229,6 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
         renumber(ctx, slot, row, 1)
     index_put(ctx, word_at(cells, SESSION_LO), row)
     add_count(ctx, SESSIONS_STARTED, 1)
-    end_write(ctx, row)
     return row
 
 
@@ -230,6 +249,7 @@ def renumber(ctx, slot, until, by):  # type: ignore[no-untyped-def]
 def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
     """Merge the session `newer` into the one right before it in time. Its id goes on to lead to the merged one."""
     begin_write(ctx, older)
+    begin_write(ctx, newer)
     into = row_cells(ctx, older)
     other = row_cells(ctx, newer)
     attributes = span_in(ctx, ATTRIBUTES)
@@ -276,4 +296,3 @@ def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
             add_alias(ctx, older, aliases[2 * i], aliases[2 * i + 1])
     add_alias(ctx, older, session_lo, session_hi)
     add_count(ctx, SESSIONS_MERGED, 1)
-    end_write(ctx, older)

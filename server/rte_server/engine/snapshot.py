@@ -30,13 +30,15 @@ Arrays = list[tuple[str, NDArray[Any]]]
 
 def take(table: Table, pool: StringPool) -> Arrays:
     """Return copies of what is in use. The writer must not run meanwhile; the copies are then free to be written."""
-    counts = table.counts
+    counts = table.counts.copy()
+    # The ids are written from the oldest on, wherever the ring begins.
+    counts[DEDUP_HEAD] = 0
     high_water = int(counts[HIGH_WATER])
     visitor_slots = np.flatnonzero(table.visitors[:, V_USED])
     index_slots = np.flatnonzero(table.links[0::2])
     string_slots = np.flatnonzero(pool.slots[0::2])
     return [
-        ("counts", counts.copy()),
+        ("counts", counts),
         ("rows", table.rows[:high_water].copy()),
         ("due", table.due[:high_water].copy()),
         ("free_rows", table.free_rows[: counts[FREE_ROWS]].copy()),
@@ -79,7 +81,6 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]])
     table.links.reshape(-1, 2)[arrays["index_slots"]] = arrays["index"]
     ring = arrays["dedup_ring"]
     table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
-    table.counts[DEDUP_HEAD] = 0
     insert_all(table.dedup_set, ring[:, 0].copy())
     table.written[: len(arrays["written"])] = arrays["written"]
     table.written_free[: len(arrays["written_free"])] = arrays["written_free"]

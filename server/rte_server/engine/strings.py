@@ -28,9 +28,10 @@ from rte_server.engine.native import (
 
 USED = 0
 ARENA_USED = 1
-COUNT_WORDS = 2
-LENGTH_BITS = 16
-LENGTH_MASK = 0xFFFF
+LONGEST = 2
+COUNT_WORDS = 3
+LENGTH_BITS = 24
+LENGTH_MASK = 0xFFFFFF
 
 
 class StringPool(NamedTuple):
@@ -38,9 +39,9 @@ class StringPool(NamedTuple):
 
     Attributes:
         slots: int64[2 * n], n a power of two: open addressing by id. Word 2 i is the id (0 = free), word 2 i + 1 is
-            where its bytes are: offset in the arena << 16 | length.
+            where its bytes are: offset in the arena << LENGTH_BITS | length.
         arena: uint8[arena_bytes].
-        counts: int64[2]: used slots, used bytes of the arena.
+        counts: int64[3]: used slots, used bytes of the arena, bytes of the longest string.
     """
 
     slots: NDArray[np.int64]
@@ -84,7 +85,7 @@ def offset_of(pool, slot):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def length_of(pool, slot):  # type: ignore[no-untyped-def]
-    """Return the number of bytes of the string in `slot`, 0 to 65,535."""
+    """Return the number of bytes of the string in `slot`, 0 to LENGTH_MASK."""
     return pool.slots[2 * slot + 1] & LENGTH_MASK
 
 
@@ -100,8 +101,9 @@ def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
         length: Their number.
 
     Returns:
-        True if the string is in the pool now; False if the pool is full (its owner sweeps between batches, so that
-        this happens only to a batch that brings more new text than was left free).
+        True if the string is in the pool now; False if it has more than LENGTH_MASK bytes or the pool is full (its
+        owner sweeps between batches, so that this happens only to a batch that brings more new text than was left
+        free).
     """
     slots = span_in(ctx, POOL_SLOTS)
     size = slots[1] >> 1
@@ -117,12 +119,13 @@ def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
     arena = span_in(ctx, POOL_ARENA)
     start = word_at(counts, ARENA_USED)
     used = word_at(counts, USED)
-    if start + length > arena[1] or used * 4 >= size * 3:
+    if start + length > arena[1] or used * 4 >= size * 3 or length > LENGTH_MASK:
         return False
     for i in range(length):
         put_byte(arena, start + i, byte_at(span, off + i))
     put_word(counts, ARENA_USED, start + length)
     put_word(counts, USED, used + 1)
+    put_word(counts, LONGEST, max(word_at(counts, LONGEST), length))
     put_word(slots, 2 * slot + 1, (start << LENGTH_BITS) | length)
     release_at(slots, 2 * slot, string_id)
     return True

@@ -77,7 +77,8 @@ WRITTEN = np.int64(32)  # block of written attributes, or NONE
 VISIT = np.int64(33)  # number of this visit, from 1
 LATE = np.int64(34)  # late events of the visitor while this was its newest session
 STALE = np.int64(35)  # 1 = all derived attributes must be computed with the next event
-HEADER_WORDS = np.int64(36)
+NEWER = np.int64(36)  # row of the visitor's next newer session, or NONE
+HEADER_WORDS = np.int64(37)
 
 FREE = np.int64(0)
 ACTIVE = np.int64(1)
@@ -123,6 +124,8 @@ ALIASES_LOST = np.int64(24)
 REQUESTS_DUPLICATE = np.int64(25)
 STRING_SWEEPS = np.int64(26)
 VISITOR_CURSOR = np.int64(27)  # where the next sweep for forgotten visitors begins
+SWEEP_FROM = np.int64(28)  # position from which on strings may be swept again
+CUSTOMER_VERSION = np.int64(29)  # odd while a chain of a customer's sessions changes
 COUNT_WORDS = np.int64(32)
 
 COUNT_NAMES = {
@@ -149,7 +152,7 @@ COUNT_NAMES = {
 """What is shown of `counts`, by name."""
 
 WRITTEN_ITEMS_MAX = 16
-WRITTEN_ITEM_WORDS = np.int64(4)  # name id, (received time << 3) | tag, position, bits
+WRITTEN_ITEM_WORDS = np.int64(4)  # name id, (position << 3) | tag, 0, bits
 WRITTEN_WORDS = WRITTEN_ITEMS_MAX * WRITTEN_ITEM_WORDS
 
 _ALIAS_SALT = np.int64(0x5851F42D4C957F2D)
@@ -213,7 +216,8 @@ def new_table(capacity: Capacity, row_words: int) -> Table:
         due=np.zeros(sessions, np.int64),
         free_rows=np.zeros(sessions, np.int64),
         visitors=np.zeros((_power_of_two(2 * sessions), VISITOR_WORDS), np.int64),
-        links=np.zeros(2 * _power_of_two(4 * sessions), np.int64),
+        # At most 6 keys lead to a session (its id, ALIAS_COUNT_MAX aliases, its customer): 7/8 of 8 are never reached.
+        links=np.zeros(2 * _power_of_two(8 * sessions), np.int64),
         dedup_set=np.zeros(_power_of_two(2 * capacity.dedup_events_max), np.int64),
         dedup_ring=np.zeros(2 * capacity.dedup_events_max, np.int64),
         written=np.zeros((capacity.written_sessions_max, WRITTEN_WORDS), np.int64),
@@ -494,6 +498,19 @@ def forget_before(ctx, horizon_ms):  # type: ignore[no-untyped-def]
     ring = span_in(ctx, DEDUP_RING)
     while count_of(ctx, DEDUP_USED) > 0 and word_at(ring, 2 * count_of(ctx, DEDUP_HEAD) + 1) < horizon_ms:
         forget_oldest(ctx)
+
+
+@njit(cache=True, nogil=True)
+def knows_request(context, request_hash):  # type: ignore[no-untyped-def]
+    """Return whether a request id is remembered. Called by the writer, from Python."""
+    dedup = span_in(span_of(context), DEDUP_SET)
+    mask = dedup[1] - 1
+    slot = request_hash & mask
+    while word_at(dedup, slot) != 0:
+        if word_at(dedup, slot) == request_hash:
+            return True
+        slot = (slot + 1) & mask
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -23,24 +23,39 @@ from rte_server.engine.values import NULL
 
 
 @njit(cache=True, nogil=True)
-def write_item(block, name_id, time, position, bits):  # type: ignore[no-untyped-def]
+def write_item(block, name_id, written_at, bits):  # type: ignore[no-untyped-def]
     """Write an attribute into a block of written attributes, unless it holds a later write of it.
 
-    Returns False if the block is full.
+    Args:
+        block: Span of the block.
+        name_id: String id of the name.
+        written_at: (position of the entry << TAG_BITS) | tag. Not its time: the server's clock may be set back.
+        bits: The value.
+
+    Returns:
+        False if the block is full; to remove what is not there needs no room.
     """
     free = -1
+    removed = -1
     for at in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
         if word_at(block, at) == name_id:
-            keep_last(block, at + 1, time, position, bits)
+            keep_last(block, at + 1, written_at, np.int64(0), bits)
             return True
-        # A removed attribute is kept as NULL, so that an older write cannot bring it back; its room can be used.
-        if free < 0 and (word_at(block, at) == 0 or word_at(block, at + 1) & TAG_MASK == NULL):
-            free = at
+        if word_at(block, at) == 0:
+            free = at if free < 0 else free
+        elif word_at(block, at + 1) & TAG_MASK == NULL and (
+            removed < 0 or word_at(block, at + 1) < word_at(block, removed + 1)
+        ):
+            removed = at
+    # A removed attribute is kept as NULL, so that an older write cannot bring it back. Where there is no other room,
+    # that of the one that was removed first is used.
     if free < 0:
-        return False
+        free = removed
+    if free < 0:
+        return written_at & TAG_MASK == NULL
     put_word(block, free, name_id)
-    put_word(block, free + 1, time)
-    put_word(block, free + 2, position)
+    put_word(block, free + 1, written_at)
+    put_word(block, free + 2, 0)
     put_word(block, free + 3, bits)
     return True
 
@@ -58,7 +73,7 @@ def take_written_block(ctx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def write_attributes(context, row, names, tags, bits, received_ms):  # type: ignore[no-untyped-def]
+def write_attributes(context, row, names, tags, bits):  # type: ignore[no-untyped-def]
     """Change the written attributes of a session, all of the given ones or none. Called from Python.
 
     Args:
@@ -76,9 +91,12 @@ def write_attributes(context, row, names, tags, bits, received_ms):  # type: ign
     for word in range(WRITTEN_WORDS):
         put_word(block, word, 0 if place == NONE else word_at(written_block(ctx, place), word))
     position = word_at(span_in(ctx, PROGRESS), POSITION)
-    for i in range(names.shape[0]):
-        if not write_item(block, names[i], (received_ms << TAG_BITS) | tags[i], position, bits[i]):
-            return 1
+    # First what makes room.
+    for removes in (True, False):
+        for i in range(names.shape[0]):
+            written_at = (position << TAG_BITS) | tags[i]
+            if (tags[i] == NULL) == removes and not write_item(block, names[i], written_at, bits[i]):
+                return 1
     if place == NONE:
         place = take_written_block(ctx)
         if place == NONE:
@@ -110,6 +128,5 @@ def merge_written(ctx, older, newer):  # type: ignore[no-untyped-def]
                 written_block(ctx, cell(ctx, older, WRITTEN)),
                 word_at(block, at),
                 word_at(block, at + 1),
-                word_at(block, at + 2),
                 word_at(block, at + 3),
             )
