@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
+from rte_server.engine.assembly import assemble
 from rte_server.engine.context import new_context
 from rte_server.engine.encode import TOO_SMALL, ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
@@ -25,7 +26,7 @@ from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_
 from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import float_bits, siphash24_128, text_id
-from rte_server.engine.program import AttributeSpec, Kind, Program, assemble
+from rte_server.engine.program import AttributeSpec, Kind, Program
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update

@@ -11,7 +11,9 @@ from numba import njit
 
 from rte_server.engine.context import (
     KEYS,
+    POOL_SLOTS,
     PROPERTY_SLOTS,
+    SECRET,
     SLOT_BITS,
     SLOT_LENGTHS,
     SLOT_OFFSETS,
@@ -19,11 +21,18 @@ from rte_server.engine.context import (
     TEXTS,
     span_in,
 )
-from rte_server.engine.native import byte_at, bytes_at, put_word, word_at
+from rte_server.engine.native import byte_at, bytes_at, prefetch_at, put_word, span_string_id, word_at
+from rte_server.engine.program import (
+    NEEDS_TEXT,
+    SLOT_HEAD,
+    SLOT_LENGTH,
+    SLOT_OFFSET,
+    SLOT_TAIL,
+    SLOT_WORDS,
+)
+from rte_server.engine.strings import intern
+from rte_server.engine.table import STRINGS_LOST, add_count
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
-
-_UNREAD = np.int64(0)
-"""Bits of a string slot whose id has not been computed yet; string ids are never 0."""
 
 
 @njit(cache=True, nogil=True)
@@ -65,51 +74,85 @@ def _step_over(span, at, end, wire_type):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def hash_key(span, at, length):  # type: ignore[no-untyped-def]
-    """Return `program.key_hash` of a property key in the span."""
+def text_id_of(ctx, span, off, length):  # type: ignore[no-untyped-def]
+    """Return the string id of bytes of the request."""
+    secret = span_in(ctx, SECRET)
+    return span_string_id(span, off, length, np.uint64(word_at(secret, 2)), np.uint64(word_at(secret, 3)))
+
+
+@njit(cache=True, nogil=True)
+def keep_text(ctx, text, span, off, length):  # type: ignore[no-untyped-def]
+    """Put a text of the request into the pool, or count it as lost."""
+    if not intern(ctx, text, span, off, length):
+        add_count(ctx, STRINGS_LOST, 1)
+
+
+@njit(cache=True, nogil=True)
+def _ends_of(span, at, length):  # type: ignore[no-untyped-def]
+    """Return the first and the last 8 bytes of a property key as numbers; both the whole key if it is shorter."""
     if length >= 8:
-        head = bytes_at(span, at)
-        tail = bytes_at(span, at + length - 8)
+        return bytes_at(span, at), bytes_at(span, at + length - 8)
+    head = np.uint64(0)
+    if at + 8 <= span[1]:
+        head = bytes_at(span, at) & ((np.uint64(1) << np.uint64(8 * length)) - np.uint64(1))
     else:
-        head = np.uint64(0)
-        if at + 8 <= span[1]:
-            head = bytes_at(span, at) & ((np.uint64(1) << np.uint64(8 * length)) - np.uint64(1))
-        else:
-            for i in range(length):
-                head |= np.uint64(byte_at(span, at + i)) << np.uint64(8 * i)
-        tail = head
-    mixed = (head * np.uint64(0x9E3779B97F4A7C15)) ^ (tail * np.uint64(0xC2B2AE3D27D4EB4F)) ^ np.uint64(length)
-    mixed ^= mixed >> np.uint64(29)
-    return np.int64(mixed & np.uint64(0x7FFFFFFFFFFFFFFF))
+        for i in range(length):
+            head |= np.uint64(byte_at(span, at + i)) << np.uint64(8 * i)
+    return head, head
 
 
 @njit(cache=True, nogil=True)
 def find_slot(ctx, span, at, length):  # type: ignore[no-untyped-def]
     """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it."""
-    hashed = hash_key(span, at, length)
+    head, tail = _ends_of(span, at, length)
+    # `program.key_hash`
+    mixed = (head * np.uint64(0x9E3779B97F4A7C15)) ^ (tail * np.uint64(0xC2B2AE3D27D4EB4F)) ^ np.uint64(length)
     keys = span_in(ctx, KEYS)
     slots = span_in(ctx, PROPERTY_SLOTS)
-    texts = span_in(ctx, TEXTS)
     mask = keys[1] - 1
-    place = hashed & mask
+    place = np.int64(mixed ^ (mixed >> np.uint64(29))) & mask
     while True:
         slot = word_at(keys, place) - 1
         if slot < 0:
             return np.int64(-1)
-        if word_at(slots, 3 * slot) == hashed and word_at(slots, 3 * slot + 2) == length:
-            offset = word_at(slots, 3 * slot + 1)
-            same = True
-            for i in range(length):
-                if byte_at(texts, offset + i) != byte_at(span, at + i):
-                    same = False
-                    break
-            if same:
-                return slot
+        s = slot * SLOT_WORDS
+        if (
+            word_at(slots, s + SLOT_HEAD) == np.int64(head)
+            and word_at(slots, s + SLOT_TAIL) == np.int64(tail)
+            and word_at(slots, s + SLOT_LENGTH) == length
+            and (length <= 16 or _same_middle(ctx, span, at, length, word_at(slots, s + SLOT_OFFSET)))
+        ):
+            return slot
         place = (place + 1) & mask
 
 
 @njit(cache=True, nogil=True)
-def read_value(ctx, span, at, end, slot):  # type: ignore[no-untyped-def]
+def _same_middle(ctx, span, at, length, offset):  # type: ignore[no-untyped-def]
+    """Return whether a key equals a text of the program between its first and its last 8 bytes."""
+    texts = span_in(ctx, TEXTS)
+    for i in range(8, length - 8):
+        if byte_at(texts, offset + i) != byte_at(span, at + i):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _put_text(ctx, span, slot, use, at, length):  # type: ignore[no-untyped-def]
+    """Put a string into a slot; into the pool as well if an expression looks at its bytes."""
+    text = text_id_of(ctx, span, at, length)
+    put_word(span_in(ctx, SLOT_TAGS), slot, STRING)
+    put_word(span_in(ctx, SLOT_BITS), slot, text)
+    put_word(span_in(ctx, SLOT_OFFSETS), slot, at)
+    put_word(span_in(ctx, SLOT_LENGTHS), slot, length)
+    if use == NEEDS_TEXT:
+        keep_text(ctx, text, span, at, length)
+    else:
+        pool = span_in(ctx, POOL_SLOTS)
+        prefetch_at(pool, 2 * (text & ((pool[1] >> 1) - 1)))
+
+
+@njit(cache=True, nogil=True)
+def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
     """Read the `google.protobuf.Value` in `span[at:end]` into a slot.
 
     Structs and lists read as ERROR: no expression can use them.
@@ -130,10 +173,7 @@ def read_value(ctx, span, at, end, slot):  # type: ignore[no-untyped-def]
             length, at = _varint(span, at, end)
             if at < 0 or length < 0 or length > end - at:
                 return
-            put_word(tags, slot, STRING)
-            put_word(bits, slot, _UNREAD)
-            put_word(span_in(ctx, SLOT_OFFSETS), slot, at)
-            put_word(span_in(ctx, SLOT_LENGTHS), slot, length)
+            _put_text(ctx, span, slot, use, at, length)
             at += length
         elif tag == 0x20 or tag == 0x08:
             number, at = _varint(span, at, end)
@@ -153,8 +193,8 @@ def read_value(ctx, span, at, end, slot):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_properties(ctx, span, at, length):  # type: ignore[no-untyped-def]
-    """Read the properties that models use into the slots; what is not there is ERROR.
+def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def]
+    """Read the properties that are used for the event's name into the slots; what is not there is ERROR.
 
     The last of two equal keys counts.
 
@@ -163,6 +203,7 @@ def read_properties(ctx, span, at, length):  # type: ignore[no-untyped-def]
         span: Span of the request's bytes.
         at: Where the Struct begins.
         length: Its bytes.
+        uses: Span of the row of `ProgramArrays.uses` for the event's name.
     """
     tags = span_in(ctx, SLOT_TAGS)
     for slot in range(tags[1]):
@@ -180,12 +221,41 @@ def read_properties(ctx, span, at, length):  # type: ignore[no-untyped-def]
         size, at = _varint(span, at, end)
         if at < 0 or size < 0 or size > end - at:
             return
-        _read_member(ctx, span, at, at + size)
+        if not _read_plain_member(ctx, span, at, at + size, uses):
+            _read_member(ctx, span, at, at + size, uses)
         at += size
 
 
 @njit(cache=True, nogil=True)
-def _read_member(ctx, span, at, end):  # type: ignore[no-untyped-def]
+def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
+    """Read an entry as every client writes it: a short key, then one number or short string. Returns False if it is not."""
+    if end - at < 4 or byte_at(span, at) != 0x0A:
+        return False
+    key_length = byte_at(span, at + 1)
+    value = at + 2 + key_length
+    if key_length >= 0x80 or value + 4 > end or byte_at(span, value) != 0x12:
+        return False
+    if byte_at(span, value + 1) != end - value - 2 or end - value - 2 >= 0x80:
+        return False
+    kind = byte_at(span, value + 2)
+    if kind == 0x11:
+        if end - value != 11:
+            return False
+    elif kind != 0x1A or byte_at(span, value + 3) != end - value - 4:
+        return False
+    slot = find_slot(ctx, span, at + 2, key_length)
+    if slot < 0 or word_at(uses, slot) == 0:
+        return True
+    if kind == 0x11:
+        put_word(span_in(ctx, SLOT_TAGS), slot, DOUBLE)
+        put_word(span_in(ctx, SLOT_BITS), slot, np.int64(bytes_at(span, value + 3)))
+    else:
+        _put_text(ctx, span, slot, word_at(uses, slot), value + 4, end - value - 4)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _read_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
     """Read one entry of the Struct's map: key (field 1) and value (field 2), in any order."""
     key_at = at
     key_length = np.int64(0)
@@ -211,7 +281,7 @@ def _read_member(ctx, span, at, end):  # type: ignore[no-untyped-def]
             value_end = at + size
         at += size
     slot = find_slot(ctx, span, key_at, key_length)
-    if slot >= 0:
+    if slot >= 0 and word_at(uses, slot) != 0:
         put_word(span_in(ctx, SLOT_TAGS), slot, ERROR)
         if value_at >= 0:
-            read_value(ctx, span, value_at, value_end, slot)
+            read_value(ctx, span, value_at, value_end, slot, word_at(uses, slot))

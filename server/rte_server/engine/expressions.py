@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.native import float_bits, put_word, span_of, text_id, word_at
+from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.values import (
     BOOL,
@@ -57,6 +57,7 @@ __all__ = [
     "Code",
     "Instruction",
     "Op",
+    "always_read",
     "encode_code",
     "evaluate",
     "evaluate_spans",
@@ -68,6 +69,12 @@ __all__ = [
 STACK_DEPTH_MAX = 32  # values on the stack at once; codes that need more are refused when they are compiled
 INSTRUCTIONS_MAX = 256  # instructions of one code
 CODE_COLUMNS = 4  # op, a, b, c
+
+# Added to the number of an operator on two values: where its operands are, if not both on the stack.
+WITH_CONSTANT = np.int64(64)  # the right one is a constant
+WITH_SLOT = np.int64(128)  # the right one is an input
+OF_SLOT_AND_CONSTANT = np.int64(192)  # the left one is an input, the right one a constant
+_OPERATOR_MASK = np.int64(63)
 
 
 class Op(IntEnum):
@@ -167,6 +174,12 @@ def text_names(code: Code) -> frozenset[str]:
     return input_names(code) if ops & (_NEEDS_BYTES | _COMPARES) else frozenset()
 
 
+def always_read(code: Code) -> frozenset[str]:
+    """Return names of inputs each of which makes the result ERROR when it is one: none if some operator may absorb it."""
+    absorbing = {Op.HAS, Op.IN_START, Op.IN_ITEM, Op.IN_END, Op.SELECT, Op.AND, Op.OR}
+    return frozenset() if absorbing & {instruction.op for instruction in code} else input_names(code)
+
+
 def encode_code(
     code: Code, slots: Mapping[str, int], texts: bytearray, secret: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
@@ -180,7 +193,9 @@ def encode_code(
 
     Returns:
         int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD and HAS: (op, slot, 0, 0).
-        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0).
+        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). Operators on two values whose
+        operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
+        (op + OF_SLOT_AND_CONSTANT, tag, bits, slot).
 
     Raises:
         EngineError: INVALID_EXPRESSION if a name has no slot or the code passes a limit.
@@ -207,7 +222,27 @@ def encode_code(
             texts += text
         elif op == Op.ONLY:
             row[1] = int(instruction.number)
-    return rows
+    return _fused(rows)
+
+
+def _fused(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows with operands put into the operators that use them: fewer rows, the same results.
+
+    What stands right before an operator on two values is the end of its right operand, and before that, if the right
+    operand is a single row, the end of the left one.
+    """
+    fused: list[list[int]] = []
+    for op, a, b, c in rows.tolist():
+        row = [op, a, b, c]
+        if op >= Op.AND and fused[-1][0] == Op.INT:
+            _, tag, bits, _ = fused.pop()
+            row = [op + int(WITH_CONSTANT), tag, bits, 0]
+            if fused[-1][0] == Op.LOAD:
+                row = [op + int(OF_SLOT_AND_CONSTANT), tag, bits, fused.pop()[1]]
+        elif op >= Op.AND and fused[-1][0] == Op.LOAD:
+            row = [op + int(WITH_SLOT), fused.pop()[1], 0, 0]
+        fused.append(row)
+    return np.array(fused, np.int64).reshape(-1, CODE_COLUMNS)
 
 
 def _constant(instruction: Instruction, secret: NDArray[np.uint64]) -> tuple[int, int]:
@@ -272,14 +307,13 @@ def _on_one(op, operand, length, texts, tag, bits, slots, arena):  # type: ignor
     return to_int(tag, bits, op == _WHOLE)
 
 
+_RELATIONS = np.int64(0x643122)
+"""Per operator from EQUAL on, 4 bits: which of less (1), same (2) and greater (4) it is true for; NOT_EQUAL negates."""
+
+
 @njit(cache=True, nogil=True)
 def _on_two(op, tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of an operator on two values."""
-    if op <= _OR:
-        decides = np.int64(op == _OR)
-        if (tag_a == BOOL and bits_a == decides) or (tag_b == BOOL and bits_b == decides):
-            return BOOL, decides
-        return (BOOL if tag_a == BOOL and tag_b == BOOL else ERROR), 1 - decides
+    """Return (tag, bits) of a comparison or of arithmetic on two values."""
     if tag_a == ERROR or tag_b == ERROR:
         return ERROR, np.int64(0)
     if op <= _NOT_EQUAL:
@@ -291,68 +325,101 @@ def _on_two(op, tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
-def _shrink(op, top, tags, bits):  # type: ignore[no-untyped-def]
-    """Run SELECT, IN_ITEM or IN_END, which look at more than two values, on the stack; return its new top."""
-    if op == _SELECT:
-        top -= 2
-        if word_at(tags, top) == BOOL:
-            chosen = top + 2 - word_at(bits, top)
-            put_word(tags, top, word_at(tags, chosen))
-            put_word(bits, top, word_at(bits, chosen))
-        else:
-            put_word(tags, top, ERROR)
-        return top
-    top -= 1
-    if op == _IN_END:
-        if word_at(tags, top) != ERROR:
-            put_word(tags, top, word_at(tags, top + 1))
-        put_word(bits, top, word_at(bits, top + 1))
-        return top
-    item = word_at(tags, top + 1)
-    # As in CEL, a list with an erroneous item is an error, wherever the value is found.
-    if item == ERROR:
-        put_word(tags, top, ERROR)
-    elif equal(word_at(tags, top - 1), word_at(bits, top - 1), item, word_at(bits, top + 1)):
-        put_word(bits, top, 1)
-    return top
+def _compare_alike(op, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
+    """Return whether a comparison of two ints or two doubles holds; with a NaN, only NOT_EQUAL does."""
+    if tag == INT:
+        found = np.int64(bits_a < bits_b) | np.int64(bits_a == bits_b) << 1 | np.int64(bits_a > bits_b) << 2
+    else:
+        a, b = bits_float(bits_a), bits_float(bits_b)
+        found = np.int64(a < b) | np.int64(a == b) << 1 | np.int64(a > b) << 2
+    wanted = (_RELATIONS >> ((op - _EQUAL) << 2)) & 7
+    return np.int64(found & wanted != 0) ^ np.int64(op == _NOT_EQUAL)
+
+
+@njit(cache=True, nogil=True)
+def _plain(tag):  # type: ignore[no-untyped-def]
+    """Return the type of an input as expressions see it: a time is an int."""
+    return np.int64(INT) if tag == TIME else tag
 
 
 @njit(cache=True, nogil=True)
 def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, tags, bits):  # type: ignore[no-untyped-def]
-    """Do what `evaluate` does, on spans; `slots` and `arena` are those of the pool, `tags` and `bits` the stack."""
-    top = np.int64(-1)
-    for i in range(start, end):
-        at = i * CODE_COLUMNS
+    """Do what `evaluate` does, on spans; `slots` and `arena` are those of the pool, `tags` and `bits` the stack.
+
+    The value at the top of the stack is kept in `tag` and `value`; `below` is the number of values under it, and one
+    that means nothing is at the bottom.
+    """
+    below = np.int64(0)
+    tag = np.int64(ERROR)
+    value = np.int64(0)
+    for at in range(start * CODE_COLUMNS, end * CODE_COLUMNS, CODE_COLUMNS):
         op = word_at(code, at)
         operand = word_at(code, at + 1)
-        if op == _LOAD:
-            top += 1
-            tag = word_at(slot_tags, operand)
-            put_word(tags, top, INT if tag == TIME else tag)
-            put_word(bits, top, word_at(slot_bits, operand))
-        elif op == _INT:
-            top += 1
-            put_word(tags, top, operand)
-            put_word(bits, top, word_at(code, at + 2))
-        elif op == _HAS or op == _IN_START:
-            top += 1
-            put_word(tags, top, BOOL)
-            put_word(bits, top, np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR))
-        elif op >= _AND:
-            top -= 1
-            tag, value = _on_two(
-                op, word_at(tags, top), word_at(bits, top), word_at(tags, top + 1), word_at(bits, top + 1), slots, arena
-            )
-            put_word(tags, top, tag)
-            put_word(bits, top, value)
-        elif op >= _IN_ITEM:
-            top = _shrink(op, top, tags, bits)
+        if op >= _AND:
+            right_tag = operand
+            right = word_at(code, at + 2)
+            if op >= OF_SLOT_AND_CONSTANT:
+                put_word(tags, below, tag)
+                put_word(bits, below, value)
+                below += 1
+                tag = _plain(word_at(slot_tags, word_at(code, at + 3)))
+                value = word_at(slot_bits, word_at(code, at + 3))
+            elif op >= WITH_SLOT:
+                right_tag = _plain(word_at(slot_tags, operand))
+                right = word_at(slot_bits, operand)
+            elif op < WITH_CONSTANT:
+                right_tag = tag
+                right = value
+                below -= 1
+                tag = word_at(tags, below)
+                value = word_at(bits, below)
+            op &= _OPERATOR_MASK
+            if op <= _OR:
+                decides = np.int64(op == _OR)
+                if (tag == BOOL and value == decides) or (right_tag == BOOL and right == decides):
+                    tag = np.int64(BOOL)
+                    value = decides
+                else:
+                    tag = np.int64(BOOL if tag == BOOL and right_tag == BOOL else ERROR)
+                    value = 1 - decides
+            elif op <= _GREATER_EQUAL and tag == right_tag and (tag == INT or tag == DOUBLE):
+                value = _compare_alike(op, tag, value, right)
+                tag = np.int64(BOOL)
+            else:
+                tag, value = _on_two(op, tag, value, right_tag, right, slots, arena)
+        elif op <= _HAS or op == _IN_START:
+            put_word(tags, below, tag)
+            put_word(bits, below, value)
+            below += 1
+            if op == _LOAD:
+                tag = _plain(word_at(slot_tags, operand))
+                value = word_at(slot_bits, operand)
+            elif op == _INT:
+                tag = operand
+                value = word_at(code, at + 2)
+            else:
+                tag = np.int64(BOOL)
+                value = np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR)
+        elif op == _SELECT:
+            below -= 2
+            if word_at(tags, below) != BOOL:
+                tag = np.int64(ERROR)
+            elif word_at(bits, below) == 1:
+                tag = word_at(tags, below + 1)
+                value = word_at(bits, below + 1)
+        elif op == _IN_ITEM:
+            below -= 1
+            # As in CEL, a list with an erroneous item is an error, wherever the value is found.
+            found = tag != ERROR and equal(word_at(tags, below - 1), word_at(bits, below - 1), tag, value)
+            tag = np.int64(ERROR) if tag == ERROR else word_at(tags, below)
+            value = np.int64(1) if found else word_at(bits, below)
+        elif op == _IN_END:
+            below -= 1
+            if word_at(tags, below) == ERROR:
+                tag = np.int64(ERROR)
         else:
-            length = word_at(code, at + 2)
-            tag, value = _on_one(op, operand, length, texts, word_at(tags, top), word_at(bits, top), slots, arena)
-            put_word(tags, top, tag)
-            put_word(bits, top, value)
-    return word_at(tags, 0), word_at(bits, 0)
+            tag, value = _on_one(op, operand, word_at(code, at + 2), texts, tag, value, slots, arena)
+    return tag, value
 
 
 @njit(cache=True, nogil=True)

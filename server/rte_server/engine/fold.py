@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from rte_server.engine.attributes import (
     DISTINCT,
     ELAPSED,
     FIRST,
-    LINEAR,
     RECENT,
     TAG_BITS,
     add_distinct,
@@ -29,23 +27,16 @@ from rte_server.engine.attributes import (
 )
 from rte_server.engine.attributes import LAST as KIND_LAST
 from rte_server.engine.context import (
-    ATTRIBUTES,
     CODES,
     DEDUP_SET,
-    DERIVED,
-    DERIVED_ORDER,
-    DERIVED_RANGES,
     DUE,
-    INPUT_BITS,
-    INPUT_TAGS,
-    LOADS,
+    GROUPS,
     NAMES,
     OPS,
+    PLANS,
     POOL_ARENA,
     POOL_SLOTS,
     PROGRESS,
-    RANGES,
-    SECRET,
     SLOT_BITS,
     SLOT_LENGTHS,
     SLOT_OFFSETS,
@@ -55,32 +46,24 @@ from rte_server.engine.context import (
     TEXTS,
     TOUCHED,
     TOUCHED_MARKS,
+    USES,
     VISITOR_TABLE,
-    WEIGHT_LOADS,
-    WEIGHTS,
     count_of,
     row_cells,
     span_in,
 )
-from rte_server.engine.event_slots import read_properties
+from rte_server.engine.derived import derive_changed
+from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
 from rte_server.engine.expiry import make_room
-from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Op, evaluate_spans
-from rte_server.engine.native import bits_float, float_bits, prefetch_at, put_word, span_of, span_string_id, word_at
+from rte_server.engine.expressions import STACK_DEPTH_MAX, evaluate_spans
+from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
 from rte_server.engine.program import (
-    A_AT,
-    A_KIND,
-    A_WORDS,
     CACHE_LINE_WORDS,
-    D_ATTRIBUTE,
-    D_CODE,
-    D_CODE_END,
-    D_INTERCEPT,
-    D_LINK,
-    D_LOADS,
-    D_LOADS_END,
-    D_WORDS,
     FROM_CODE,
-    NEEDS_TEXT,
+    G_OPS,
+    G_OPS_END,
+    G_SLOT,
+    GROUP_WORDS,
     OP_AT,
     OP_CODE,
     OP_CODE_END,
@@ -94,9 +77,14 @@ from rte_server.engine.program import (
     OP_WHERE,
     OP_WHERE_END,
     OP_WORDS,
+    P_GROUPS,
+    P_GROUPS_END,
+    P_LINES,
+    P_OPS,
+    P_OPS_END,
+    PLAN_WORDS,
     S_DEDUP_HORIZON,
 )
-from rte_server.engine.row_values import load_input
 from rte_server.engine.rows import (
     TOUCHED_COUNT,
     add_alias,
@@ -111,7 +99,6 @@ from rte_server.engine.rows import (
     setting,
 )
 from rte_server.engine.sessions import LATE_EVENT, find_or_add_visitor, place_event
-from rte_server.engine.strings import intern
 from rte_server.engine.table import (
     CHANNEL_TIME,
     EVENTS,
@@ -128,7 +115,6 @@ from rte_server.engine.table import (
     STALE,
     START,
     STATE,
-    STRINGS_LOST,
     V_HEAD,
     V_KEY_HI,
     V_NEWEST,
@@ -163,8 +149,6 @@ from rte_server.engine.wire_layout import (
     VERDICT,
     VISITOR_OFF,
 )
-
-OP_LOAD = int(Op.LOAD)
 
 # What became of an event.
 APPLIED = np.int64(0)
@@ -325,8 +309,14 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
             prefetch_at(span_in(ctx, DUE), row)
             prefetch_at(span_in(ctx, TOUCHED_MARKS), row)
             cells = row_cells(ctx, row)
-            for word in range(0, cells[1], CACHE_LINE_WORDS):
-                prefetch_at(cells, word)
+            plans = span_in(ctx, PLANS)
+            lines = word_at(plans, find_name(ctx, word_at(records, near + NAME_ID)) * PLAN_WORDS + P_LINES)
+            word = np.int64(0)
+            while lines != 0:
+                if lines & 1 != 0:
+                    prefetch_at(cells, word)
+                word += CACHE_LINE_WORDS
+                lines >>= 1
 
 
 @njit(cache=True, nogil=True)
@@ -347,33 +337,37 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
         add_alias(ctx, row, store_text(ctx, span, record, ALIAS_OFF), 0)
     if word_at(record, CHANNEL_LEN) > 0:
         keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, CHANNEL_OFF))
-    read_properties(ctx, span, word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN))
-    ranges = span_in(ctx, RANGES)
-    ops = span_in(ctx, OPS)
+    plans = span_in(ctx, PLANS)
     name = find_name(ctx, word_at(record, NAME_ID))
-    for i in range(word_at(ranges, 2 * name), word_at(ranges, 2 * name + 1)):
-        run_op(ctx, span, cells, (ops[0] + i * OP_WORDS * 8, np.int64(OP_WORDS)), time_ms, order)
+    plan = (plans[0] + name * PLAN_WORDS * 8, np.int64(PLAN_WORDS))
+    slots = span_in(ctx, SLOT_TAGS)[1]
+    uses = (span_in(ctx, USES)[0] + name * slots * 8, slots)
+    read_properties(ctx, span, word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN), uses)
+    run_ops(ctx, span, cells, word_at(plan, P_OPS), word_at(plan, P_OPS_END), time_ms, order)
+    groups = span_in(ctx, GROUPS)
+    tags = span_in(ctx, SLOT_TAGS)
+    for g in range(word_at(plan, P_GROUPS) * GROUP_WORDS, word_at(plan, P_GROUPS_END) * GROUP_WORDS, GROUP_WORDS):
+        if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
+            run_ops(ctx, span, cells, word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END), time_ms, order)
     derive_changed(ctx, cells, name)
 
 
 @njit(cache=True, nogil=True)
-def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
-    """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale."""
-    derived = span_in(ctx, DERIVED)
-    if word_at(cells, STALE) != 0:
-        put_word(cells, STALE, 0)
-        for i in range(0, derived[1], D_WORDS):
-            derive(ctx, cells, (derived[0] + i * 8, np.int64(D_WORDS)))
-        return
-    ranges = span_in(ctx, DERIVED_RANGES)
-    order = span_in(ctx, DERIVED_ORDER)
-    for i in range(word_at(ranges, 2 * name), word_at(ranges, 2 * name + 1)):
-        derive(ctx, cells, (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS)))
+def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-untyped-def]
+    """Lift one event into some cells."""
+    ops = span_in(ctx, OPS)
+    for i in range(first, end):
+        op = (ops[0] + i * OP_WORDS * 8, np.int64(OP_WORDS))
+        if word_at(op, OP_KIND) == COUNT and word_at(op, OP_WHERE) == word_at(op, OP_WHERE_END):
+            at = word_at(op, OP_AT)
+            put_word(cells, at, word_at(cells, at) + 1)
+        else:
+            run_op(ctx, span, cells, op, time_ms, order)
 
 
 @njit(cache=True, nogil=True)
 def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
-    """Return the row of an event name in `ranges`; 0 for a name that no model lists."""
+    """Return the row of an event name in `plans`; 0 for a name that no model lists."""
     names = span_in(ctx, NAMES)
     mask = (names[1] >> 1) - 1
     slot = name_id & mask
@@ -382,20 +376,6 @@ def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
             return word_at(names, 2 * slot + 1)
         slot = (slot + 1) & mask
     return np.int64(0)
-
-
-@njit(cache=True, nogil=True)
-def text_id_of(ctx, span, off, length):  # type: ignore[no-untyped-def]
-    """Return the string id of bytes of the request."""
-    secret = span_in(ctx, SECRET)
-    return span_string_id(span, off, length, np.uint64(word_at(secret, 2)), np.uint64(word_at(secret, 3)))
-
-
-@njit(cache=True, nogil=True)
-def keep_text(ctx, text, span, off, length):  # type: ignore[no-untyped-def]
-    """Put a text of the request into the pool, or count it as lost."""
-    if not intern(ctx, text, span, off, length):
-        add_count(ctx, STRINGS_LOST, 1)
 
 
 @njit(cache=True, nogil=True)
@@ -409,36 +389,10 @@ def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_slot(ctx, span, slot):  # type: ignore[no-untyped-def]
-    """Return the value of a property slot; a string's id is computed when it is first asked for."""
-    tag = word_at(span_in(ctx, SLOT_TAGS), slot)
-    bits = word_at(span_in(ctx, SLOT_BITS), slot)
-    if tag == STRING and bits == 0:
-        off = word_at(span_in(ctx, SLOT_OFFSETS), slot)
-        bits = text_id_of(ctx, span, off, word_at(span_in(ctx, SLOT_LENGTHS), slot))
-        put_word(span_in(ctx, SLOT_BITS), slot, bits)
-    return tag, bits
-
-
-@njit(cache=True, nogil=True)
-def keep_slot_text(ctx, span, slot, bits):  # type: ignore[no-untyped-def]
-    """Put the text of a slot, whose id is `bits`, into the pool."""
-    off = word_at(span_in(ctx, SLOT_OFFSETS), slot)
-    keep_text(ctx, bits, span, off, word_at(span_in(ctx, SLOT_LENGTHS), slot))
-
-
-@njit(cache=True, nogil=True)
-def run_code(ctx, span, start, end):  # type: ignore[no-untyped-def]
-    """Return the value of an expression on the event. The texts that it reads are in the pool before it runs."""
-    codes = span_in(ctx, CODES)
-    for i in range(start, end):
-        slot = word_at(codes, i * CODE_COLUMNS + 1)
-        if word_at(codes, i * CODE_COLUMNS) == OP_LOAD and word_at(span_in(ctx, SLOT_TAGS), slot) == STRING:
-            text = read_slot(ctx, span, slot)[1]
-            if word_at(codes, i * CODE_COLUMNS + 2) == NEEDS_TEXT:
-                keep_slot_text(ctx, span, slot, text)
+def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
+    """Return the value of an expression on the event. The texts that it looks at are in the pool already."""
     return evaluate_spans(
-        codes,
+        span_in(ctx, CODES),
         start,
         end,
         span_in(ctx, TEXTS),
@@ -455,7 +409,7 @@ def run_code(ctx, span, start, end):  # type: ignore[no-untyped-def]
 def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into one cell."""
     if word_at(op, OP_WHERE) < word_at(op, OP_WHERE_END):
-        tag, bits = run_code(ctx, span, word_at(op, OP_WHERE), word_at(op, OP_WHERE_END))
+        tag, bits = run_code(ctx, word_at(op, OP_WHERE), word_at(op, OP_WHERE_END))
         if tag != BOOL or bits != 1:
             return
     kind = word_at(op, OP_KIND)
@@ -468,9 +422,10 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         return
     source = word_at(op, OP_SOURCE)
     if source == FROM_CODE:
-        tag, bits = run_code(ctx, span, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
+        tag, bits = run_code(ctx, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
     else:
-        tag, bits = read_slot(ctx, span, source)
+        tag = word_at(span_in(ctx, SLOT_TAGS), source)
+        bits = word_at(span_in(ctx, SLOT_BITS), source)
         if word_at(op, OP_ONLY) != 0 and tag != word_at(op, OP_ONLY):
             return
     if not is_storable(tag, bits):
@@ -489,54 +444,5 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         add_count(ctx, VALUES_INVALID, 1)
     # The text of an expression's result is in the pool already.
     if kept and tag == STRING and source != FROM_CODE:
-        keep_slot_text(ctx, span, source, bits)
-
-
-@njit(cache=True, nogil=True)
-def derive(ctx, cells, d):  # type: ignore[no-untyped-def]
-    """Compute one derived attribute or linear score from the row, and keep it in the row."""
-    attributes = span_in(ctx, ATTRIBUTES)
-    attribute = word_at(d, D_ATTRIBUTE) * A_WORDS
-    at = word_at(attributes, attribute + A_AT)
-    if word_at(attributes, attribute + A_KIND) == LINEAR:
-        score_linear(ctx, cells, d, at)
-        return
-    loads = span_in(ctx, LOADS)
-    first = word_at(d, D_LOADS)
-    for i in range(first, word_at(d, D_LOADS_END)):
-        tag, bits = load_input(attributes, cells, word_at(loads, i))
-        put_word(span_in(ctx, INPUT_TAGS), i - first, tag)
-        put_word(span_in(ctx, INPUT_BITS), i - first, bits)
-    tag, bits = evaluate_spans(
-        span_in(ctx, CODES),
-        word_at(d, D_CODE),
-        word_at(d, D_CODE_END),
-        span_in(ctx, TEXTS),
-        span_in(ctx, INPUT_TAGS),
-        span_in(ctx, INPUT_BITS),
-        span_in(ctx, POOL_SLOTS),
-        span_in(ctx, POOL_ARENA),
-        span_in(ctx, STACK_TAGS),
-        span_in(ctx, STACK_BITS),
-    )
-    storable = is_storable(tag, bits)
-    put_word(cells, at, tag if storable else ERROR)
-    put_word(cells, at + 1, bits if storable else 0)
-
-
-@njit(cache=True, nogil=True)
-def score_linear(ctx, cells, d, at):  # type: ignore[no-untyped-def]
-    """Compute a linear score: the intercept plus the weighted inputs, through the link function."""
-    attributes = span_in(ctx, ATTRIBUTES)
-    weights = span_in(ctx, WEIGHTS)
-    loads = span_in(ctx, WEIGHT_LOADS)
-    total = bits_float(word_at(d, D_INTERCEPT))
-    for i in range(word_at(d, D_CODE), word_at(d, D_CODE_END)):
-        tag, bits = load_input(attributes, cells, word_at(loads, i))
-        number = as_number(tag, bits)
-        if math.isnan(number):
-            number = bits_float(word_at(weights, 2 * i + 1))
-        total += bits_float(word_at(weights, 2 * i)) * number
-    if word_at(d, D_LINK) == 1:
-        total = 1.0 / (1.0 + math.exp(-total))
-    put_word(cells, at, float_bits(total))
+        off = word_at(span_in(ctx, SLOT_OFFSETS), source)
+        keep_text(ctx, bits, span, off, word_at(span_in(ctx, SLOT_LENGTHS), source))

@@ -1,0 +1,373 @@
+"""Assembles a program from models: gives attributes their words, encodes expressions, plans what an event does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.attributes import BOTH_ENDS, FROM_END, TO_END, cell_words, sketch_registers
+from rte_server.engine.expressions import Code, Op, always_read, encode_code, input_names, text_names
+from rte_server.engine.native import float_bits, text_id
+from rte_server.engine.program import (
+    A_AT,
+    A_KEEP,
+    A_KIND,
+    A_NAME,
+    A_NAME_LEN,
+    A_ROLE,
+    A_WORDS,
+    CACHE_LINE_WORDS,
+    D_INPUT,
+    D_WORDS,
+    FIELDS_OF_EVERY_EVENT,
+    FROM_CODE,
+    GROUP_WORDS,
+    IDENTITY,
+    LINES_MAX,
+    LOGISTIC,
+    NEEDS_TEXT,
+    NO_SOURCE,
+    NOT_LINEAR,
+    OP_AT,
+    OP_KEEP,
+    OP_KIND,
+    OP_ROLE,
+    OP_WORDS,
+    SLOT_OFFSET,
+    SLOT_WORDS,
+    AttributeSpec,
+    Kind,
+    ModelSpec,
+    Program,
+    ProgramArrays,
+    load_number,
+)
+from rte_server.engine.table import HEADER_WORDS
+
+
+def key_ends(key: bytes) -> tuple[int, int]:
+    """Return the first and the last 8 bytes of a property key as unsigned numbers; both the whole key if shorter."""
+    head = int.from_bytes(key[:8].ljust(8, b"\0"), "little")
+    return head, int.from_bytes(key[-8:].ljust(8, b"\0"), "little")
+
+
+def key_hash(key: bytes) -> int:
+    """Return the hash by which a property key is looked up, as `event_slots.find_slot` does.
+
+    Not keyed: the table holds the few keys that models read, and a collision costs one comparison.
+    """
+    head, tail = key_ends(key)
+    mixed = (head * 0x9E3779B97F4A7C15 ^ tail * 0xC2B2AE3D27D4EB4F ^ len(key)) & (2**64 - 1)
+    return mixed ^ mixed >> 29
+
+
+def assemble(models: Sequence[ModelSpec], secret: NDArray[np.uint64]) -> Program:
+    """Return the program of some models.
+
+    Args:
+        models: Models whose attributes have different names, each after those that it uses.
+        secret: uint64[4], the deployment secret that string ids are keyed with.
+
+    Raises:
+        EngineError: INVALID_EXPRESSION if an expression reads an attribute that there is not.
+    """
+    return _Assembly(models, secret).program()
+
+
+class _Assembly:
+    """Collects the arrays of a program."""
+
+    def __init__(self, models: Sequence[ModelSpec], secret: NDArray[np.uint64]) -> None:
+        self.models = tuple(models)
+        self.secret = secret
+        self.attributes = tuple(spec for model in models for spec in model.attributes)
+        self.numbers = {spec.name: number for number, spec in enumerate(self.attributes)}
+        self.texts = bytearray()
+        self.codes: list[NDArray[np.int64]] = []
+        self.code_count = 0
+        self.property_slots: dict[str, int] = {}
+        self.rows, self.row_words = self._lay_out()
+        self.loads: dict[int, int] = {}
+        self.weights: list[tuple[float, float]] = []
+        self.weight_inputs: list[int] = []
+
+    def program(self) -> Program:
+        ops = [self._op(number) for number in range(len(self.attributes)) if not self._is_derived(number)]
+        derived = [number for number in range(len(self.attributes)) if self._is_derived(number)]
+        derived_rows = [self._derived(number) for number in derived]
+        for row, number in zip(derived_rows, derived, strict=True):
+            row[int(D_INPUT)] = self.loads.get(number, -1)
+        names = sorted({name for each in ops for op in each for name in op.events})
+        plans = _Plans(self, [op for each in ops for op in each], derived)
+        plan_rows = [plans.of(name) for name in ["", *names]] + [plans.of_all_derived()]
+        for number, spec in enumerate(self.attributes):
+            self.rows[number, A_NAME : A_NAME_LEN + 1] = self._text(spec.name.encode())
+        arrays = ProgramArrays(
+            names=_name_table([text_id(name.encode(), self.secret) for name in names]),
+            plans=np.array(plan_rows, np.int64),
+            ops=np.array(plans.ops, np.int64).reshape(-1, OP_WORDS),
+            groups=np.array(plans.groups, np.int64).reshape(-1, GROUP_WORDS),
+            uses=np.array(plans.uses, np.int64),
+            keys=_key_table(list(self.property_slots)),
+            slots=self._slot_rows(),
+            codes=np.concatenate(self.codes) if self.codes else np.zeros((0, 4), np.int64),
+            texts=np.frombuffer(bytes(self.texts) + bytes(8), np.uint8).copy(),
+            attributes=self.rows,
+            loads=np.array(list(self.loads), np.int64),
+            load_order=np.array(plans.loads, np.int64),
+            derived=np.array(derived_rows, np.int64).reshape(-1, D_WORDS),
+            derived_order=np.array(plans.derived, np.int64),
+            weights=np.array(self.weights, np.float64).reshape(-1, 2),
+            weight_inputs=np.array(self.weight_inputs, np.int64),
+        )
+        return Program(self.models, self.attributes, arrays, self.row_words)
+
+    def _slot_rows(self) -> NDArray[np.int64]:
+        rows = np.zeros((max(1, len(self.property_slots)), SLOT_WORDS), np.int64)
+        for key, slot in self.property_slots.items():
+            encoded = key.encode()
+            rows[slot, :SLOT_OFFSET] = np.array(key_ends(encoded), np.uint64).view(np.int64)
+            rows[slot, SLOT_OFFSET:] = self._text(encoded)
+        return rows
+
+    def _is_derived(self, number: int) -> bool:
+        return self.attributes[number].kind in (Kind.DERIVED, Kind.LINEAR)
+
+    def _text(self, text: bytes) -> tuple[int, int]:
+        offset = len(self.texts)
+        self.texts += text
+        return offset, len(text)
+
+    def _lay_out(self) -> tuple[NDArray[np.int64], int]:
+        """Give each attribute its words of the row; a row is a whole number of cache lines.
+
+        What every event changes comes first, then what the same events change: the fold waits for cache lines.
+        """
+        rows = np.zeros((len(self.attributes), A_WORDS), np.int64)
+        at = int(HEADER_WORDS)
+        for number in sorted(range(len(self.attributes)), key=self._warmth):
+            spec = self.attributes[number]
+            role = FROM_END if spec.kind == Kind.ELAPSED and spec.to_events else BOTH_ENDS
+            registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
+            rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
+            at += cell_words(spec.kind, spec.keep)
+        return rows, int(-(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS)
+
+    def _warmth(self, number: int) -> tuple[int, tuple[str, ...]]:
+        """Return by what attributes are laid out: which events change them."""
+        spec = self.attributes[number]
+        if self._is_derived(number):
+            return 1, ()
+        if not spec.events:
+            return (3 if spec.value else 0), ()
+        return 2, spec.events
+
+    def _code(self, code: Code, slots: Mapping[str, int]) -> tuple[int, int]:
+        if not code:
+            return 0, 0
+        start = self.code_count
+        self.codes.append(encode_code(code, slots, self.texts, self.secret))
+        self.code_count += len(self.codes[-1])
+        return start, self.code_count
+
+    def _slot(self, name: str) -> int:
+        return self.property_slots.setdefault(name, len(self.property_slots))
+
+    def _event_code(self, code: Code, uses: dict[int, int], keeps_result: bool) -> tuple[int, int]:
+        """Return the place of an expression on the event; note in `uses` which properties it needs, and how."""
+        looked_at = text_names(code)
+        for name in sorted(input_names(code)):
+            use = int(NEEDS_TEXT) if keeps_result or name in looked_at else 1
+            uses[self._slot(name)] = max(use, uses.get(self._slot(name), 0))
+        return self._code(code, self.property_slots)
+
+    def _op(self, number: int) -> list[_Op]:
+        """Return the ops of an attribute: one, or one for each end of an interval."""
+        spec = self.attributes[number]
+        uses: dict[int, int] = {}
+        source = int(NO_SOURCE)
+        value = (0, 0)
+        only = 0
+        # A property alone, or one of a certain type, needs no expression.
+        steps = [step.op for step in spec.value]
+        if steps in ([Op.LOAD], [Op.LOAD, Op.ONLY]):
+            source = self._slot(str(spec.value[0].name))
+            uses[source] = 1
+            only = int(spec.value[-1].number) if len(steps) == 2 else 0
+        elif spec.value:
+            keeps = spec.kind in (Kind.FIRST, Kind.LAST, Kind.RECENT)
+            source, value = int(FROM_CODE), self._event_code(spec.value, uses, keeps)
+        where = self._event_code(spec.where, uses, keeps_result=False)
+        kind, at, keep, unique, registers, role = (int(word) for word in self.rows[number, : A_ROLE + 1])
+        words = (kind, at, source, *value, *where, keep, unique, registers, role, only)
+        needed = sorted(always_read(spec.value) | always_read(spec.where))
+        slot = self._slot(needed[0]) if needed else -1
+        ops = [_Op(words, spec.events, slot, uses)]
+        if spec.to_events:
+            ops.append(_Op((*words[: int(OP_ROLE)], int(TO_END), only), spec.to_events, slot, uses))
+        return ops
+
+    def _derived(self, number: int) -> list[int]:
+        """Return the words of a derived attribute; D_INPUT is not known yet."""
+        spec = self.attributes[number]
+        at = int(self.rows[number, A_AT])
+        if spec.kind == Kind.LINEAR:
+            start = len(self.weights)
+            for name, weight, absent in spec.weights:
+                self.weights.append((weight, absent))
+                self.weight_inputs.append(self._load(name))
+            link = LOGISTIC if spec.link == "logistic" else IDENTITY
+            return [at, start, len(self.weights), -1, int(link), int(float_bits(spec.intercept))]
+        code = self._code(spec.code, {name: self._load(name) for name in sorted(input_names(spec.code))})
+        return [at, *code, -1, int(NOT_LINEAR), 0]
+
+    def _load(self, name: str) -> int:
+        """Return the place in `loads` of an input of an expression on rows."""
+        return self.loads.setdefault(load_number(name, self.numbers), len(self.loads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Op:
+    """An op before it is in the arrays.
+
+    Attributes:
+        words: As in `ProgramArrays.ops`.
+        events: Names of the events it is run for; () = every event.
+        slot: The property without which it does nothing, or -1.
+        uses: How it uses properties, by slot.
+    """
+
+    words: tuple[int, ...]
+    events: tuple[str, ...]
+    slot: int
+    uses: Mapping[int, int]
+
+
+class _Plans:
+    """Collects what to do per event name.
+
+    Args:
+        assembly: All attributes have been put into its arrays.
+        all_ops: Every op.
+        derived_numbers: Attribute number of each row of `derived`.
+    """
+
+    def __init__(self, assembly: _Assembly, all_ops: Sequence[_Op], derived_numbers: Sequence[int]) -> None:
+        self.assembly = assembly
+        self.all_ops = all_ops
+        self.derived_numbers = derived_numbers
+        self.ops: list[tuple[int, ...]] = []
+        self.groups: list[tuple[int, int, int]] = []
+        self.uses: list[list[int]] = []
+        self.loads: list[int] = []
+        self.derived: list[int] = []
+
+    def of(self, name: str) -> list[int]:
+        """Return the plan for an event name; "" is any name that no model lists."""
+        wanted = [op for op in self.all_ops if not op.events or name in op.events]
+        plan = list(self._put_ops([op for op in wanted if op.slot < 0]))
+        first = len(self.groups)
+        for slot in sorted({op.slot for op in wanted} - {-1}):
+            self.groups.append((slot, *self._put_ops([op for op in wanted if op.slot == slot])))
+        plan += [first, len(self.groups)]
+        uses = [0] * max(1, len(self.assembly.property_slots))
+        for op in wanted:
+            for slot, use in op.uses.items():
+                uses[slot] = max(uses[slot], use)
+        self.uses.append(uses)
+        changed = self._changed_by(name)
+        # Words of properties that any event may carry are not asked for: most events carry few of them.
+        touched = [op.words for op in wanted if op.events or op.slot < 0]
+        spans = [(words[int(OP_AT)], cell_words(words[int(OP_KIND)], words[int(OP_KEEP)])) for words in touched]
+        return [*plan, *self._put_derived(changed), self._lines(spans, changed)]
+
+    def of_all_derived(self) -> list[int]:
+        """Return the plan that computes all derived attributes, and does nothing else."""
+        self.uses.append([0] * max(1, len(self.assembly.property_slots)))
+        return [0, 0, 0, 0, *self._put_derived(range(len(self.derived_numbers))), 0]
+
+    def _put_ops(self, ops: Sequence[_Op]) -> tuple[int, int]:
+        first = len(self.ops)
+        self.ops += [op.words for op in ops]
+        return first, len(self.ops)
+
+    def _put_derived(self, rows: Sequence[int]) -> tuple[int, int, int, int]:
+        """Put down what to compute, and what must be loaded from the row before."""
+        loaded = sorted(self._inputs_of(rows))
+        plan = len(self.loads), len(self.loads) + len(loaded), len(self.derived), len(self.derived) + len(rows)
+        self.loads += loaded
+        self.derived += rows
+        return plan
+
+    def _inputs_of(self, rows: Sequence[int]) -> set[int]:
+        """Return the places in `loads` of what these rows of `derived` read, and none of them computes before."""
+        found: set[int] = set()
+        computed: set[int] = set()
+        for row in rows:
+            spec = self.assembly.attributes[self.derived_numbers[row]]
+            read = {load_number(name, self.assembly.numbers) for name in _names_read(spec)}
+            found |= read - computed
+            computed.add(self.derived_numbers[row])
+        return {self.assembly.loads[number] for number in found}
+
+    def _changed_by(self, event_name: str) -> list[int]:
+        """Return the rows of `derived` that an event of this name can change."""
+        changed = {
+            spec.name
+            for spec in self.assembly.attributes
+            if spec.kind not in (Kind.DERIVED, Kind.LINEAR)
+            and (not spec.events or event_name in (*spec.events, *spec.to_events))
+        } | FIELDS_OF_EVERY_EVENT
+        rows = []
+        for row, number in enumerate(self.derived_numbers):
+            spec = self.assembly.attributes[number]
+            if changed & _names_read(spec):
+                changed.add(spec.name)
+                rows.append(row)
+        return rows
+
+    def _lines(self, spans: Sequence[tuple[int, int]], derived: Sequence[int]) -> int:
+        """Return the cache lines of the row that some words and derived attributes are in, as bits."""
+        assembly = self.assembly
+        numbers = {self.derived_numbers[row] for row in derived}
+        numbers |= {
+            number for number in (list(assembly.loads)[load] for load in self._inputs_of(derived)) if number >= 0
+        }
+        cells = [
+            (assembly.rows[n, A_AT], cell_words(assembly.rows[n, A_KIND], assembly.rows[n, A_KEEP])) for n in numbers
+        ]
+        lines = 0
+        for at, words in [(0, int(HEADER_WORDS)), *spans, *cells]:
+            for line in range(int(at) // 8, (int(at) + int(words) - 1) // 8 + 1):
+                lines |= 1 << line if line < LINES_MAX else 0
+        return lines
+
+
+def _names_read(spec: AttributeSpec) -> set[str]:
+    """Return what a derived attribute reads."""
+    return set(input_names(spec.code)) | {name for name, _, _ in spec.weights}
+
+
+def _name_table(ids: Sequence[int]) -> NDArray[np.int64]:
+    size = 1 << max(4, (4 * len(ids)).bit_length())
+    table = np.zeros(2 * size, np.int64)
+    for row, name_id in enumerate(ids, start=1):
+        slot = name_id & (size - 1)
+        while table[2 * slot] != 0:
+            slot = (slot + 1) & (size - 1)
+        table[2 * slot : 2 * slot + 2] = name_id, row
+    return table
+
+
+def _key_table(keys: Sequence[str]) -> NDArray[np.int64]:
+    size = 1 << max(4, (4 * len(keys)).bit_length())
+    table = np.zeros(size, np.int64)
+    for slot, key in enumerate(keys):
+        place = key_hash(key.encode()) & (size - 1)
+        while table[place] != 0:
+            place = (place + 1) & (size - 1)
+        table[place] = slot + 1
+    return table
