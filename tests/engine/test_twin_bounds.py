@@ -22,7 +22,7 @@ def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
         "RTE_TEST_EXAMPLES": str(EXAMPLES),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "800"]
-    files = ["tests/engine/test_twin_engine.py", "tests/engine/test_twin_cases.py"]
+    files = [f"tests/engine/test_{name}.py" for name in ("twin_engine", "twin_cases", "engine_sanity")]
     finished = subprocess.run(
         [*command, *files], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )

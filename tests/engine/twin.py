@@ -214,7 +214,7 @@ class Twin:
     def _session_for(self, visitor: TwinVisitor, time_ms: int) -> TwinSession:
         """Return the session that an event joins: the one that it fits, two that it bridges as one, or a new one.
 
-        Where the two would become too long as one, the event joins the older.
+        Where the two would become too long as one, the event joins the older, unless it lies within the newer.
         """
         fitting = [session for session in visitor.sessions if self._fits(visitor, session, time_ms)]
         if not fitting:
@@ -225,6 +225,8 @@ class Twin:
         older, newer = fitting[-2:]
         if not self._too_long(older.start_ms, newer.last_ms):
             self._merge(visitor, older, newer)
+        elif time_ms >= newer.start_ms:
+            return newer
         return older
 
     def _fits(self, visitor: TwinVisitor, session: TwinSession, time_ms: int) -> bool:

@@ -188,7 +188,7 @@ def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:
         total += weight * (float(value) if usable else absent)  # type: ignore[arg-type]
     if spec.link == "identity":
         return total
-    return 1 / (1 + math.exp(-total)) if total > -700 else 0.0
+    return 1 / (1 + math.exp(-total)) if total > -709.78 else 0.0
 
 
 def run(code: Code, load: Callable[[str], Value]) -> Value:

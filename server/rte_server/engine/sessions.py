@@ -167,6 +167,9 @@ def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def
                 length = cell(ctx, found, LAST) - word_at(cells, START)
                 if setting(ctx, S_LENGTH_MAX) == 0 or length <= setting(ctx, S_LENGTH_MAX):
                     merge_sessions(ctx, slot, row, found)
+                elif time_ms >= cell(ctx, found, START):
+                    # The older one would reach into the newer.
+                    return found
                 return row
         elif time_ms > word_at(cells, LAST):
             break
