@@ -30,6 +30,7 @@ from rte_server.engine.program import (
     SLOT_TAIL,
     SLOT_WORDS,
 )
+from rte_server.engine.properties import plain_value
 from rte_server.engine.strings import intern
 from rte_server.engine.table import STRINGS_LOST, add_count
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
@@ -228,25 +229,14 @@ def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True)
 def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
-    """Read an entry as every client writes it: a short key, then one number or short string. Returns False if it is not."""
-    if end - at < 4 or byte_at(span, at) != 0x0A:
+    """Read an entry as every client writes it. Returns False if it is another one."""
+    value = plain_value(span, at, end)
+    if value < 0:
         return False
-    key_length = byte_at(span, at + 1)
-    value = at + 2 + key_length
-    if key_length >= 0x80 or value + 4 > end or byte_at(span, value) != 0x12:
-        return False
-    if byte_at(span, value + 1) != end - value - 2 or end - value - 2 >= 0x80:
-        return False
-    kind = byte_at(span, value + 2)
-    if kind == 0x11:
-        if end - value != 11:
-            return False
-    elif kind != 0x1A or byte_at(span, value + 3) != end - value - 4:
-        return False
-    slot = find_slot(ctx, span, at + 2, key_length)
+    slot = find_slot(ctx, span, at + 2, value - at - 2)
     if slot < 0 or word_at(uses, slot) == 0:
         return True
-    if kind == 0x11:
+    if byte_at(span, value + 2) == 0x11:
         put_word(span_in(ctx, SLOT_TAGS), slot, DOUBLE)
         put_word(span_in(ctx, SLOT_BITS), slot, np.int64(bytes_at(span, value + 3)))
     else:

@@ -159,8 +159,8 @@ TOO_LATE = np.int64(3)
 TOUCHED_MAX = 131_072
 """Rows that one entry can report as touched: more than the largest batch has events, and the limit of one TICK."""
 
-PREFETCH_AHEAD = np.int64(12)
-"""Events between asking for a visitor's memory and using it; half of it for the session's row (make bench)."""
+PREFETCH_AHEAD = np.int64(24)
+"""Events between asking for a visitor's memory and using it; a third of it for the session's row (make bench)."""
 
 
 class Scratch(NamedTuple):
@@ -222,7 +222,7 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     begin_entry(ctx, received_ms, position)
     forget_before(ctx, received_ms - setting(ctx, S_DEDUP_HORIZON))
     for i in range(records.shape[0]):
-        ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 2) * RECORD_WORDS)
+        ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
         outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
     refresh_stale(ctx)
 

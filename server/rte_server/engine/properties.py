@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.native import bytes_at, put_word, word_at
+from rte_server.engine.native import byte_at, bytes_at, put_word, word_at
 from rte_server.engine.wire_format import is_utf8, read_length, read_tag, skip_field
 from rte_server.engine.wire_layout import (
     DEPTH_MAX,
@@ -34,6 +34,36 @@ NO_RANK = 5
 
 
 @njit(cache=True, nogil=True)
+def plain_value(span, pos, end):  # type: ignore[no-untyped-def]
+    """Return where the value of the map entry `span[pos:end]` begins if it is as every client writes it, else -1.
+
+    That is: a key, then a value that is one number or string, and lengths of one byte. The value's tag is at the place
+    that is returned, and what it holds begins 3 (a number) or 4 bytes later.
+    """
+    if end - pos < 6 or byte_at(span, pos) != 0x0A or byte_at(span, pos + 1) >= 0x80:
+        return np.int64(-1)
+    value = pos + 2 + byte_at(span, pos + 1)
+    length = end - value - 2
+    if length < 2 or length >= 0x80 or byte_at(span, value) != 0x12 or byte_at(span, value + 1) != length:
+        return np.int64(-1)
+    kind = byte_at(span, value + 2)
+    if (kind == 0x11 and length == 9) or (kind == 0x1A and byte_at(span, value + 3) == length - 2):
+        return value
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def _is_sound(span, pos, end):  # type: ignore[no-untyped-def]
+    """Return whether a map entry is plain and nothing is wrong with it but perhaps the length of its texts."""
+    value = plain_value(span, pos, end)
+    if value < 0 or not is_utf8(span, pos + 2, value - pos - 2):
+        return False
+    if byte_at(span, value + 2) == 0x11:
+        return bytes_at(span, value + 3) & _EXPONENT != _EXPONENT
+    return is_utf8(span, value + 4, end - value - 4)
+
+
+@njit(cache=True, nogil=True)
 def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped-def]
     """Check the Struct `span[pos:end]` with all that is nested in it.
 
@@ -45,6 +75,7 @@ def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped
     kind, seen, level, top = np.int64(_STRUCT), np.int64(0), np.int64(1), np.int64(0)
     count, worst, offending = np.int64(0), np.int64(NO_RANK), np.int64(0)
     entry_off, entry_end, found_off, found_end = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    takes_plain = string_max >= 0x80 and depth_max >= 1
     malformed = (np.int64(-1), np.int64(0), np.int64(0), np.int64(0))
     while True:
         while pos == end:
@@ -63,6 +94,10 @@ def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped
         child = _child(kind, tag)
         if child != _NO_CHILD:
             length, pos = read_length(span, pos, end)
+            if top == 0 and pos >= 0 and takes_plain and _is_sound(span, pos, pos + length):
+                count += 1
+                pos += length
+                continue
             repeated = kind >= _ENTRY and (seen >> child) & 1 != 0
             if pos < 0 or repeated or top == _STRUCT_NESTING:
                 return malformed
