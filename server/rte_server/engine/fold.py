@@ -98,7 +98,7 @@ from rte_server.engine.rows import (
     set_customer,
     setting,
 )
-from rte_server.engine.sessions import LATE_EVENT, find_or_add_visitor, place_event
+from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor, place_event
 from rte_server.engine.table import (
     CHANNEL_TIME,
     EVENTS,
@@ -106,7 +106,6 @@ from rte_server.engine.table import (
     EVENTS_DUPLICATE,
     EVENTS_LATE,
     FREE,
-    FREE_ROWS,
     HIGH_WATER,
     LAST,
     LATE,
@@ -265,12 +264,13 @@ def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     if event_id != 0 and not first_sight(ctx, event_id, received_ms):
         add_count(ctx, EVENTS_DUPLICATE, 1)
         return DUPLICATE
-    capacity = span_in(ctx, DUE)[1]
-    if count_of(ctx, FREE_ROWS) == 0 and count_of(ctx, HIGH_WATER) == capacity:
-        make_room(ctx, max(1, capacity >> 6))
     time_ms = word_at(record, TIME_MS)
     slot = find_or_add_visitor(ctx, word_at(record, KEY_LO), word_at(record, KEY_HI), time_ms)
     row = place_event(ctx, slot, time_ms, received_ms)
+    if row == NO_ROOM:
+        make_room(ctx, max(1, span_in(ctx, DUE)[1] >> 6))
+        # Once more from the start: sessions of this visitor may have left.
+        row = place_event(ctx, slot, time_ms, received_ms)
     set_visitor_word(ctx, slot, V_RECEIVED, received_ms)
     if row == LATE_EVENT:
         add_count(ctx, EVENTS_LATE, 1)

@@ -14,6 +14,7 @@ from numba import njit
 from rte_server.engine.attributes import keep_last, merge_cell
 from rte_server.engine.context import (
     ATTRIBUTES,
+    DUE,
     FREE_STACK,
     SECRET,
     SEED,
@@ -98,6 +99,9 @@ from rte_server.engine.written import merge_written
 LATE_EVENT = np.int64(-2)
 """Returned instead of a row for an event that is too late."""
 
+NO_ROOM = np.int64(-3)
+"""Returned instead of a row where a session must start and no row is free."""
+
 
 @njit(cache=True, nogil=True)
 def find_or_add_visitor(ctx, key_lo, key_hi, time_ms):  # type: ignore[no-untyped-def]
@@ -142,7 +146,7 @@ def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def]
-    """Return the row of the session that an event belongs to, made or merged as needed; or LATE_EVENT.
+    """Return the row of the session that an event belongs to, made or merged as needed; LATE_EVENT or NO_ROOM.
 
     A row that was made or merged is left with an odd version: it is whole when the caller has put the event into it.
 
@@ -178,6 +182,8 @@ def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def
         row = word_at(cells, OLDER)
     if found != NONE:
         return found
+    if count_of(ctx, FREE_ROWS) == 0 and count_of(ctx, HIGH_WATER) == span_in(ctx, DUE)[1]:
+        return np.int64(NO_ROOM)
     return start_session(ctx, slot, newer, time_ms, received_ms)
 
 
