@@ -41,10 +41,12 @@ class Page:
 
     Attributes:
         rows: int64[n], in order.
+        session_ids: int64[n, 2], as in `Matches`.
         last: The place of the last of them, or None if no page follows.
     """
 
     rows: NDArray[np.int64]
+    session_ids: NDArray[np.int64]
     last: Place | None
 
 
@@ -78,7 +80,8 @@ def take_page(
             texts[int(number)] if rank[at] == TEXT else number,
             (int(low[at].view(np.int64)), int(high[at].view(np.int64))),
         )
-    return Page(rows[chosen], last)
+    session_ids = np.column_stack((low[chosen], high[chosen])).view(np.int64)
+    return Page(rows[chosen], session_ids, last)
 
 
 Columns = tuple[NDArray[Any], ...]

@@ -136,7 +136,8 @@ class SessionService:
         def work() -> bytes:
             matches = self._engine.select(wanted, order_by)
             page = take_page(matches, size, after, self._engine.text, descending=descending)
-            sessions = [session for session in self._engine.encode(page.rows, mask) if session]
+            found = self._engine.encode(page.rows, mask, page.session_ids)
+            sessions = [session for session in found if session]
             token = "" if page.last is None else self._page_token(bound_to, page.last)
             return message_fields(1, sessions) + text_field(2, token) + int_field(3, len(matches.rows))
 

@@ -233,10 +233,11 @@ class _Watch:
         self._cursor = self._complete = hub.log.until
         self._held = np.empty(0, np.int64), np.empty(0, np.int64)
         self._shown.clear()
-        rows = (await asyncio.to_thread(hub.engine.select, self._order.wanted)).rows
-        for start in range(0, len(rows), BLOCK_ROWS):
+        found = await asyncio.to_thread(hub.engine.select, self._order.wanted)
+        for start in range(0, len(found.rows), BLOCK_ROWS):
             hub.check_open()
-            for body in hub.engine.encode(rows[start : start + BLOCK_ROWS], self._order.mask):
+            block = slice(start, start + BLOCK_ROWS)
+            for body in hub.engine.encode(found.rows[block], self._order.mask, found.session_ids[block]):
                 if body:
                     yield self._upsert(body)
         yield self._message(_Type.TYPE_SYNCED) + self._token_field()
@@ -301,7 +302,8 @@ class _Watch:
         engine = self._hub.engine
         matching = engine.match(self._order.wanted, rows)
         now_ms = time.monotonic() * 1000
-        for row, body in zip(matching.rows.tolist(), engine.encode(matching.rows, self._order.mask), strict=True):
+        bodies = engine.encode(matching.rows, self._order.mask, matching.session_ids)
+        for row, body in zip(matching.rows.tolist(), bodies, strict=True):
             if body:
                 if self._order.interval_ms:
                     self._sent_ms[row] = now_ms
