@@ -78,11 +78,18 @@ NO_ROW = -1
 
 RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
+LAYOUT_VERSION = 1
+"""Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
+then, and the state is folded from the journal."""
+
 WRITTEN_NAMES_MAX = 1_000
 """Different names of attributes that applications write, over all sessions."""
 
 SWEEP_PAUSE = 1_000
 """Entries without a sweep of the strings after one that has not freed enough of them."""
+
+CUSTOMER_TRIES = 100
+"""Walks over a customer's sessions before one is taken during which another session came or went."""
 
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
@@ -462,9 +469,10 @@ class Engine:
     def find_customer(self, customer_id: str) -> int:
         """Return the row of the customer's session with the latest event, or -1. Any thread."""
         text = text_id(customer_id.encode(), self._secret)
-        row = RETRY_READ
+        row, tries = RETRY_READ, 0
         while row == RETRY_READ:
-            row = int(read_customer(self._state.context, text))
+            tries += 1
+            row = int(read_customer(self._state.context, text, tries >= CUSTOMER_TRIES))
         return row
 
     def find_visitor(self, visitor_id: str) -> int:
@@ -589,6 +597,7 @@ class Engine:
         """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`."""
         meta = {
             "position": self._position,
+            "layout": LAYOUT_VERSION,
             "configuration": self._configuration,
             "written_names": sorted(self._written_names),
             "capacity": asdict(self._capacity),
@@ -596,26 +605,22 @@ class Engine:
         return meta, snapshot.take(self._state.table, self._state.pool)
 
     def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a snapshot. The engine must be new and have the capacity of the one that was taken.
+        """Take over a snapshot. The engine must be new. Its capacity may differ, as long as there is room.
 
         Raises:
             ValueError: The snapshot does not fit.
         """
         if self._position != 0:
             raise ValueError("only a new engine can take over a snapshot")
-        capacity = meta.get("capacity", asdict(self._capacity))
-        if capacity != asdict(self._capacity):
-            raise ValueError(f"the snapshot was taken with the capacity {capacity}, this one is {self._capacity}")
+        if meta.get("layout") != LAYOUT_VERSION:
+            raise ValueError(f"it has the layout {meta.get('layout')}, this version of RTE has {LAYOUT_VERSION}")
         self._configure(meta["configuration"])
         if arrays["rows"].shape[1] != self._state.program.row_words:
-            raise ValueError("the snapshot was taken with other models")
-        if len(arrays["rows"]) > self._capacity.sessions_max:
-            raise ValueError(
-                f"the snapshot has {len(arrays['rows'])} sessions, but sessions_max is {self._capacity.sessions_max}"
-            )
+            raise ValueError("it was taken with other models")
         state = self._state
         pool = new_strings(self._capacity)
-        snapshot.put_back(state.table, pool, arrays)
+        same_capacity = meta["capacity"] == asdict(self._capacity)
+        snapshot.put_back(state.table, pool, arrays, same_capacity=same_capacity)
         self._state = self._state_of(state.table, pool, state.program)
         self._position = int(meta["position"])
         self._written_names = {name: text_id(name.encode(), self._secret) for name in meta["written_names"]}

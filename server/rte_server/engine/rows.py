@@ -233,18 +233,20 @@ def _change_chains(ctx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_customer(context, customer):  # type: ignore[no-untyped-def]
+def read_customer(context, customer, is_last_try):  # type: ignore[no-untyped-def]
     """Return the row of the customer's session with the latest event, or NONE; for readers beside the writer.
 
-    Gives RETRY_READ when the chain changed meanwhile.
+    Gives RETRY_READ when a chain changed meanwhile, if that was not the last try: the walk of a long chain may never
+    find all chains at rest.
 
     Args:
         customer: String id.
+        is_last_try: Whether to give the best session that the walk came by, whatever changed.
     """
     ctx = span_of(context)
     counts = span_in(ctx, COUNTS)
     before = acquire_at(counts, CUSTOMER_VERSION)
-    row = read_index(context, customer_key(customer)) if before & 1 == 0 else RETRY_READ
+    row = read_index(context, customer_key(customer)) if before & 1 == 0 or is_last_try else RETRY_READ
     if row == RETRY_READ:
         return np.int64(RETRY_READ)
     best = np.int64(NONE)
@@ -252,11 +254,16 @@ def read_customer(context, customer):  # type: ignore[no-untyped-def]
     for _ in range(count_of(ctx, HIGH_WATER)):
         if row == NONE:
             break
+        if cell(ctx, row, CUSTOMER) != customer:
+            # It is about to leave the chain, or has left it.
+            if not is_last_try:
+                return np.int64(RETRY_READ)
+            break
         if best == NONE or cell(ctx, row, LAST) > cell(ctx, best, LAST):
             best = row
         row = cell(ctx, row, CUSTOMER_NEXT)
     fence_acquire()
-    return best if acquire_at(counts, CUSTOMER_VERSION) == before else np.int64(RETRY_READ)
+    return best if is_last_try or acquire_at(counts, CUSTOMER_VERSION) == before else np.int64(RETRY_READ)
 
 
 @njit(cache=True, nogil=True)
