@@ -282,14 +282,44 @@ def test_reading_no_row_gives_nothing() -> None:
     assert play.engine.encode([row], None, ids + 2)[0] == b""
 
 
-def test_a_snapshot_of_another_capacity_is_refused() -> None:
-    """Tables of another size would lead nowhere, so that such a snapshot does not fit."""
+@pytest.mark.parametrize("sessions_max", [64, 2048])
+def test_a_snapshot_fits_another_capacity_that_has_room(sessions_max: int) -> None:
+    """After an operator changes the capacity, every session is found as before, and the next events join theirs."""
     play = Play(COUNT)
-    play.event()
+    for number in range(40):
+        play.event(visitor_id=f"v{number}", client_session_id=f"c{number}", customer_id=f"p{number}")
     meta, arrays = play.engine.snapshot()
-    other = Engine(SECRET, play._compile, replace(SMALL, sessions_max=1024))
-    with pytest.raises(ValueError, match="capacity"):
+    other = Play(COUNT)
+    capacity = replace(SMALL, sessions_max=sessions_max, dedup_events_max=16, strings_max=512)
+    other.engine = Engine(SECRET, play._compile, capacity)
+    other.engine.restore(meta, dict(arrays))
+    other.count = play.count
+    sanity.check(other.engine)
+    other.event(5, visitor_id="v7")
+    row = other.engine.find_visitor("v7")
+    assert row == other.engine.find_alias("c7") == other.engine.find_customer("p7")
+    assert Session.FromString(other.engine.encode([row])[0]).event_count == 2
+    assert other.engine.stats()["visitors"] == 40
+
+
+def test_a_snapshot_that_finds_no_room_is_refused() -> None:
+    """A capacity that is too small is named, and nothing of the snapshot is taken over half."""
+    play = Play(COUNT)
+    for number in range(40):
+        play.event(visitor_id=f"v{number}")
+    meta, arrays = play.engine.snapshot()
+    other = Engine(SECRET, play._compile, replace(SMALL, sessions_max=16))
+    with pytest.raises(ValueError, match="sessions_max"):
         other.restore(meta, dict(arrays))
+
+
+def test_a_snapshot_of_another_layout_is_refused() -> None:
+    """A snapshot whose words mean something else is passed over."""
+    play = Play(COUNT)
+    meta, arrays = play.engine.snapshot()
+    other = Engine(SECRET, play._compile, SMALL)
+    with pytest.raises(ValueError, match="layout"):
+        other.restore(meta | {"layout": 0}, dict(arrays))
 
 
 def test_snapshots_of_one_state_are_equal() -> None:

@@ -65,28 +65,72 @@ def _ring(table: Table) -> NDArray[np.int64]:
     return np.concatenate([tail, pairs[: used - len(tail)]])
 
 
-def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Fill an empty state of the same capacity.
+def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]], *, same_capacity: bool) -> None:
+    """Fill an empty state.
 
     Args:
-        table: Empty, made for the same capacity and row width.
-        pool: Empty, of the same capacity.
+        table: Empty, made for the same row width.
+        pool: Empty.
         arrays: What `take` returned, by name.
+        same_capacity: Whether the state was taken from one of the same capacity: then everything goes back to where it
+            was. Else it is sorted in anew, which may change the order in which tables are walked, and nothing else.
+
+    Raises:
+        ValueError: There is more than the state has room for; the message names the setting.
     """
     table.counts[:] = arrays["counts"]
-    table.rows[: len(arrays["rows"])] = arrays["rows"]
-    table.due[: len(arrays["due"])] = arrays["due"]
-    table.free_rows[: len(arrays["free_rows"])] = arrays["free_rows"]
-    table.visitors[arrays["visitor_slots"]] = arrays["visitors"]
-    table.links.reshape(-1, 2)[arrays["index_slots"]] = arrays["index"]
-    ring = arrays["dedup_ring"]
-    table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
-    insert_all(table.dedup_set, ring[:, 0].copy())
-    table.written[: len(arrays["written"])] = arrays["written"]
-    table.written_free[: len(arrays["written_free"])] = arrays["written_free"]
-    pool.slots.reshape(-1, 2)[arrays["string_slots"]] = arrays["strings"]
     pool.counts[:] = arrays["string_counts"]
+    pairs = table.links.reshape(-1, 2), pool.slots.reshape(-1, 2)
+    if same_capacity:
+        table.visitors[arrays["visitor_slots"]] = arrays["visitors"]
+        pairs[0][arrays["index_slots"]] = arrays["index"]
+        pairs[1][arrays["string_slots"]] = arrays["strings"]
+    else:
+        _check_room(table, pool, arrays)
+        insert_records(table.visitors, arrays["visitors"], V_USED)
+        insert_records(pairs[0], arrays["index"], 0)
+        insert_records(pairs[1], arrays["strings"], 0)
+    for name in ("rows", "due", "free_rows", "written", "written_free"):
+        getattr(table, name)[: len(arrays[name])] = arrays[name]
+    # Of more ids than are remembered now, the oldest are forgotten.
+    ring = arrays["dedup_ring"][-(len(table.dedup_ring) // 2) :]
+    table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
+    table.counts[DEDUP_HEAD] = 0
+    table.counts[DEDUP_USED] = len(ring)
+    insert_all(table.dedup_set, ring[:, 0].copy())
     pool.arena[: len(arrays["string_bytes"])] = arrays["string_bytes"]
+
+
+def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]]) -> None:
+    room = {
+        "rows": (len(table.rows), "sessions_max"),
+        "visitors": (len(table.visitors) * 3 // 4, "sessions_max"),
+        "index": (len(table.links) // 2 * 7 // 8, "sessions_max"),
+        "written": (len(table.written), "written_sessions_max"),
+        "strings": (len(pool.slots) // 2 * 3 // 4, "strings_max"),
+        "string_bytes": (len(pool.arena), "string_bytes_max"),
+    }
+    for name, (most, limit) in room.items():
+        if len(arrays[name]) > most:
+            raise ValueError(f"it has {len(arrays[name])} {name}, with this {limit} there is room for {most}")
+
+
+@njit(cache=True, nogil=True)
+def insert_records(target, records, used_column):  # type: ignore[no-untyped-def]
+    """Insert records with different keys into an empty open-addressing table.
+
+    Args:
+        target: int64[n, words], n a power of two.
+        records: int64[m, words], the key in the first column.
+        used_column: A column that is not 0 in used slots.
+    """
+    mask = target.shape[0] - 1
+    for i in range(records.shape[0]):
+        slot = records[i, 0] & mask
+        while target[slot, used_column] != 0:
+            slot = (slot + 1) & mask
+        for word in range(records.shape[1]):
+            target[slot, word] = records[i, word]
 
 
 @njit(cache=True, nogil=True)
