@@ -82,7 +82,7 @@ class Play:
     def update(self, session_id: str, attributes: dict[str, object], **fields: str) -> EngineError | None:
         """Write attributes; return why not."""
         request = UpdateSessionRequest(session_id=session_id, **fields)  # type: ignore[arg-type]
-        request.attributes.update(attributes)
+        request.attributes.update(attributes)  # type: ignore[arg-type]
         return self.apply(EntryType.UPDATE, request.SerializeToString()).error
 
     def end(self, session_id: str) -> None:
@@ -112,7 +112,9 @@ def test_a_filter_outlives_the_models_that_it_was_made_for() -> None:
     """A filter made for other models reads the attribute that it names, or says that there is none any more."""
     play = Play(LAST, COUNT)
     play.event()
-    wanted = play.engine.filter((*load("seen"), Instruction(Op.INT, number=0), Instruction(Op.GREATER)), STATES_ANY)
+    wanted = play.engine.filter(
+        (*load("seen"), Instruction(Op.INT, number=0), Instruction(Op.GREATER)), int(STATES_ANY)
+    )
     play.configure(COUNT)
     assert len(play.engine.select(wanted).rows) == 1
     play.configure()
@@ -277,7 +279,7 @@ def test_reading_no_row_gives_nothing() -> None:
     play.event()
     assert play.engine.encode([-1, 10_000, 5]) == [b"", b"", b""]
     row = play.engine.find_visitor("v")
-    ids = play.engine.select(play.engine.filter((), STATES_ANY)).session_ids
+    ids = play.engine.select(play.engine.filter((), int(STATES_ANY))).session_ids
     assert play.engine.encode([row], None, ids)[0] != b""
     assert play.engine.encode([row], None, ids + 2)[0] == b""
 

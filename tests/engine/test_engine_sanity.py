@@ -201,8 +201,14 @@ class Readers:
         self.seen_count += 1
         seen = session.attributes
         number, count = float(session.visitor_id), session.event_count
-        expected = {"price_min": number, "price_max": number, "price_sum": number * count, "ticket": number}
-        expected |= {"all_events": count, "items": 1, "last_item": session.visitor_id, "price_mean": number}
+        expected: dict[str, float | str] = {"price_min": number, "price_max": number, "ticket": number}
+        expected |= {
+            "price_sum": number * count,
+            "all_events": count,
+            "items": 1,
+            "last_item": session.visitor_id,
+            "price_mean": number,
+        }
         shown = {name: seen[name] for name in expected if name in seen}
         right = {name: value for name, value in expected.items() if name in shown}
         if shown != right or "price_sum" not in seen or session.customer_id not in ("", f"k{session.visitor_id}"):
