@@ -98,7 +98,7 @@ class Twin:
     Args:
         specs: The attributes of all models, in the order in which they can be computed.
         rules: How sessions are formed.
-        order_of: Gives the order of an event whose id is no decimal number of up to 18 digits: a number of at least
+        order_of: Gives the order of an event whose id is no decimal number of up to 18 digits (without leading zeros): a number of at least
             2^62 that depends on the event alone. The engine's is a keyed hash, so tests take it from its scan.
     """
 
@@ -179,7 +179,8 @@ class Twin:
         )
 
     def _order(self, event: Event) -> int:
-        decimal = event.event_id.isascii() and event.event_id.isdigit()
+        # With leading zeros, two ids would be one number.
+        decimal = event.event_id.isascii() and event.event_id.isdigit() and str(int(event.event_id)) == event.event_id
         if decimal and len(event.event_id) <= DECIMAL_DIGITS_MAX:
             return int(event.event_id)
         if self._order_of is None:
