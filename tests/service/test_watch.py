@@ -354,15 +354,13 @@ def test_rows_from_long_ago_come_from_the_table() -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "AAAA", "é"])
-def test_a_damaged_token_is_refused_in_band(token: str) -> None:
-    """A damaged resume token ends the watch with a message of type ERROR and INVALID_RESUME_TOKEN."""
+def test_a_damaged_token_is_refused(token: str) -> None:
+    """A damaged resume token is refused with INVALID_RESUME_TOKEN before any message, so that HTTP shows its status."""
 
     async def test(bench: Bench) -> None:
-        watcher = bench.watch(resume=token)
-        message = await watcher.expect()
-        assert message.type == ERROR and reason_of(message.error) is Reason.INVALID_RESUME_TOKEN
-        with pytest.raises(EngineError):
-            await watcher.expect()
+        with pytest.raises(EngineError) as refusal:
+            await bench.watch(resume=token).expect()
+        assert refusal.value.reason is Reason.INVALID_RESUME_TOKEN
         assert bench.hub.open_count == 0
 
     run(test)
@@ -376,7 +374,9 @@ def test_a_token_of_another_filter_is_refused() -> None:
         token = (await first.until_synced())[-1].resume_token
         await first.close()
         for watcher in (bench.watch("page_views > 1", resume=token), bench.watch(state=ANY, resume=token)):
-            assert (await watcher.expect()).type == ERROR
+            with pytest.raises(EngineError) as refusal:
+                await watcher.expect()
+            assert refusal.value.reason is Reason.INVALID_RESUME_TOKEN
 
     run(test)
 
@@ -387,9 +387,9 @@ def test_too_many_watches_are_refused() -> None:
     async def test(bench: Bench) -> None:
         first = bench.watch()
         await first.until_synced()
-        second = bench.watch()
-        message = await second.expect()
-        assert reason_of(message.error) is Reason.TOO_MANY_CALLS
+        with pytest.raises(EngineError) as refusal:
+            await bench.watch().expect()
+        assert refusal.value.reason is Reason.TOO_MANY_CALLS
         await first.close()
         assert kinds(await bench.watch().until_synced()) == [SYNCED]
 
@@ -464,8 +464,12 @@ def test_closing_the_hub_ends_watches() -> None:
         watcher = bench.watch()
         await watcher.until_synced()
         bench.hub.close()
-        for message in (await watcher.expect(), await bench.watch().expect()):
-            assert message.type == ERROR and reason_of(message.error) is Reason.SHUTTING_DOWN
+        message = await watcher.expect()
+        assert message.type == ERROR and reason_of(message.error) is Reason.SHUTTING_DOWN
+        for refused in (watcher, bench.watch()):
+            with pytest.raises(EngineError) as refusal:
+                await refused.expect()
+            assert refusal.value.reason is Reason.SHUTTING_DOWN
 
     run(test)
 

@@ -117,13 +117,15 @@ class WatchHub:
     async def watch(self, order: WatchOrder) -> AsyncIterator[bytes]:
         """Yield serialized `WatchSessionsResponse` messages until the caller stops listening.
 
-        The last message before an error has type ERROR.
+        An error that comes after the first message is told by a message of type ERROR, too; one before it is an
+        ordinary refusal, which HTTP shows by its status.
 
         Raises:
             EngineError: TOO_MANY_CALLS if `watches_max` are open; SHUTTING_DOWN when the server stops;
                 INVALID_RESUME_TOKEN if the token is damaged or of another request.
         """
         watch = None
+        has_begun = False
         try:
             if self._closed:
                 raise stopping()
@@ -133,10 +135,12 @@ class WatchHub:
             watch = _Watch(self, order)
             self._watches.add(watch)
             async for message_bytes in watch.run():
+                has_begun = True
                 yield message_bytes
         except Exception as failure:
             error = refusal_of(failure)
-            yield int_field(1, _Type.TYPE_ERROR) + message_field(6, status_of(error).SerializeToString())
+            if has_begun:
+                yield int_field(1, _Type.TYPE_ERROR) + message_field(6, status_of(error).SerializeToString())
             raise error from failure
         finally:
             if watch is not None:

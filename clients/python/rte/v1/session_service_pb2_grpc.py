@@ -30,7 +30,7 @@ class SessionServiceStub:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     def __init__(self, channel):
@@ -76,7 +76,7 @@ class SessionServiceServicer:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     def GetSession(self, request, context):
@@ -108,8 +108,9 @@ class SessionServiceServicer:
     def WatchSessions(self, request, context):
         """Watches the sessions that match a filter: first a snapshot, then each change, in order and without gaps. For a
         reader that is slower than the changes they are conflated: it gets the newest state of each session, never a queue
-        of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves;
-        the last message before an error has type ERROR, since HTTP/1.1 cannot show it otherwise.
+        of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves.
+        An error before the first message is an ordinary one; a later one is told by a message of type ERROR, too, since
+        HTTP/1.1 cannot show it otherwise.
         Fails with INVALID_ARGUMENT (INVALID_EXPRESSION, INVALID_RESUME_TOKEN), RESOURCE_EXHAUSTED (TOO_MANY_CALLS),
         UNAVAILABLE (SHUTTING_DOWN; resume with the last token).
         """
@@ -180,7 +181,7 @@ class SessionService:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     @staticmethod

@@ -31,7 +31,7 @@ class SessionServiceStub:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     @_typing.overload
@@ -55,8 +55,9 @@ class SessionServiceStub:
     WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Watches the sessions that match a filter: first a snapshot, then each change, in order and without gaps. For a
     reader that is slower than the changes they are conflated: it gets the newest state of each session, never a queue
-    of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves;
-    the last message before an error has type ERROR, since HTTP/1.1 cannot show it otherwise.
+    of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves.
+    An error before the first message is an ordinary one; a later one is told by a message of type ERROR, too, since
+    HTTP/1.1 cannot show it otherwise.
     Fails with INVALID_ARGUMENT (INVALID_EXPRESSION, INVALID_RESUME_TOKEN), RESOURCE_EXHAUSTED (TOO_MANY_CALLS),
     UNAVAILABLE (SHUTTING_DOWN; resume with the last token).
     """
@@ -76,7 +77,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -97,8 +98,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Watches the sessions that match a filter: first a snapshot, then each change, in order and without gaps. For a
     reader that is slower than the changes they are conflated: it gets the newest state of each session, never a queue
-    of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves;
-    the last message before an error has type ERROR, since HTTP/1.1 cannot show it otherwise.
+    of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves.
+    An error before the first message is an ordinary one; a later one is told by a message of type ERROR, too, since
+    HTTP/1.1 cannot show it otherwise.
     Fails with INVALID_ARGUMENT (INVALID_EXPRESSION, INVALID_RESUME_TOKEN), RESOURCE_EXHAUSTED (TOO_MANY_CALLS),
     UNAVAILABLE (SHUTTING_DOWN; resume with the last token).
     """
@@ -117,7 +119,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute; default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
     """
 
     @_abc_1.abstractmethod
@@ -160,8 +162,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchSessionsResponse], _abc.AsyncIterator[_session_service_pb2.WatchSessionsResponse]]:
         """Watches the sessions that match a filter: first a snapshot, then each change, in order and without gaps. For a
         reader that is slower than the changes they are conflated: it gets the newest state of each session, never a queue
-        of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves;
-        the last message before an error has type ERROR, since HTTP/1.1 cannot show it otherwise.
+        of old ones. Over HTTP it is a stream of server-sent events. Ends only with an error or when the caller leaves.
+        An error before the first message is an ordinary one; a later one is told by a message of type ERROR, too, since
+        HTTP/1.1 cannot show it otherwise.
         Fails with INVALID_ARGUMENT (INVALID_EXPRESSION, INVALID_RESUME_TOKEN), RESOURCE_EXHAUSTED (TOO_MANY_CALLS),
         UNAVAILABLE (SHUTTING_DOWN; resume with the last token).
         """
