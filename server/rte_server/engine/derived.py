@@ -83,7 +83,7 @@ def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
         _derive(ctx, cells, tags, bits, (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
     """Compute one derived attribute or linear score from the inputs; keep it in the row, and as an input of others."""
     at = word_at(d, D_AT)
@@ -115,7 +115,7 @@ def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
         put_word(bits, place, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _score(ctx, tags, bits, d):  # type: ignore[no-untyped-def]
     """Return a linear score: the intercept plus the weighted inputs, through the link function."""
     weights = span_in(ctx, WEIGHTS)

@@ -102,7 +102,7 @@ def _ends_of(span, at, length):  # type: ignore[no-untyped-def]
     return head, head
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def find_slot(ctx, span, at, length):  # type: ignore[no-untyped-def]
     """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it."""
     head, tail = _ends_of(span, at, length)
@@ -137,7 +137,7 @@ def _same_middle(ctx, span, at, length, offset):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _put_text(ctx, span, slot, use, at, length):  # type: ignore[no-untyped-def]
     """Put a string into a slot; into the pool as well if an expression looks at its bytes."""
     text = text_id_of(ctx, span, at, length)
@@ -193,7 +193,7 @@ def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
                 return
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def]
     """Read the properties that are used for the event's name into the slots; what is not there is ERROR.
 
@@ -227,7 +227,7 @@ def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def
         at += size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
     """Read an entry as every client writes it. Returns False if it is another one."""
     value = plain_value(span, at, end)

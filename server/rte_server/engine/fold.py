@@ -247,7 +247,7 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
             derive_changed(ctx, row_cells(ctx, row), 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     """Fold one event.
 
@@ -293,7 +293,7 @@ def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     return APPLIED
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
     """Prefetch what later events of the batch will need: the fold waits for memory more than it computes."""
     visitors = span_in(ctx, VISITOR_TABLE)
@@ -319,7 +319,7 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
                 lines >>= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped-def]
     """Lift one event into its session's row."""
     cells = row_cells(ctx, row)
@@ -405,7 +405,7 @@ def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into one cell."""
     if word_at(op, OP_WHERE) < word_at(op, OP_WHERE_END):

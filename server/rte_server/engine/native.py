@@ -10,6 +10,9 @@ functions that they call per event: an array is counted in and out at each call 
 operations (about 10 ns), a span costs nothing. Whoever makes a span keeps the array alive while it is used. Arguments
 of a kernel live as long as the call; but numba frees an array that a kernel makes after its last mention, and a span
 is no mention: write to the array once more after the last use of its span.
+
+Kernels that have one caller on the way of every event are marked `forceinline`: LLVM leaves most of them as calls, whose
+results pass through memory, and the fold took a fifth longer. Marking those with several callers gained nothing.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def plain_value(span, pos, end):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _is_sound(span, pos, end):  # type: ignore[no-untyped-def]
     """Return whether a map entry is plain and nothing is wrong with it but perhaps the length of its texts."""
     value = plain_value(span, pos, end)
@@ -63,7 +63,7 @@ def _is_sound(span, pos, end):  # type: ignore[no-untyped-def]
     return is_utf8(span, value + 4, end - value - 4)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped-def]
     """Check the Struct `span[pos:end]` with all that is nested in it.
 

@@ -302,7 +302,7 @@ def _refuse_event(rows, base, cut, reason, field, detail_off, detail_len, value)
     put_word(rows, base + OFFENDING, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  # type: ignore[no-untyped-def]
     """Write the record of the event at `pos`, whose tag begins at `start`."""
     put_word(rows, base + EVENT_OFF, pos)
@@ -350,7 +350,7 @@ def _part(scratch, field):  # type: ignore[no-untyped-def]
     return off, off + word_at(scratch, 2 * field + 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _split_event(span, pos, end, scratch):  # type: ignore[no-untyped-def]
     """Write offset and length of each field of the event at `pos` into scratch. Return False if it is malformed."""
     for i in range(STACK):
@@ -400,7 +400,7 @@ def _check_strings(scratch, start, rows, base):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _write_record(span, pos, length, scratch, keys, rows, base):  # type: ignore[no-untyped-def]
     """Write the part of the record that only an accepted event has."""
     visitor_off, visitor_len = word_at(scratch, 2 * VISITOR_ID), word_at(scratch, 2 * VISITOR_ID + 1)
