@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rte_server.config import Config
-from rte_server.edge import Edge
+from rte_server.edge import Edge, check_port
 from rte_server.edge import EdgeSettings as EdgeConfiguration
 from rte_server.engine.engine import Engine, Outcome
 from rte_server.engine.native import secret_from_bytes
@@ -111,6 +111,9 @@ class Application:
         self._loop = asyncio.get_running_loop()
         directory = DataDirectory(self.config.server.data_dir)
         self._stack.callback(directory.close)
+        if self.config.edge.enabled:
+            # Envoy takes the port last; that it cannot is said before the kernels are compiled and the state is read.
+            check_port(self.config.server.host, self.config.server.port)
         journal = SqliteJournal(directory)
         self._stack.push_async_callback(asyncio.to_thread, journal.close)
         snapshots = SnapshotStore(directory.snapshots_path)

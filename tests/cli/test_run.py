@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -79,6 +80,16 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert second.exit_code == 1
     assert f"The port {port} on 127.0.0.1 is taken or cannot be used" in second.err
     assert "Traceback" not in second.err
+
+
+def test_a_public_port_that_is_taken_is_named_at_once(tmp_path: Path) -> None:
+    """A server whose public port is taken says so before it compiles anything or makes a journal."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = in_process("serve", "--port", port, "--data-dir", tmp_path)
+    assert result.exit_code == 1
+    assert f"Port {port} on 127.0.0.1 is taken by another program" in result.err
+    assert not list(tmp_path.rglob("*.sqlite*")) and "kernels" not in result.err
 
 
 def test_a_rate_is_that_of_the_last_seconds() -> None:

@@ -83,7 +83,7 @@ class Edge:
                 within `ready_timeout_s`.
         """
         self._place_socket()
-        _check_port(self._settings.host, self._port)
+        check_port(self._settings.host, self._port)
         await self._write_configuration()
         await self._validate()
         started_s = time.monotonic()
@@ -279,7 +279,7 @@ async def _read_line(stream: asyncio.StreamReader) -> bytes:
         return b"(a line that is too long)\n"
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
     """Raise EdgeError if the port cannot be taken; Envoy's own message would not say which setting to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
