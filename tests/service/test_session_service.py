@@ -16,6 +16,7 @@ from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
 from rte_server.service.errors import reason_of
 from tests.service.calls import event, new_visitor, refused, send
+from tests.service.live_server import LiveServer
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -240,6 +241,29 @@ def test_too_many_written_attributes_are_refused(
     sessions.UpdateSession(update(session_id, **{f"a{number}": number for number in range(16)}))
     code, reason, _ = refused(sessions.UpdateSession, update(session_id, one_more=1))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.TOO_MANY_WRITTEN_ATTRIBUTES)
+
+
+def test_a_write_of_any_length_is_not_journalled(
+    server: LiveServer, channel: grpc.Channel, sessions: SessionServiceStub, visitor: str
+) -> None:
+    """More attributes than a session holds, to write or to remove, and a long etag are refused before the journal."""
+    send(channel, event(visitor))
+    session_id = get(sessions, visitor).session_id
+    before = server.application.pipeline.durable_position
+    for value in (1, None):
+        request = update(session_id, **{f"b{number}": value for number in range(17)})
+        assert refused(sessions.UpdateSession, request)[1:] == (Reason.TOO_MANY_WRITTEN_ATTRIBUTES, "attributes")
+    request = update(session_id, tier="gold")
+    request.etag = "x" * 5_000_000
+    assert refused(sessions.UpdateSession, request) == (INVALID, Reason.STRING_TOO_LONG, "etag")
+    assert server.application.pipeline.durable_position == before
+
+
+def test_a_read_that_is_too_long_is_refused(sessions: SessionServiceStub) -> None:
+    """A request to read of more than 256 KiB is refused with REQUEST_TOO_LARGE, naming the limit."""
+    request = pb.ListSessionsRequest(read_mask={"paths": ["attributes." + "x" * 300_000]})
+    code, reason, _ = refused(sessions.ListSessions, request)
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.REQUEST_TOO_LARGE)
 
 
 def test_writes_are_idempotent_by_request_id(channel: grpc.Channel, sessions: SessionServiceStub, visitor: str) -> None:

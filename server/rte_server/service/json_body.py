@@ -17,17 +17,28 @@ from rte_server.engine.reasons import EngineError, Reason
 JSON_FIELD_NUMBER = 15
 """Number of the Struct that carries a JSON body; the public requests reserve it."""
 
+READ_BYTES_MAX = 256 * 1024
+"""Bytes of a request that reads: 1,000 of the longest ids are half of it."""
+
 _LENGTH_DELIMITED = 2
 
 M = TypeVar("M", bound=Message)
 
 
 def parse(body: bytes, kind: type[M]) -> M:
-    """Return the request that `body` holds.
+    """Return the request to read that `body` holds.
 
     Raises:
-        EngineError: MALFORMED if `body` is no valid message of this kind.
+        EngineError: MALFORMED if `body` is no valid message of this kind; REQUEST_TOO_LARGE if it is longer than
+            READ_BYTES_MAX, so that what is remembered of filters and masks stays small.
     """
+    if len(body) > READ_BYTES_MAX:
+        message = f"the request has {len(body):,} bytes, the limit of one that reads is {READ_BYTES_MAX:,}"
+        raise EngineError(Reason.REQUEST_TOO_LARGE, message, value=str(len(body)), limit=str(READ_BYTES_MAX))
+    return _decoded(body, kind)
+
+
+def _decoded(body: bytes, kind: type[M]) -> M:
     try:
         return kind.FromString(body)
     except DecodeError as error:
@@ -43,7 +54,7 @@ def parse_with_json(body: bytes, kind: type[M]) -> M:
             does not know; WRONG_TYPE if a member has another type; OUT_OF_RANGE if a member of the body contradicts
             the same field in the path.
     """
-    request = parse(body, kind)
+    request = _decoded(body, kind)
     form = _json_form(request)
     if form is None:
         return request
@@ -57,7 +68,7 @@ def _json_form(request: Message) -> struct_pb2.Struct | None:
     found = None
     for field in unknown_fields.UnknownFieldSet(request):  # type: ignore[attr-defined]
         if field.field_number == JSON_FIELD_NUMBER and field.wire_type == _LENGTH_DELIMITED:
-            found = parse(field.data, struct_pb2.Struct) if found is None else found
+            found = _decoded(field.data, struct_pb2.Struct) if found is None else found
     return found
 
 

@@ -21,11 +21,14 @@ def check_update(request: pb.UpdateSessionRequest, program: Program, string_byte
     """Check a request to write attributes.
 
     Raises:
-        EngineError: FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE, WRONG_TYPE or ATTRIBUTE_NOT_WRITABLE.
+        EngineError: FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE, WRONG_TYPE, ATTRIBUTE_NOT_WRITABLE or
+            TOO_MANY_WRITTEN_ATTRIBUTES.
     """
     _check_ids(request)
+    _check_length("etag", request.etag)
     if not request.attributes.fields:
         raise EngineError(Reason.FIELD_MISSING, "attributes is required, at least one", field="attributes")
+    _check_count(request.attributes)
     for name, value in request.attributes.fields.items():
         _check_name(name)
         if program.number_of(name) >= 0:
@@ -46,12 +49,24 @@ def check_end(request: pb.EndSessionRequest) -> None:
 def _check_ids(request: pb.UpdateSessionRequest | pb.EndSessionRequest) -> None:
     if not request.session_id:
         raise EngineError(Reason.FIELD_MISSING, "session_id is required", field="session_id")
-    size = len(request.request_id.encode())
+    _check_length("request_id", request.request_id)
+
+
+def _check_length(field: str, value: str) -> None:
+    size = len(value.encode())
     if size > ID_BYTES_MAX:
-        message = f"request_id has {size} bytes, the limit is {ID_BYTES_MAX}"
-        raise EngineError(
-            Reason.STRING_TOO_LONG, message, field="request_id", value=request.request_id, limit=str(ID_BYTES_MAX)
-        )
+        message = f"{field} has {size} bytes, the limit is {ID_BYTES_MAX}"
+        raise EngineError(Reason.STRING_TOO_LONG, message, field=field, value=value, limit=str(ID_BYTES_MAX))
+
+
+def _check_count(attributes: struct_pb2.Struct) -> None:
+    """Refuse more than a session can hold, or lose; else any number would stand in the journal for nothing."""
+    limit = WRITTEN_ATTRIBUTES_MAX
+    null_count = sum(value.WhichOneof("kind") == "null_value" for value in attributes.fields.values())
+    value_count = len(attributes.fields) - null_count
+    if value_count > limit or null_count > limit:
+        message = f"the request writes {value_count} attributes and removes {null_count}, the limit is {limit} of each"
+        raise EngineError(Reason.TOO_MANY_WRITTEN_ATTRIBUTES, message, field="attributes", limit=str(limit))
 
 
 def _check_name(name: str) -> None:
