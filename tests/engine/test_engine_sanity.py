@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -191,9 +192,8 @@ class Readers:
             (self.engine.find_customer, f"k{number}"),
             (self.engine.find_alias, f"a{number}"),
         ):
-            row = find(key)
-            body = self.engine.encode([row])[0]
-            if body and find(key) == row and self._look_at(body).visitor_id != str(number):
+            body = self.engine.get(find, key)
+            if body and self._look_at(body).visitor_id != str(number):
                 self.faults.append(f"{find} {key} found {Session.FromString(body)}")
 
     def _look_at(self, body: bytes) -> Session:
@@ -216,7 +216,8 @@ class Readers:
         return session
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_readers_never_see_a_torn_or_foreign_session() -> None:
     """While sessions begin, merge, are evicted, models change and strings are swept, every answer is one session."""
     visitors = 60
@@ -229,6 +230,9 @@ def test_readers_never_see_a_torn_or_foreign_session() -> None:
         thread.start()
     chooser = random.Random(3)
     now_ms, until_s = START_MS, time.monotonic() + 4
+    # The threads take turns often: the readers get to run, and in the midst of what the writer does.
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
     try:
         while time.monotonic() < until_s and not readers.faults:
             now_ms += 400
@@ -248,11 +252,12 @@ def test_readers_never_see_a_torn_or_foreign_session() -> None:
             if chooser.random() < 0.02:
                 engine.apply(engine.position + 1, configure(chooser.choice(("whole", "half")), SETTINGS, now_ms))
     finally:
+        sys.setswitchinterval(interval_s)
         readers.stop.set()
         for thread in readers.threads:
             thread.join()
     assert not readers.faults, readers.faults[0]
-    assert readers.seen_count > 100
+    assert readers.seen_count > 20
     assert engine.stats()["sessions_merged"] > 0
     assert engine.stats()["sessions_evicted_active"] + engine.stats()["sessions_evicted_closed"] > 0
     sanity.check(engine)

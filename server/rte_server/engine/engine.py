@@ -88,6 +88,9 @@ WRITTEN_NAMES_MAX = 1_000
 SWEEP_PAUSE = 1_000
 """Entries without a sweep of the strings after one that has not freed enough of them."""
 
+GET_TRIES = 20
+"""Looks for one session before it counts as not found, each of which found that its row had changed hands."""
+
 CUSTOMER_TRIES = 100
 """Walks over a customer's sessions before one is taken during which another session came or went."""
 
@@ -462,9 +465,13 @@ class Engine:
     def find_alias(self, client_session_id: str) -> int:
         """Return the row of the latest session that a client calls by this id, or -1. Any thread."""
         text = text_id(client_session_id.encode(), self._secret)
-        state = self._state
-        row = _look_up(state, int(alias_key(text)))
-        return row if row != NO_ROW and _has_alias(state, row, text, 0) else NO_ROW
+        while True:
+            state = self._state
+            row = _look_up(state, int(alias_key(text)))
+            found = row if row != NO_ROW and _has_alias(state, row, text, 0) else NO_ROW
+            # The rows of a state that was replaced meanwhile stand still and say nothing about the present ones.
+            if state is self._state:
+                return found
 
     def find_customer(self, customer_id: str) -> int:
         """Return the row of the customer's session with the latest event, or -1. Any thread."""
@@ -472,7 +479,9 @@ class Engine:
         row, tries = RETRY_READ, 0
         while row == RETRY_READ:
             tries += 1
-            row = int(read_customer(self._state.context, text, tries >= CUSTOMER_TRIES))
+            state = self._state
+            row = int(read_customer(state.context, text, tries >= CUSTOMER_TRIES))
+            row = row if state is self._state else RETRY_READ
         return row
 
     def find_visitor(self, visitor_id: str) -> int:
@@ -483,6 +492,27 @@ class Engine:
         while row == RETRY_READ:
             row = int(read_visitor(self._state.context, low, high))
         return row
+
+    def get(self, find: Callable[[str], int], key: str, mask: Mask | None = None) -> bytes:
+        """Return the serialized `rte.v1.Session` that an id leads to, or nothing. Any thread.
+
+        A row found may be another session's a moment later. So the session in it is noted, the id is asked once more,
+        and only that session is taken from the row: an id that a session had is never given again.
+
+        Args:
+            find: One of `find_session`, `find_alias`, `find_customer`, `find_visitor`.
+            key: The id.
+            mask: What is wanted; None: everything.
+        """
+        for _ in range(GET_TRIES):
+            row = find(key)
+            if row == NO_ROW:
+                break
+            cells = self._state.table.rows[row]
+            session_id = np.array([[cells[SESSION_LO], cells[SESSION_HI]]], np.int64)
+            if find(key) == row and (body := self.encode([row], mask, session_id)[0]):
+                return body
+        return b""
 
     def mask(self, paths: Sequence[str]) -> Mask:
         """Return what a read mask chooses.

@@ -350,14 +350,12 @@ def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, 
     that means nothing is at the bottom.
     """
     below = np.int64(0)
-    tag = np.int64(ERROR)
-    value = np.int64(0)
+    tag, value = np.int64(ERROR), np.int64(0)
     for at in range(start * CODE_COLUMNS, end * CODE_COLUMNS, CODE_COLUMNS):
         op = word_at(code, at)
         operand = word_at(code, at + 1)
         if op >= _AND:
-            right_tag = operand
-            right = word_at(code, at + 2)
+            right_tag, right = operand, word_at(code, at + 2)
             if op >= OF_SLOT_AND_CONSTANT:
                 put_word(tags, below, tag)
                 put_word(bits, below, value)
@@ -368,11 +366,9 @@ def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, 
                 right_tag = _plain(word_at(slot_tags, operand))
                 right = word_at(slot_bits, operand)
             elif op < WITH_CONSTANT:
-                right_tag = tag
-                right = value
+                right_tag, right = tag, value
                 below -= 1
-                tag = word_at(tags, below)
-                value = word_at(bits, below)
+                tag, value = word_at(tags, below), word_at(bits, below)
             op &= _OPERATOR_MASK
             if op <= _OR:
                 decides = np.int64(op == _OR)

@@ -97,13 +97,6 @@ class SessionReads:
         """
         if not key:
             raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
-        find = self.find(field)
-        row = find(key)
-        while row >= 0:
-            body = self.engine.encode([row], mask)[0]
-            # Between finding and reading, the row may have become another session's: then look again.
-            found = find(key)
-            if found == row and body:
-                return body
-            row = found if found != row else -1
+        if body := self.engine.get(self.find(field), key, mask):
+            return body
         raise EngineError(Reason.SESSION_NOT_FOUND, f'no session has {field} "{key[:64]}"', field=field, value=key)
