@@ -149,6 +149,7 @@ def test_a_caller_who_leaves_frees_the_call() -> None:
             await trial.call("Echo")(b"x")
         assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of_call(failure.value) is Reason.OVERLOADED
+        assert ("retry-after", "1") in tuple(failure.value.initial_metadata())
         for call in calls:
             call.cancel()
         await asyncio.wait_for(trial.cancelled.wait(), 5)
@@ -168,6 +169,7 @@ def test_too_many_streams_are_refused() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await trial.stream(b"").read()
         assert reason_of_call(failure.value) is Reason.TOO_MANY_CALLS
+        assert not tuple(failure.value.initial_metadata())  # With headers, Envoy would have answered 200.
         assert trial.value("rte_streams_open", method=f"{SERVICE}/Count") == 2
         streams[0].cancel()
         await asyncio.sleep(0.2)

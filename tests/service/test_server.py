@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -214,3 +215,14 @@ def test_a_watch_over_http_is_a_stream_of_events(server: LiveServer, channel: gr
         change = next(told)
         assert (change["type"], change["session"]["visitor_id"]) == ("TYPE_UPSERT", visitor)
         assert change["resume_token"]
+
+
+def test_a_watch_that_cannot_begin_is_an_http_error(server: LiveServer) -> None:
+    """Over HTTP a watch with a damaged resume token is answered with 400 and the reason, not with an empty stream."""
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?resume_token=x", timeout=30
+        ).close()
+    with failure.value as answer:
+        assert answer.code == 400
+        assert json.load(answer)["details"][0]["reason"] == "INVALID_RESUME_TOKEN"

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.service.errors import refusal_of, status_of, trailing_metadata
+from rte_server.service.errors import RULES, refusal_of, status_of, trailing_metadata
 from rte_server.service.metrics import Metrics
 
 UNARY_SECONDS_MAX = 30.0
@@ -90,7 +90,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 answered.inc()
                 return answer
             except Exception as failure:
-                await self._refuse(name, failure, context)
+                await self._refuse(name, failure, context, is_unary=True)
             except asyncio.CancelledError:
                 self._metrics.calls.labels(name, grpc.StatusCode.CANCELLED.name).inc()
                 raise
@@ -121,14 +121,20 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _refuse(self, name: str, failure: Exception, context: Context) -> None:
+    async def _refuse(self, name: str, failure: Exception, context: Context, *, is_unary: bool = False) -> None:
         """End the call with the status of `failure`."""
         if isinstance(failure, grpc.aio.AbortError):
             raise failure
         if isinstance(failure, TimeoutError):
             message = "the deadline of the call passed; events may have been taken all the same"
             failure = EngineError(Reason.DEADLINE_EXCEEDED, message)
-        status = status_of(refusal_of(failure))
+        refusal = refusal_of(failure)
+        status = status_of(refusal)
+        retry_after_ms = RULES[refusal.reason].retry_after_ms
+        if retry_after_ms is not None and is_unary:
+            # Clients of HTTP know this header, in whole seconds, where they do not know RetryInfo. A stream must fail
+            # with trailers only: once headers were sent, Envoy has answered 200.
+            await context.send_initial_metadata((("retry-after", str(-(-retry_after_ms // 1000))),))
         code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
         self._metrics.calls.labels(name, code.name).inc()
         await context.abort(code, status.message, trailing_metadata(status))
