@@ -234,7 +234,7 @@ def refresh_stale(ctx):  # type: ignore[no-untyped-def]
         row = word_at(touched, i)
         if cell(ctx, row, STALE) != 0 and cell(ctx, row, STATE) != FREE:
             begin_write(ctx, row)
-            derive_changed(ctx, row_cells(ctx, row), 0)
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0))
             end_write(ctx, row)
 
 
@@ -244,10 +244,10 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
     ctx = span_of(context)
     for row in range(count_of(ctx, HIGH_WATER)):
         if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) != 0:
-            derive_changed(ctx, row_cells(ctx, row), 0)
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True)
 def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     """Fold one event.
 
@@ -330,13 +330,13 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
     put_word(cells, RECEIVED, received_ms)
     if word_at(cells, VISITOR) == 0:
-        put_word(cells, VISITOR, store_text(ctx, span, record, VISITOR_OFF))
+        put_word(cells, VISITOR, store_text(ctx, span, record, np.int64(VISITOR_OFF)))
     if word_at(record, CUSTOMER_LEN) > 0:
-        set_customer(ctx, row, time_ms << TAG_BITS, order, store_text(ctx, span, record, CUSTOMER_OFF))
+        set_customer(ctx, row, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CUSTOMER_OFF)))
     if word_at(record, ALIAS_LEN) > 0:
-        add_alias(ctx, row, store_text(ctx, span, record, ALIAS_OFF), 0)
+        add_alias(ctx, row, store_text(ctx, span, record, np.int64(ALIAS_OFF)), 0)
     if word_at(record, CHANNEL_LEN) > 0:
-        keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, CHANNEL_OFF))
+        keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CHANNEL_OFF)))
     plans = span_in(ctx, PLANS)
     name = find_name(ctx, word_at(record, NAME_ID))
     plan = (plans[0] + name * PLAN_WORDS * 8, np.int64(PLAN_WORDS))

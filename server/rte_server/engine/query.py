@@ -115,7 +115,7 @@ def _matches(ctx, cells, states, codes, texts, loads, names, tags, bits, stack_t
         put_word(bits, i, value)
     tag, value = evaluate_spans(
         codes,
-        0,
+        np.int64(0),
         codes[1] // CODE_COLUMNS,
         texts,
         tags,

@@ -96,7 +96,7 @@ def order_of(tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-unt
     if (tag_a == INT or tag_a == DOUBLE) and (tag_b == INT or tag_b == DOUBLE):
         return _order_numbers(tag_a, bits_a, tag_b, bits_b)
     if tag_a == BOOL and tag_b == BOOL:
-        return _order_numbers(INT, bits_a, INT, bits_b)
+        return _order_numbers(np.int64(INT), bits_a, np.int64(INT), bits_b)
     if tag_a != STRING or tag_b != STRING:
         return INCOMPARABLE
     left = _place_of(slots, bits_a)
