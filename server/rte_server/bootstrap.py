@@ -169,7 +169,7 @@ class Application:
             stream_batches_max=limits.stream_batches_max,
             message_bytes_max=limits.message_bytes_max,
         )
-        reads = SessionReads(self.engine)
+        reads = SessionReads(self.engine, self._clock_ms)
         sessions = SessionService(reads, self.pipeline, hub, seal, self._clock_ms)
         handlers = {
             "rte.v1.EventService": events.handlers(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rte_server.engine.expressions import Code, Instruction, Op
-from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
+from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Role
 
 
 def load(name: str) -> Code:
@@ -44,7 +44,9 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("recent_things", Kind.RECENT, "list", value=THING, keep=5),
     _spec("recent_each", Kind.RECENT, "list", value=ITEM, keep=3, unique=False),
     _spec("seen_s", Kind.ELAPSED, "double"),
-    _spec("to_purchase_s", Kind.ELAPSED, "double", events=("view_item",), to_events=("purchase",)),
+    _spec("to_purchase_s", Kind.ELAPSED, "double", events=("view_item",), roles=(Role(2, ("purchase",)),)),
+    _spec("waits", Kind.ABSENCE, "bool", events=SHOP, roles=(Role(1, ("purchase",)),), params=(700,)),
+    _spec("quiet", Kind.ABSENCE, "bool", params=(2_500,)),
     _spec(
         "ticket",
         Kind.DERIVED,

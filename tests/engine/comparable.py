@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.struct_pb2 import Value as WireValue
 
 from rte.v1.session_pb2 import Session, SessionState
@@ -37,16 +38,20 @@ def of_messages(messages: Iterable[bytes], approximate: frozenset[str] = frozens
                 "visit_number": session.visit_number,
                 "ended": session.HasField("end_time"),
                 "closed": session.state == SessionState.SESSION_STATE_CLOSED,
-                "attributes": attributes_of(session, approximate),
+                "attributes": of_struct(session.attributes, approximate),
             }
         )
     return _sorted(state)
 
 
-def attributes_of(session: Session, approximate: frozenset[str] = frozenset()) -> dict[str, object]:
-    """Return the attributes of a session; see `of_messages`."""
-    fields = session.attributes.fields
-    return {name: _comparable(_plain(value), name in approximate) for name, value in fields.items()}
+def of_struct(attributes: Struct, approximate: frozenset[str] = frozenset()) -> dict[str, object]:
+    """Return the attributes that a session shows; see `of_messages`."""
+    return of_mapping({name: _plain(value) for name, value in attributes.fields.items()}, approximate)
+
+
+def of_mapping(attributes: Mapping[str, object], approximate: frozenset[str] = frozenset()) -> dict[str, object]:
+    """Return attributes in the form that can be compared; see `of_messages`."""
+    return {name: _comparable(value, name in approximate) for name, value in attributes.items()}
 
 
 def of_twin(state: State, approximate: frozenset[str] = frozenset()) -> State:
@@ -61,7 +66,7 @@ def of_twin(state: State, approximate: frozenset[str] = frozenset()) -> State:
 
 def _attributes(attributes: object, approximate: frozenset[str]) -> dict[str, object]:
     assert isinstance(attributes, Mapping)
-    return {name: _comparable(value, name in approximate) for name, value in attributes.items()}
+    return of_mapping(attributes, approximate)
 
 
 def _sorted(state: State) -> State:
@@ -76,6 +81,8 @@ def _plain(value: WireValue) -> object:
     kind = value.WhichOneof("kind")
     if kind == "list_value":
         return [_plain(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        return {name: _plain(item) for name, item in value.struct_value.fields.items()}
     return getattr(value, kind) if kind else "(no kind)"
 
 
@@ -83,6 +90,8 @@ def _comparable(value: object, approximate: bool) -> object:
     """Return a value so that NaN equals NaN."""
     if isinstance(value, list):
         return [_comparable(item, approximate) for item in value]
+    if isinstance(value, dict):
+        return {name: _comparable(item, approximate) for name, item in value.items()}
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     number = float(value)

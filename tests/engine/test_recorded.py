@@ -57,7 +57,7 @@ def shown(engine: Engine) -> State:
                 "last_ms": session.last_event_time.ToMilliseconds(),
                 "event_count": session.event_count,
                 "visit_number": session.visit_number,
-                "attributes": comparable.attributes_of(session, APPROXIMATE),
+                "attributes": comparable.of_struct(session.attributes, APPROXIMATE),
             }
         )
     for rows in state.values():

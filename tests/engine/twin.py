@@ -66,6 +66,10 @@ class TwinSession:
         """Return the time of the last event."""
         return max(event.time_ms for event in self.events)
 
+    def time_ms(self, now_ms: int) -> int:
+        """Return what time it is for the session: the server's clock, set back by the least delay of an event."""
+        return max(now_ms - min(event.received_ms - event.time_ms for event in self.events), self.last_ms)
+
     def latest(self, field_name: str) -> str:
         """Return the field of the latest event that has it, or empty."""
         named = [event for event in sorted(self.events, key=lambda event: event.key) if getattr(event, field_name)]
@@ -176,6 +180,7 @@ class Twin:
             alias=event.client_session_id,
             channel=event.channel,
             properties=_properties(event.properties),
+            received_ms=received_ms,
         )
 
     def _order(self, event: Event) -> int:
@@ -303,7 +308,8 @@ class Twin:
             "session.customer_id": session.latest("customer_id") or None,
             "session.channel": session.latest("channel") or None,
         }
-        attributes: dict[str, object] = dict(attribute_values(self._specs, session.events, fields))
+        time_ms = session.time_ms(self.clock_ms)
+        attributes: dict[str, object] = dict(attribute_values(self._specs, session.events, fields, time_ms))
         attributes |= {name: value for name, (_, value) in session.written.items() if value is not None}
         return {
             "visitor_id": visitor_id,

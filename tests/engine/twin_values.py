@@ -45,6 +45,7 @@ class TwinEvent:
         alias: The client's session id, or empty.
         channel: Empty: not named.
         properties: Scalars by name; null is None. Lists and objects are ERROR: they are no scalar.
+        received_ms: When the server received it.
     """
 
     event_id: str
@@ -56,6 +57,7 @@ class TwinEvent:
     alias: str = ""
     channel: str = ""
     properties: Mapping[str, Value] = field(default_factory=dict)
+    received_ms: int = 0
 
     @property
     def key(self) -> tuple[int, int]:
@@ -64,7 +66,7 @@ class TwinEvent:
 
 
 def attribute_values(
-    specs: Sequence[AttributeSpec], events: Iterable[TwinEvent], fields: Mapping[str, Value]
+    specs: Sequence[AttributeSpec], events: Iterable[TwinEvent], fields: Mapping[str, Value], time_ms: int
 ) -> dict[str, Value | list[Value]]:
     """Return the value of each attribute that has one.
 
@@ -72,12 +74,13 @@ def attribute_values(
         specs: In the order in which they can be computed.
         events: The events of one session, in any order.
         fields: The `session.` fields that row expressions may read.
+        time_ms: What time it is for the session.
     """
     ordered = sorted(events, key=lambda event: event.key)
     values: dict[str, Value | list[Value]] = {}
     row: dict[str, Value] = dict(fields)
     for spec in specs:
-        shown = _value_of(spec, ordered, row)
+        shown = _value_of(spec, ordered, row, time_ms)
         row[spec.name] = (shown[0] if shown else None) if isinstance(shown, list) else shown
         if shown is not None and shown != []:
             values[spec.name] = shown
@@ -90,7 +93,11 @@ def invalid_count(specs: Sequence[AttributeSpec], events: Iterable[TwinEvent]) -
     return sum(len(_values(spec, events)) - len(_numbers(spec, events)) for spec in numeric)
 
 
-def _value_of(spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value]) -> Value | list[Value]:
+def _value_of(
+    spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value], time_ms: int
+) -> Value | list[Value]:
+    if spec.kind == Kind.ABSENCE:
+        return _absence(spec, events, time_ms)
     if spec.kind == Kind.DERIVED:
         value = run(spec.code, row.get)
         return None if isinstance(value, Error) else value
@@ -172,12 +179,20 @@ def exact_sum(numbers: Iterable[float]) -> float:
 
 def _elapsed(spec: AttributeSpec, events: list[TwinEvent]) -> float | None:
     begins = [event.time_ms for event in events if _counts(spec, event)]
-    if not spec.to_events:
+    if not spec.roles:
         return (max(begins) - min(begins)) / 1000 if begins else None
-    ends = [event.time_ms for event in events if _counts(spec, event, spec.to_events)]
+    ends = [event.time_ms for event in events if _counts(spec, event, spec.roles[0].events)]
     if not begins or not ends or min(ends) < min(begins):
         return None
     return (min(ends) - min(begins)) / 1000
+
+
+def _absence(spec: AttributeSpec, events: list[TwinEvent], time_ms: int) -> bool:
+    begins = [event for event in events if _counts(spec, event)]
+    ends = [event for event in events for role in spec.roles if _counts(spec, event, role.events)]
+    if not begins or (ends and ends[-1].key >= begins[-1].key):
+        return False
+    return time_ms >= begins[-1].time_ms + spec.params[0]
 
 
 def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:

@@ -57,7 +57,7 @@ def test_each_kind_is_read() -> None:
     assert found["d"].events == ("view_item", "add_to_cart")
     assert found["h"].description == "Product seen latest." and found["h"].model == "shop"
     assert found["i"].keep == 32 and found["j"].keep == 5 and not found["j"].unique
-    assert found["k"].unit == "s" and found["l"].to_events == ("purchase", "refund")
+    assert found["k"].unit == "s" and found["l"].roles[0].events == ("purchase", "refund")
 
 
 def test_a_stated_type_lets_only_its_values_count() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rte_server.engine.attributes import cell_words
+from rte_server.engine.kinds import cell_words
 from rte_server.models import load_models, load_pack, pack_names
 from rte_server.models.trials import run_file
 
@@ -33,7 +33,11 @@ def test_every_attribute_says_what_it_is() -> None:
 
 def test_the_packs_stay_within_their_memory() -> None:
     """`base` and `retail` together take at most 1.3 KiB per session."""
-    words = sum(cell_words(spec.kind, spec.keep) for model in load_models(pack_names()) for spec in model.attributes)
+    words = sum(
+        cell_words(spec.kind, spec.keep, spec.params)
+        for model in load_models(pack_names())
+        for spec in model.attributes
+    )
     assert 8 * words <= SESSION_BYTES_MAX
 
 

@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, live: LiveEngine, *, watches_max: int = 8, heartbeat_s: float = 60.0) -> None:
         self.live = live
-        self.reads = SessionReads(live.engine)
+        self.reads = SessionReads(live.engine, lambda: live.now_ms)
         self.hub = WatchHub(
             live.engine,
             live.log,

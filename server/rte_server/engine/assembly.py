@@ -8,21 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import BOTH_ENDS, FROM_END, TO_END, cell_words, sketch_registers
+from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
 from rte_server.engine.expressions import Code, Op, always_read, encode_code, input_names, text_names
+from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, cell_words, refresh_ms
 from rte_server.engine.native import float_bits, text_id
 from rte_server.engine.program import (
     A_AT,
-    A_KEEP,
-    A_KIND,
+    A_CELL_WORDS,
     A_NAME,
     A_NAME_LEN,
+    A_PARAMS,
+    A_PART,
     A_ROLE,
     A_WORDS,
     CACHE_LINE_WORDS,
     D_INPUT,
     D_WORDS,
+    EXTRA_WORDS,
     FIELDS_OF_EVERY_EVENT,
+    FIELDS_OF_TIME,
     FROM_CODE,
     GROUP_WORDS,
     IDENTITY,
@@ -32,8 +36,6 @@ from rte_server.engine.program import (
     NO_SOURCE,
     NOT_LINEAR,
     OP_AT,
-    OP_KEEP,
-    OP_KIND,
     OP_ROLE,
     OP_WORDS,
     SLOT_OFFSET,
@@ -46,6 +48,9 @@ from rte_server.engine.program import (
     load_number,
 )
 from rte_server.engine.table import HEADER_WORDS
+
+REFRESH_MS = 5_000
+"""How often what is derived from fields that change all the time is computed anew though no event comes."""
 
 
 def key_ends(key: bytes) -> tuple[int, int]:
@@ -89,13 +94,16 @@ class _Assembly:
         self.codes: list[NDArray[np.int64]] = []
         self.code_count = 0
         self.property_slots: dict[str, int] = {}
+        self.params: list[int] = []
+        self.extras: list[tuple[int, int, int]] = []
         self.rows, self.row_words = self._lay_out()
         self.loads: dict[int, int] = {}
         self.weights: list[tuple[float, float]] = []
         self.weight_inputs: list[int] = []
 
     def program(self) -> Program:
-        ops = [self._op(number) for number in range(len(self.attributes)) if not self._is_derived(number)]
+        plain = (number for number in range(len(self.attributes)) if not self._is_derived(number))
+        ops = [self._op(number) for number in plain if not self.attributes[number].owner]
         derived = [number for number in range(len(self.attributes)) if self._is_derived(number)]
         derived_rows = [self._derived(number) for number in derived]
         for row, number in zip(derived_rows, derived, strict=True):
@@ -122,6 +130,9 @@ class _Assembly:
             derived_order=np.array(plans.derived, np.int64),
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
             weight_inputs=np.array(self.weight_inputs, np.int64),
+            extras=np.array(self.extras, np.int64).reshape(-1, EXTRA_WORDS),
+            params=np.array([*self.params, 0], np.int64),
+            timing=np.array(self._timing(), np.int64),
         )
         return Program(self.models, self.attributes, arrays, self.row_words)
 
@@ -150,11 +161,30 @@ class _Assembly:
         at = int(HEADER_WORDS)
         for number in sorted(range(len(self.attributes)), key=self._warmth):
             spec = self.attributes[number]
-            role = FROM_END if spec.kind == Kind.ELAPSED and spec.to_events else BOTH_ENDS
+            if spec.owner:
+                continue
+            role = FROM_END if spec.kind == Kind.ELAPSED and spec.roles else BOTH_ENDS
             registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
+            words = cell_words(spec.kind, spec.keep, spec.params)
             rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
-            at += cell_words(spec.kind, spec.keep)
+            rows[number, A_PARAMS:A_WORDS] = len(self.params), 0, words
+            self.params += spec.params
+            at += words
+        for number, spec in enumerate(self.attributes):
+            if spec.owner:
+                rows[number] = rows[self.numbers[spec.owner]]
+                rows[number, A_PART:A_WORDS] = spec.part, 0
         return rows, int(-(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS)
+
+    def _timing(self) -> list[int]:
+        """Return what stands in `ProgramArrays.timing`."""
+        read: set[str] = set()
+        for spec in self.attributes:
+            read |= _names_read(spec)
+        intervals = [refresh_ms(spec) for spec in self.attributes if spec.name in read]
+        intervals += [REFRESH_MS for _ in FIELDS_OF_TIME & read]
+        changing = [n for n, spec in enumerate(self.attributes) if spec.kind in KINDS_WITH_TIMES and not spec.owner]
+        return [min((each for each in intervals if each > 0), default=0), *changing]
 
     def _warmth(self, number: int) -> tuple[int, tuple[str, ...]]:
         """Return by what attributes are laid out: which events change them."""
@@ -201,14 +231,27 @@ class _Assembly:
             keeps = spec.kind in (Kind.FIRST, Kind.LAST, Kind.RECENT)
             source, value = int(FROM_CODE), self._event_code(spec.value, uses, keeps)
         where = self._event_code(spec.where, uses, keeps_result=False)
+        extras = len(self.extras)
+        self.extras += [self._extra(code, uses) for code in spec.extras]
         kind, at, keep, unique, registers, role = (int(word) for word in self.rows[number, : A_ROLE + 1])
-        words = (kind, at, source, *value, *where, keep, unique, registers, role, only)
+        tail = int(self.rows[number, A_PARAMS]), extras
         needed = sorted(always_read(spec.value) | always_read(spec.where))
         slot = self._slot(needed[0]) if needed else -1
+        words = (kind, at, source, *value, *where, keep, unique, registers, role, only, *tail)
         ops = [_Op(words, spec.events, slot, uses)]
-        if spec.to_events:
-            ops.append(_Op((*words[: int(OP_ROLE)], int(TO_END), only), spec.to_events, slot, uses))
+        for other in spec.roles:
+            if other.needs_value:
+                ops.append(_Op((*words[: int(OP_ROLE)], other.number, only, *tail), other.events, slot, uses))
+            else:
+                bare = (kind, at, int(NO_SOURCE), 0, 0, 0, 0, keep, unique, registers, other.number, 0, *tail)
+                ops.append(_Op(bare, other.events, -1, {}))
         return ops
+
+    def _extra(self, code: Code, uses: dict[int, int]) -> tuple[int, int, int]:
+        """Return the words of a further expression on the event."""
+        if not code:
+            return int(NO_SOURCE), 0, 0
+        return int(FROM_CODE), *self._event_code(code, uses, keeps_result=False)
 
     def _derived(self, number: int) -> list[int]:
         """Return the words of a derived attribute; D_INPUT is not known yet."""
@@ -281,7 +324,9 @@ class _Plans:
         changed = self._changed_by(name)
         # Words of properties that any event may carry are not asked for: most events carry few of them.
         touched = [op.words for op in wanted if op.events or op.slot < 0]
-        spans = [(words[int(OP_AT)], cell_words(words[int(OP_KIND)], words[int(OP_KEEP)])) for words in touched]
+        rows = self.assembly.rows
+        cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0}
+        spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
         return [*plan, *self._put_derived(changed), self._lines(spans, changed)]
 
     def of_all_derived(self) -> list[int]:
@@ -319,8 +364,14 @@ class _Plans:
             spec.name
             for spec in self.assembly.attributes
             if spec.kind not in (Kind.DERIVED, Kind.LINEAR)
-            and (not spec.events or event_name in (*spec.events, *spec.to_events))
-        } | FIELDS_OF_EVERY_EVENT
+            and (
+                spec.kind in KINDS_OF_TIME
+                or not spec.events
+                or event_name in spec.events
+                or any(event_name in role.events for role in spec.roles)
+            )
+        }
+        changed |= FIELDS_OF_EVERY_EVENT | FIELDS_OF_TIME
         rows = []
         for row, number in enumerate(self.derived_numbers):
             spec = self.assembly.attributes[number]
@@ -336,9 +387,7 @@ class _Plans:
         numbers |= {
             number for number in (list(assembly.loads)[load] for load in self._inputs_of(derived)) if number >= 0
         }
-        cells = [
-            (assembly.rows[n, A_AT], cell_words(assembly.rows[n, A_KIND], assembly.rows[n, A_KEEP])) for n in numbers
-        ]
+        cells = [(assembly.rows[n, A_AT], max(1, assembly.rows[n, A_CELL_WORDS])) for n in numbers]
         lines = 0
         for at, words in [(0, int(HEADER_WORDS)), *spans, *cells]:
             for line in range(int(at) // 8, (int(at) + int(words) - 1) // 8 + 1):

@@ -2,7 +2,7 @@
 
 A new row is all zeros, and zero words are the identity of every kind, so that a row needs no program-dependent set-up.
 Each kind's `merge` of two cells equals lifting the events of both into one, in any order. Memory per kind, in words of
-8 bytes, is `cell_words`.
+8 bytes, is `kinds.cell_words`. Kinds of more than a few lines have modules of their own, see `kinds`.
 
 A value is a pair (tag, bits), see `engine.expressions`.
 """
@@ -46,17 +46,6 @@ SUM_MAGNITUDE_MAX = 1e12
 
 _EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 _TWO_64 = 18446744073709551616.0
-
-
-def cell_words(kind: int, keep: int) -> int:
-    """Return the words of one cell of `kind`, which keeps `keep` entries or values where the kind has them."""
-    if kind == DISTINCT:
-        return 1 + keep
-    if kind == RECENT:
-        return int(ENTRY_WORDS) * keep
-    if kind in (COUNT, LINEAR):
-        return 1
-    return 3 if kind in (MEAN, FIRST, LAST) else 2
 
 
 def sketch_registers(keep: int) -> int:

@@ -48,14 +48,21 @@ from rte_server.engine.program import (
     P_LOADS_END,
     PLAN_WORDS,
 )
-from rte_server.engine.row_values import load_input
+from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.table import STALE
 from rte_server.engine.values import DOUBLE, ERROR, INT, NULL
 
 
 @njit(cache=True, nogil=True)
-def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
-    """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale."""
+def derive_changed(ctx, cells, name, now_ms):  # type: ignore[no-untyped-def]
+    """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale.
+
+    Args:
+        ctx: Span of the context.
+        cells: Span of the row.
+        name: Row of the event's name in `plans`.
+        now_ms: Received time of the entry.
+    """
     plans = span_in(ctx, PLANS)
     first = name * PLAN_WORDS
     if word_at(cells, STALE) != 0:
@@ -67,6 +74,7 @@ def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
     order = span_in(ctx, LOAD_ORDER)
     loads = span_in(ctx, LOADS)
     attributes = span_in(ctx, ATTRIBUTES)
+    time_ms = session_time(cells, now_ms)
     for i in range(word_at(plan, P_LOADS), word_at(plan, P_LOADS_END)):
         place = word_at(order, i)
         number = word_at(loads, place)
@@ -74,7 +82,7 @@ def derive_changed(ctx, cells, name):  # type: ignore[no-untyped-def]
             put_word(tags, place, INT)
             put_word(bits, place, word_at(cells, word_at(attributes, number * A_WORDS + A_AT)))
         else:
-            tag, value = load_input(attributes, cells, number)
+            tag, value = load_input(ctx, cells, number, time_ms)
             put_word(tags, place, tag)
             put_word(bits, place, value)
     derived = span_in(ctx, DERIVED)

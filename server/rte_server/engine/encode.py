@@ -35,7 +35,7 @@ from rte_server.engine.native import (
     word_at,
 )
 from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_NAME, A_NAME_LEN, A_WORDS
-from rte_server.engine.row_values import load_input
+from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.strings import LONGEST, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
@@ -62,7 +62,7 @@ from rte_server.engine.table import (
     WRITTEN_WORDS,
     written_block,
 )
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, STRING
+from rte_server.engine.values import BOOL, DOUBLE, INT, STRING
 
 # Bits of `fields`: the fields of rte.v1.Session by number.
 ALL_FIELDS = (1 << 15) - 1
@@ -279,50 +279,43 @@ def put_list(out, at, cells, first, keep, ctx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def put_member(out, at, ctx, names, name_at, name_length, cells, list_at, keep, tag, bits):  # type: ignore[no-untyped-def]
-    """Write one member of the attributes' Struct: the list of a RECENT cell (`keep` > 0), or else the value given.
-
-    Returns the place after it, or `at` where there is no value.
-    """
+def open_member(out, at, names, name_at, name_length):  # type: ignore[no-untyped-def]
+    """Begin a member of the attributes' Struct; returns where its value begins. End it with `close_member`."""
     put_byte(out, at, 0x0A)
-    entry_start = at + 1
-    place = put_text(out, entry_start + LENGTH_BYTES, 0x0A, names, name_at, name_length)
+    place = put_text(out, at + 1 + LENGTH_BYTES, 0x0A, names, name_at, name_length)
     put_byte(out, place, 0x12)
-    value_start = place + 1
-    place = value_start + LENGTH_BYTES
-    if keep > 0:
-        end = put_list(out, place, cells, list_at, keep, ctx)
-    else:
-        end = put_value(out, place, tag, bits, ctx)
-    if end == place:
-        return at
-    return close_message(out, entry_start, close_message(out, value_start, end))
+    return place + 1 + LENGTH_BYTES
 
 
 @njit(cache=True, nogil=True)
-def put_attributes(out, at, ctx, cells, chosen):  # type: ignore[no-untyped-def]
-    """Write the members of `Session.attributes` that models compute."""
+def close_member(out, at, value_at, end):  # type: ignore[no-untyped-def]
+    """End the member begun at `at`; returns the place after it, or `at` where there is no value."""
+    if end == value_at:
+        return at
+    return close_message(out, at + 1, close_message(out, value_at - LENGTH_BYTES, end))
+
+
+@njit(cache=True, nogil=True)
+def put_attributes(out, at, ctx, cells, chosen, time_ms):  # type: ignore[no-untyped-def]
+    """Write the members of `Session.attributes` that models compute, as they are at a session's time."""
     attributes = span_in(ctx, ATTRIBUTES)
     texts = span_in(ctx, TEXTS)
     for number in range(attributes[1] // A_WORDS):
         if byte_at(chosen, number) == 0:
             continue
         a = number * A_WORDS
-        name_at = word_at(attributes, a + A_NAME)
-        name_length = word_at(attributes, a + A_NAME_LEN)
-        tag, bits = np.int64(ERROR), np.int64(0)
-        keep = np.int64(0)
+        value_at = open_member(out, at, texts, word_at(attributes, a + A_NAME), word_at(attributes, a + A_NAME_LEN))
         if word_at(attributes, a + A_KIND) == RECENT:
-            keep = word_at(attributes, a + A_KEEP)
+            end = put_list(out, value_at, cells, word_at(attributes, a + A_AT), word_at(attributes, a + A_KEEP), ctx)
         else:
-            tag, bits = load_input(attributes, cells, number)
-        list_at = word_at(attributes, a + A_AT)
-        at = put_member(out, at, ctx, texts, name_at, name_length, cells, list_at, keep, tag, bits)
+            tag, bits = load_input(ctx, cells, number, time_ms)
+            end = put_value(out, value_at, tag, bits, ctx)
+        at = close_member(out, at, value_at, end)
     return at
 
 
 @njit(cache=True, nogil=True)
-def put_written(out, at, ctx, cells, written, all_written, written_ids):  # type: ignore[no-untyped-def]
+def put_written(out, at, ctx, written, all_written, written_ids):  # type: ignore[no-untyped-def]
     """Write the members of `Session.attributes` that applications wrote."""
     arena = span_in(ctx, POOL_ARENA)
     for item in range(0, WRITTEN_WORDS, WRITTEN_ITEM_WORDS):
@@ -334,18 +327,19 @@ def put_written(out, at, ctx, cells, written, all_written, written_ids):  # type
             wanted = wanted or word_at(written_ids, i) == name
         name_at, name_length = place_in(ctx, name)
         if wanted and name_at >= 0:
-            tag = word_at(written, item + 1) & TAG_MASK
-            bits = word_at(written, item + 3)
-            at = put_member(out, at, ctx, arena, name_at, name_length, cells, np.int64(0), np.int64(0), tag, bits)
+            value_at = open_member(out, at, arena, name_at, name_length)
+            end = put_value(out, value_at, word_at(written, item + 1) & TAG_MASK, word_at(written, item + 3), ctx)
+            at = close_member(out, at, value_at, end)
     return at
 
 
 @njit(cache=True, nogil=True)
-def encode_session(context, row, low, high, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
+def encode_session(context, now_ms, row, low, high, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
     """Write a session into `target`.
 
     Args:
         context: int64[CONTEXT_WORDS].
+        now_ms: The time by the server's clock.
         row: Its row.
         low: Low word of its session id; 0: whatever session has the row.
         high: High word of its session id.
@@ -380,9 +374,9 @@ def encode_session(context, row, low, high, fields, chosen, all_written, written
     if fields >> F_ATTRIBUTES & 1:
         put_byte(out, at, 0x5A)
         start = at + 1
-        end = put_attributes(out, start + LENGTH_BYTES, ctx, cells, span_of(chosen))
+        end = put_attributes(out, start + LENGTH_BYTES, ctx, cells, span_of(chosen), session_time(cells, now_ms))
         if word_at(cells, WRITTEN) != NONE:
-            end = put_written(out, end, ctx, cells, written, all_written, span_of(written_ids))
+            end = put_written(out, end, ctx, written, all_written, span_of(written_ids))
         at = close_message(out, start, end)
     return at
 

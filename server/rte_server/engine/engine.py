@@ -78,7 +78,7 @@ NO_ROW = -1
 
 RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 
@@ -425,7 +425,7 @@ class Engine:
 
     def _constants_of(self, program: Program) -> NDArray[np.int64]:
         """Return the ids of the texts of a program; from now on they are in the pool, or counted as lost."""
-        codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code)]
+        codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code, *spec.extras)]
         texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
         return np.array([self._keep_constant(text) for text in sorted(texts)], np.int64)
 
@@ -493,7 +493,7 @@ class Engine:
             row = int(read_visitor(self._state.context, low, high))
         return row
 
-    def get(self, find: Callable[[str], int], key: str, mask: Mask | None = None) -> bytes:
+    def get(self, find: Callable[[str], int], key: str, mask: Mask | None = None, now_ms: int = 0) -> bytes:
         """Return the serialized `rte.v1.Session` that an id leads to, or nothing. Any thread.
 
         A row found may be another session's a moment later. So the session in it is noted, the id is asked once more,
@@ -503,6 +503,7 @@ class Engine:
             find: One of `find_session`, `find_alias`, `find_customer`, `find_visitor`.
             key: The id.
             mask: What is wanted; None: everything.
+            now_ms: The time by the server's clock, for values that change with it; at least that of the newest entry.
         """
         for _ in range(GET_TRIES):
             row = find(key)
@@ -510,7 +511,7 @@ class Engine:
                 break
             cells = self._state.table.rows[row]
             session_id = np.array([[cells[SESSION_LO], cells[SESSION_HI]]], np.int64)
-            if find(key) == row and (body := self.encode([row], mask, session_id)[0]):
+            if find(key) == row and (body := self.encode([row], mask, session_id, now_ms)[0]):
                 return body
         return b""
 
@@ -530,6 +531,7 @@ class Engine:
         rows: Sequence[int] | NDArray[np.int64],
         mask: Mask | None = None,
         session_ids: NDArray[np.int64] | None = None,
+        now_ms: int = 0,
     ) -> list[bytes]:
         """Return serialized `rte.v1.Session` messages, one per row; empty if the row is no session's. Any thread.
 
@@ -539,6 +541,7 @@ class Engine:
             rows: Rows, also -1.
             mask: What is wanted; None: everything.
             session_ids: int64[n, 2], as in `Matches`: empty also where the row is another session's by now.
+            now_ms: As in `get`.
         """
         buffers = self._buffers.pop() if self._buffers else None
         encoded = []
@@ -556,6 +559,7 @@ class Engine:
                     buffers = new_read_buffers(state.context)
                 size = encode_session(
                     state.context,
+                    max(now_ms, int(state.table.counts[CLOCK])),
                     row,
                     low,
                     high,
@@ -583,28 +587,34 @@ class Engine:
         """
         return make_filter(code, states, self._state.program, self._written_names, self._secret)
 
-    def select(self, wanted: Filter, order_by: str = "") -> Matches:
+    def select(self, wanted: Filter, order_by: str = "", now_ms: int = 0) -> Matches:
         """Return the sessions that match, in no order, with what to sort them by. Any thread.
+
+        Args:
+            wanted: From `filter`.
+            order_by: Name of an attribute or field; empty: no matter.
+            now_ms: As in `get`.
 
         Raises:
             EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
         """
         # A few more than there are now: sessions may start during the walk.
         size = int(self._state.table.counts[HIGH_WATER]) + 1024
-        return self._matches(wanted, order_by, np.zeros(0, np.int64), size)
+        return self._matches(wanted, order_by, np.zeros(0, np.int64), size, now_ms)
 
-    def match(self, wanted: Filter, rows: NDArray[np.int64]) -> Matches:
-        """Return those of the given rows that match. Any thread."""
+    def match(self, wanted: Filter, rows: NDArray[np.int64], now_ms: int = 0) -> Matches:
+        """Return those of the given rows that match; `now_ms` as in `get`. Any thread."""
         if len(rows) == 0:
             return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
-        return self._matches(wanted, "", rows, len(rows))
+        return self._matches(wanted, "", rows, len(rows), now_ms)
 
-    def _matches(self, wanted: Filter, order_by: str, candidates: NDArray[np.int64], size: int) -> Matches:
+    def _matches(self, wanted: Filter, order_by: str, candidates: NDArray[np.int64], size: int, now_ms: int) -> Matches:
         while True:
             state = self._state
             if wanted.program is not state.program:
                 wanted = make_filter(wanted.code, wanted.states, state.program, self._written_names, self._secret)
-            found = select_rows(state.context, wanted, order_by, candidates, size)
+            clock_ms = max(now_ms, int(state.table.counts[CLOCK]))
+            found = select_rows(state.context, wanted, order_by, candidates, size, clock_ms)
             # Once more where models changed or strings were swept meanwhile: rows may refer to what is new.
             if state is self._state:
                 return found

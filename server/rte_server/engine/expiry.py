@@ -6,14 +6,16 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.context import COUNTS, DUE, count_of, row_cells, span_in
+from rte_server.engine.derived import derive_changed
 from rte_server.engine.native import put_word, span_of, word_at
-from rte_server.engine.program import S_CLOSED_MAX, S_LATENESS
+from rte_server.engine.program import S_CLOSED_MAX, S_GAP, S_LATENESS
 from rte_server.engine.rows import (
     begin_entry,
     begin_write,
     cell,
     end_write,
     free_row,
+    leaves_ms,
     mark_touched,
     put_cell,
     schedule,
@@ -39,6 +41,7 @@ from rte_server.engine.table import (
     SESSIONS_EVICTED_ACTIVE,
     SESSIONS_EVICTED_CLOSED,
     SESSIONS_LEFT,
+    STALE,
     STATE,
     V_HEAD,
     V_LEFT,
@@ -125,32 +128,35 @@ def _nth_smallest(values, n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def evict_earliest(ctx, state, wanted):  # type: ignore[no-untyped-def]
-    """Let up to `wanted` sessions in `state` leave, those with the earliest due time first. Returns how many left."""
+    """Let up to `wanted` sessions in `state` leave; returns how many left.
+
+    Active ones by the time of their last event, closed ones by the last entry that touched them, the earliest first.
+    """
     high_water = count_of(ctx, HIGH_WATER)
-    due = span_in(ctx, DUE)
+    age = LAST if state == ACTIVE else RECEIVED
     total = 0
     for row in range(high_water):
         total += cell(ctx, row, STATE) == state
     if total == 0:
         return 0
-    dues = np.empty(total, np.int64)
+    ages = np.empty(total, np.int64)
     place = 0
     for row in range(high_water):
         if cell(ctx, row, STATE) == state:
-            dues[place] = word_at(due, row)
+            ages[place] = cell(ctx, row, age)
             place += 1
     wanted = min(wanted, total)
-    limit = _nth_smallest(dues, wanted)
+    limit = _nth_smallest(ages, wanted)
     evicted = 0
     # Strictly earlier ones first, so that the choice among equal ones is the only one that depends on the row number.
     for row in range(high_water):
-        if cell(ctx, row, STATE) == state and word_at(due, row) < limit:
+        if cell(ctx, row, STATE) == state and cell(ctx, row, age) < limit:
             leave(ctx, row)
             evicted += 1
     for row in range(high_water):
         if evicted == wanted:
             break
-        if cell(ctx, row, STATE) == state and word_at(due, row) == limit:
+        if cell(ctx, row, STATE) == state and cell(ctx, row, age) == limit:
             leave(ctx, row)
             evicted += 1
     return evicted
@@ -158,7 +164,8 @@ def evict_earliest(ctx, state, wanted):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-def]
-    """Move the clock: close the sessions whose gap has passed and let those leave whose retention has.
+    """Move the clock: close the sessions whose gap has passed, let those leave whose retention has, and compute anew what
+    follows from the time.
 
     At most `rows_max` of them, so that the work per entry is bounded by count; the next entry goes on.
     """
@@ -172,12 +179,16 @@ def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-de
         if cell(ctx, row, STATE) == FREE or handled == rows_max:
             continue
         handled += 1
-        if cell(ctx, row, STATE) == CLOSED:
+        cells = row_cells(ctx, row)
+        if word_at(cells, STATE) == CLOSED and leaves_ms(ctx, cells) <= clock_ms:
             leave(ctx, row)
             add_count(ctx, SESSIONS_LEFT, 1)
             continue
         begin_write(ctx, row)
-        put_cell(ctx, row, RECEIVED, clock_ms)
+        if word_at(cells, STATE) == ACTIVE and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
+            put_word(cells, RECEIVED, clock_ms)
+        put_word(cells, STALE, 1)
+        derive_changed(ctx, cells, np.int64(0), clock_ms)
         schedule(ctx, row, clock_ms)
         mark_touched(ctx, row)
         end_write(ctx, row)

@@ -56,6 +56,7 @@ from rte_server.engine.derived import derive_changed
 from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
 from rte_server.engine.expiry import make_room
 from rte_server.engine.expressions import STACK_DEPTH_MAX, evaluate_spans
+from rte_server.engine.kinds import FIRST_OF_KINDS, lift
 from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
 from rte_server.engine.program import (
     CACHE_LINE_WORDS,
@@ -64,6 +65,7 @@ from rte_server.engine.program import (
     G_OPS_END,
     G_SLOT,
     GROUP_WORDS,
+    NO_SOURCE,
     OP_AT,
     OP_CODE,
     OP_CODE_END,
@@ -101,12 +103,14 @@ from rte_server.engine.rows import (
 from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor, place_event
 from rte_server.engine.table import (
     CHANNEL_TIME,
+    CLOCK,
     EVENTS,
     EVENTS_APPLIED,
     EVENTS_DUPLICATE,
     EVENTS_LATE,
     FREE,
     HIGH_WATER,
+    LAG,
     LAST,
     LATE,
     NONE,
@@ -128,7 +132,7 @@ from rte_server.engine.table import (
     set_visitor_word,
     visitor_word,
 )
-from rte_server.engine.values import BOOL, ERROR, STRING
+from rte_server.engine.values import BOOL, ERROR, NULL, STRING
 from rte_server.engine.wire_layout import (
     ALIAS_LEN,
     ALIAS_OFF,
@@ -223,18 +227,18 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     for i in range(records.shape[0]):
         ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
         outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
-    refresh_stale(ctx)
+    refresh_stale(ctx, received_ms)
 
 
 @njit(cache=True, nogil=True)
-def refresh_stale(ctx):  # type: ignore[no-untyped-def]
+def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
     """Compute what depends on the visit number, for the sessions that got another one though no event of theirs came."""
     touched = span_in(ctx, TOUCHED)
     for i in range(word_at(span_in(ctx, PROGRESS), TOUCHED_COUNT)):
         row = word_at(touched, i)
         if cell(ctx, row, STALE) != 0 and cell(ctx, row, STATE) != FREE:
             begin_write(ctx, row)
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0))
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), received_ms)
             end_write(ctx, row)
 
 
@@ -244,7 +248,7 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
     ctx = span_of(context)
     for row in range(count_of(ctx, HIGH_WATER)):
         if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) != 0:
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0))
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), count_of(ctx, CLOCK))
 
 
 @njit(cache=True, nogil=True)
@@ -329,6 +333,7 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
     put_word(cells, RECEIVED, received_ms)
+    put_word(cells, LAG, min(word_at(cells, LAG), received_ms - time_ms))
     if word_at(cells, VISITOR) == 0:
         put_word(cells, VISITOR, store_text(ctx, span, record, np.int64(VISITOR_OFF)))
     if word_at(record, CUSTOMER_LEN) > 0:
@@ -349,7 +354,7 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     for g in range(word_at(plan, P_GROUPS) * GROUP_WORDS, word_at(plan, P_GROUPS_END) * GROUP_WORDS, GROUP_WORDS):
         if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
             run_ops(ctx, span, cells, word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END), time_ms, order)
-    derive_changed(ctx, cells, name)
+    derive_changed(ctx, cells, name, received_ms)
 
 
 @njit(cache=True, nogil=True)
@@ -421,6 +426,9 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         update_elapsed(cells, at, word_at(op, OP_ROLE), time_ms)
         return
     source = word_at(op, OP_SOURCE)
+    if source == NO_SOURCE:
+        lift(ctx, cells, op, np.int64(NULL), np.int64(0), time_ms, order)
+        return
     if source == FROM_CODE:
         tag, bits = run_code(ctx, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
     else:
@@ -438,6 +446,8 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         kept = keep_first(cells, at, stamp, order, bits)
     elif kind == KIND_LAST:
         kept = keep_last(cells, at, stamp, order, bits)
+    elif kind >= FIRST_OF_KINDS:
+        kept = lift(ctx, cells, op, tag, bits, time_ms, order)
     elif kind == RECENT:
         kept = keep_recent(cells, at, word_at(op, OP_KEEP), word_at(op, OP_UNIQUE) != 0, stamp, order, bits)
     elif tag == STRING or not update_number(cells, kind, at, as_number(tag, bits)):

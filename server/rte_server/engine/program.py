@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import cell_words
 from rte_server.engine.expressions import Code
 from rte_server.engine.reasons import EngineError, Reason
 
@@ -38,6 +37,22 @@ class Kind(IntEnum):
     DERIVED = 11
     LINEAR = 12
     WRITTEN = 13  # by an application; no attribute of a program, only an input of filters
+    # From here on: kinds whose cells have a module of their own, see `kinds`.
+    ABSENCE = 20
+
+
+class Role(NamedTuple):
+    """Further events that an attribute listens to, and what it does with them.
+
+    Attributes:
+        number: What they mean to the kind, other than 0, which is what `AttributeSpec.events` mean.
+        events: Their names, at least one.
+        needs_value: Whether they count only if `where` holds and the value is there.
+    """
+
+    number: int
+    events: tuple[str, ...]
+    needs_value: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +71,12 @@ class AttributeSpec:
         where: Boolean expression on the event; () = always.
         keep: RECENT: entries kept, 1 to 50. DISTINCT: values up to which the count is exact, 8 to 256.
         unique: RECENT: one entry per value (its latest occurrence), else one per event.
-        to_events: ELAPSED: () = from the first to the last matching event; else from the first of `events` to the
-            first of `to_events`.
+        roles: Further events. ELAPSED: none = from the first to the last matching event; else from the first of `events`
+            to the first of these.
+        extras: Further expressions on the event, as the kind says.
+        params: Whole numbers that the kind is made with (durations, sizes), as it says.
+        owner: Name of the attribute whose cell this one shows a part of; empty: it has a cell of its own.
+        part: Which part, from 1; 0 = the attribute itself.
         code: DERIVED: expression on the row.
         weights: LINEAR: (attribute, weight, value where it is absent).
         intercept: LINEAR: added to the weighted sum.
@@ -75,7 +94,11 @@ class AttributeSpec:
     where: Code = ()
     keep: int = 0
     unique: bool = True
-    to_events: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    extras: tuple[Code, ...] = ()
+    params: tuple[int, ...] = ()
+    owner: str = ""
+    part: int = 0
     code: Code = ()
     weights: tuple[tuple[str, float, float], ...] = ()
     intercept: float = 0.0
@@ -124,6 +147,10 @@ class ProgramArrays(NamedTuple):
         derived_order: int64[n], rows of `derived`: what to compute per plan, in order.
         weights: float64[n, 2], weight and value where the attribute is absent, of linear scores.
         weight_inputs: int64[n], their places in `loads`.
+        extras: int64[n, EXTRA_WORDS], further expressions on the event.
+        params: int64[n], numbers that kinds are made with; an attribute's begin at its A_PARAMS.
+        timing: int64[1 + n], what changes though no event comes: how often derived attributes that follow from the time
+            are computed anew, ms (0 = there are none), then the attributes with a time at which they change.
     """
 
     names: NDArray[np.int64]
@@ -142,6 +169,9 @@ class ProgramArrays(NamedTuple):
     derived_order: NDArray[np.int64]
     weights: NDArray[np.float64]
     weight_inputs: NDArray[np.int64]
+    extras: NDArray[np.int64]
+    params: NDArray[np.int64]
+    timing: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -182,7 +212,15 @@ OP_UNIQUE = np.int64(8)
 OP_REGISTERS = np.int64(9)
 OP_ROLE = np.int64(10)
 OP_ONLY = np.int64(11)  # the type that a property must have, 0 = any
-OP_WORDS = np.int64(12)
+OP_PARAMS = np.int64(12)  # as A_PARAMS
+OP_EXTRAS = np.int64(13)  # first row in `extras`
+OP_WORDS = np.int64(14)
+
+# Words of a further expression of an op.
+X_SOURCE = np.int64(0)  # as OP_SOURCE
+X_CODE = np.int64(1)
+X_CODE_END = np.int64(2)
+EXTRA_WORDS = np.int64(3)
 
 NEEDS_TEXT = np.int64(2)
 """Use of a property whose text must be in the pool, since an expression looks at it or may return it."""
@@ -199,7 +237,10 @@ A_REGISTERS = np.int64(4)
 A_ROLE = np.int64(5)
 A_NAME = np.int64(6)  # offset and length of its name in `texts`
 A_NAME_LEN = np.int64(7)
-A_WORDS = np.int64(8)
+A_PARAMS = np.int64(8)  # first of its numbers in `params`
+A_PART = np.int64(9)  # 0 = the attribute itself, else the part of another one's cell that it shows
+A_CELL_WORDS = np.int64(10)  # words of its cell; 0 for a part
+A_WORDS = np.int64(11)
 
 # Words of a derived attribute.
 D_AT = np.int64(0)  # word of the cell in the row
@@ -233,6 +274,7 @@ SESSION_FIELDS: dict[str, tuple[int, str]] = {
     "session.customer_id": (6, "string"),
     "session.channel": (7, "string"),
     "session.late_event_count": (8, "int"),
+    "session.idle_s": (9, "double"),
 }
 """Fields of a session that expressions on rows can read: number and type."""
 
@@ -242,6 +284,9 @@ FIELDS_OF_EVERY_EVENT = frozenset(
     for name in ("event_count", "start_time", "last_event_time", "duration_s", "customer_id", "channel")
 )
 """Those that any event can change; the others change with the sessions of the visitor, see `sessions.renumber`."""
+
+FIELDS_OF_TIME = frozenset(("session.idle_s",))
+"""Those that change though no event comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +315,7 @@ class Program:
     def words_of(self, number: int) -> tuple[int, int]:
         """Return the first and end word of an attribute's cell in a row."""
         at = int(self.arrays.attributes[number, A_AT])
-        spec = self.attributes[number]
-        return at, at + cell_words(spec.kind, spec.keep)
+        return at, at + int(self.arrays.attributes[number, A_CELL_WORDS])
 
 
 def load_number(name: str, numbers: Mapping[str, int]) -> int:

@@ -15,12 +15,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK, as_number
-from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, POOL_SLOTS, WRITTEN_BLOCKS, count_of, row_cells, span_in
+from rte_server.engine.context import POOL_ARENA, POOL_SLOTS, WRITTEN_BLOCKS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
 from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate_spans, input_names
 from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
 from rte_server.engine.program import Program, load_number
-from rte_server.engine.row_values import load_input
+from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.table import (
     ACTIVE,
     CLOSED,
@@ -88,10 +88,10 @@ class Matches:
 
 
 @njit(cache=True, nogil=True)
-def _input(ctx, cells, number, names):  # type: ignore[no-untyped-def]
+def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of an input of a filter."""
     if number > FIRST_WRITTEN:
-        return load_input(span_in(ctx, ATTRIBUTES), cells, number)
+        return load_input(ctx, cells, number, session_time(cells, now_ms))
     place = word_at(cells, WRITTEN)
     # The row may be changing: what is read then is thrown away, but it must lie inside of the blocks.
     if place >= 0 and (place + 1) * WRITTEN_WORDS <= span_in(ctx, WRITTEN_BLOCKS)[1]:
@@ -103,14 +103,14 @@ def _input(ctx, cells, number, names):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _matches(ctx, cells, states, codes, texts, loads, names, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+def _matches(ctx, cells, now_ms, states, codes, texts, loads, names, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     state = word_at(cells, STATE)
     if (state != ACTIVE and state != CLOSED) or (states >> state) & 1 == 0:
         return False
     if codes[1] == 0:
         return True
     for i in range(loads[1]):
-        tag, value = _input(ctx, cells, word_at(loads, i), names)
+        tag, value = _input(ctx, cells, word_at(loads, i), names, now_ms)
         put_word(tags, i, tag)
         put_word(bits, i, value)
     tag, value = evaluate_spans(
@@ -131,6 +131,7 @@ def _matches(ctx, cells, states, codes, texts, loads, names, tags, bits, stack_t
 @njit(cache=True, nogil=True)
 def match_rows(  # type: ignore[no-untyped-def]
     context,
+    now_ms,
     states,
     codes,
     texts,
@@ -148,6 +149,7 @@ def match_rows(  # type: ignore[no-untyped-def]
 
     Args:
         context: int64[CONTEXT_WORDS].
+        now_ms: The time by the server's clock.
         states: Member of Filter, as the next four.
         order: Input to sort by, or NO_ORDER.
         candidates: int64[:], rows to look at; empty: all.
@@ -180,7 +182,7 @@ def match_rows(  # type: ignore[no-untyped-def]
             if before & 1 == 1:
                 continue
             matched = _matches(
-                ctx, cells, states, code_span, text_span, load_span, names, tags, bits, stack_tags, stack_bits
+                ctx, cells, now_ms, states, code_span, text_span, load_span, names, tags, bits, stack_tags, stack_bits
             )
             if matched and found < rows.shape[0]:
                 rows[found] = row
@@ -189,7 +191,7 @@ def match_rows(  # type: ignore[no-untyped-def]
                 key_numbers[found] = np.nan
                 key_texts[found] = 0
                 if order != NO_ORDER:
-                    tag, value = _input(ctx, cells, order, names)
+                    tag, value = _input(ctx, cells, order, names, now_ms)
                     key_numbers[found] = as_number(tag, value)
                     key_texts[found] = value if tag == STRING else 0
             fence_acquire()
@@ -237,11 +239,13 @@ def select_rows(
     order_by: str,
     candidates: NDArray[np.int64],
     size: int,
+    now_ms: int,
 ) -> Matches:
     """Return the rows that match; see `match_rows`.
 
     Args:
         size: The most rows that can match.
+        now_ms: The time by the server's clock.
 
     Raises:
         EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
@@ -256,6 +260,7 @@ def select_rows(
     progress = np.zeros(2, np.int64)
     while not match_rows(
         context,
+        now_ms,
         wanted.states,
         wanted.codes,
         wanted.texts,

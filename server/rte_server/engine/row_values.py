@@ -5,17 +5,30 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.attributes import load_cell
+from rte_server.engine.attributes import load_cell, merge_cell
+from rte_server.engine.context import ATTRIBUTES, PARAMS, TIMING, span_in
+from rte_server.engine.kinds import FIRST_OF_KINDS, due_ms, load, merge
 from rte_server.engine.native import float_bits, word_at
-from rte_server.engine.program import A_AT, A_KIND, A_REGISTERS, A_ROLE, A_WORDS
+from rte_server.engine.program import (
+    A_AT,
+    A_KEEP,
+    A_KIND,
+    A_PART,
+    A_REGISTERS,
+    A_ROLE,
+    A_UNIQUE,
+    A_WORDS,
+)
 from rte_server.engine.table import (
     CHANNEL,
     CHANNEL_TIME,
     CUSTOMER,
     CUSTOMER_TIME,
     EVENTS,
+    LAG,
     LAST,
     LATE,
+    NEVER_MS,
     START,
     VISIT,
     VISITOR,
@@ -24,16 +37,30 @@ from rte_server.engine.values import DOUBLE, INT, NULL, STRING
 
 
 @njit(cache=True, nogil=True)
-def load_input(attributes, cells, number):  # type: ignore[no-untyped-def]
+def session_time(cells, now_ms):  # type: ignore[no-untyped-def]
+    """Return what time it is for a session when the server's clock shows `now_ms`.
+
+    It is that clock, set back by the least delay with which an event of the session came in. So it is never before the
+    session's last event, and time passes for recorded events of long ago as it did then.
+    """
+    return max(now_ms - word_at(cells, LAG), word_at(cells, LAST))
+
+
+@njit(cache=True, nogil=True)
+def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of an input: attribute `number`, or field `-1 - number` of the session.
 
     Args:
-        attributes: Span of the attributes of the program.
+        ctx: Span of the context.
         cells: Span of the row.
         number: As in `program.load_number`.
+        time_ms: The session's time, see `session_time`.
     """
     if number >= 0:
+        attributes = span_in(ctx, ATTRIBUTES)
         a = number * A_WORDS
+        if word_at(attributes, a + A_KIND) >= FIRST_OF_KINDS:
+            return load(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
         return load_cell(
             cells,
             word_at(attributes, a + A_KIND),
@@ -58,4 +85,45 @@ def load_input(attributes, cells, number):  # type: ignore[no-untyped-def]
         return np.int64(STRING if word_at(cells, CUSTOMER_TIME) != 0 else NULL), word_at(cells, CUSTOMER)
     if field == 7:
         return np.int64(STRING if word_at(cells, CHANNEL_TIME) != 0 else NULL), word_at(cells, CHANNEL)
+    if field == 9:
+        return np.int64(DOUBLE), float_bits(np.float64(time_ms - word_at(cells, LAST)) / 1000.0)
     return np.int64(INT), word_at(cells, LATE)
+
+
+@njit(cache=True, nogil=True)
+def merge_cells(ctx, into, other):  # type: ignore[no-untyped-def]
+    """Merge all cells of one row into those of another; what is derived from them is computed later."""
+    attributes = span_in(ctx, ATTRIBUTES)
+    params = span_in(ctx, PARAMS)
+    for a in range(0, attributes[1], A_WORDS):
+        if word_at(attributes, a + A_PART) != 0:
+            continue
+        kind = word_at(attributes, a + A_KIND)
+        if kind >= FIRST_OF_KINDS:
+            merge(into, other, (attributes[0] + a * 8, A_WORDS), params)
+            continue
+        merge_cell(
+            into,
+            other,
+            kind,
+            word_at(attributes, a + A_AT),
+            word_at(attributes, a + A_KEEP),
+            word_at(attributes, a + A_UNIQUE) != 0,
+            word_at(attributes, a + A_REGISTERS),
+            word_at(attributes, a + A_ROLE),
+        )
+
+
+@njit(cache=True, nogil=True)
+def change_ms(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
+    """Return when, by the server's clock, a value of an attribute changes next without an event; NEVER_MS: none does."""
+    timing = span_in(ctx, TIMING)
+    attributes = span_in(ctx, ATTRIBUTES)
+    time_ms = session_time(cells, now_ms)
+    earliest = np.int64(NEVER_MS)
+    for i in range(1, timing[1]):
+        a = word_at(timing, i) * A_WORDS
+        due = due_ms(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
+        # Not less than 1 ms from now, whatever the kind says: else the clock could stand still.
+        earliest = min(earliest, max(due + word_at(cells, LAG), now_ms + 1) if due != NEVER_MS else earliest)
+    return earliest

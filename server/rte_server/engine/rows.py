@@ -16,6 +16,7 @@ from rte_server.engine.context import (
     PROGRESS,
     REMOVED,
     SETTINGS,
+    TIMING,
     TOUCHED,
     TOUCHED_MARKS,
     VISITOR_TABLE,
@@ -26,6 +27,7 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.native import acquire_at, fence_acquire, fence_release, put_word, release_at, span_of, word_at
 from rte_server.engine.program import S_CLOSED_RETENTION, S_GAP
+from rte_server.engine.row_values import change_ms
 from rte_server.engine.table import (
     ACTIVE,
     ACTIVE_ROWS,
@@ -51,6 +53,7 @@ from rte_server.engine.table import (
     NEWER,
     NONE,
     OLDER,
+    RECEIVED,
     RETRY_READ,
     SESSION_HI,
     SESSION_LO,
@@ -169,20 +172,33 @@ def set_state(ctx, row, state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def leaves_ms(ctx, cells):  # type: ignore[no-untyped-def]
+    """Return when a closed session leaves: the retention time after the last entry that touched it."""
+    return word_at(cells, RECEIVED) + setting(ctx, S_CLOSED_RETENTION)
+
+
+@njit(cache=True, nogil=True)
 def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
-    """Set a session's state and the time at which something is due for it.
+    """Set a session's state and the time at which something is due for it: it closes, leaves, or a value changes.
 
     Active until a gap after its last event by the clock of received times, so that recorded events of long ago make
-    closed sessions; closed ones stay for the retention time after the last entry that touched them.
+    closed sessions.
     """
     cells = row_cells(ctx, row)
-    closes_ms = word_at(cells, LAST) + setting(ctx, S_GAP) + 1
-    if word_at(cells, ENDED) == 0 and closes_ms > received_ms:
+    due = word_at(cells, LAST) + setting(ctx, S_GAP) + 1
+    timing = span_in(ctx, TIMING)
+    if word_at(cells, ENDED) == 0 and due > received_ms:
         set_state(ctx, row, ACTIVE)
-        put_word(span_in(ctx, DUE), row, closes_ms)
+        refresh_ms = word_at(timing, 0)
+        if refresh_ms > 0:
+            # At multiples, so that the sessions that are due at one time share a TICK.
+            due = min(due, (received_ms // refresh_ms + 1) * refresh_ms)
     else:
         set_state(ctx, row, CLOSED)
-        put_word(span_in(ctx, DUE), row, received_ms + setting(ctx, S_CLOSED_RETENTION))
+        due = leaves_ms(ctx, cells)
+    if timing[1] > 1:
+        due = min(due, change_ms(ctx, cells, received_ms))
+    put_word(span_in(ctx, DUE), row, due)
 
 
 @njit(cache=True, nogil=True)

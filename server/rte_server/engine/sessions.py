@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.attributes import keep_last, merge_cell
+from rte_server.engine.attributes import keep_last
 from rte_server.engine.context import (
-    ATTRIBUTES,
     DUE,
     FREE_STACK,
+    PROGRESS,
     SECRET,
     SEED,
     VISITOR_TABLE,
@@ -25,19 +25,10 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.expiry import sweep_visitors
 from rte_server.engine.native import put_word, release_at, span_siphash24_128, word_at
-from rte_server.engine.program import (
-    A_AT,
-    A_KEEP,
-    A_KIND,
-    A_REGISTERS,
-    A_ROLE,
-    A_UNIQUE,
-    A_WORDS,
-    S_GAP,
-    S_LATENESS,
-    S_LENGTH_MAX,
-)
+from rte_server.engine.program import S_GAP, S_LATENESS, S_LENGTH_MAX
+from rte_server.engine.row_values import merge_cells
 from rte_server.engine.rows import (
+    POSITION,
     add_alias,
     begin_write,
     cell,
@@ -60,11 +51,13 @@ from rte_server.engine.table import (
     CUSTOMER_TIME,
     ENDED,
     EVENTS,
+    FIRST_POSITION,
     FLOOR,
     FREE_ROWS,
     HIGH_WATER,
     KEY_HI,
     KEY_LO,
+    LAG,
     LAST,
     LATE,
     NEVER_MS,
@@ -218,6 +211,8 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     put_word(cells, SESSION_HI, np.int64(high) | np.int64(1))
     put_word(cells, START, time_ms)
     put_word(cells, LAST, time_ms)
+    put_word(cells, LAG, received_ms - time_ms)
+    put_word(cells, FIRST_POSITION, word_at(span_in(ctx, PROGRESS), POSITION))
     put_word(cells, OLDER, older)
     put_word(cells, NEWER, newer)
     put_word(cells, CUSTOMER_NEXT, NONE)
@@ -261,22 +256,13 @@ def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
     begin_write(ctx, newer)
     into = row_cells(ctx, older)
     other = row_cells(ctx, newer)
-    attributes = span_in(ctx, ATTRIBUTES)
-    for a in range(0, attributes[1], A_WORDS):
-        merge_cell(
-            into,
-            other,
-            word_at(attributes, a + A_KIND),
-            word_at(attributes, a + A_AT),
-            word_at(attributes, a + A_KEEP),
-            word_at(attributes, a + A_UNIQUE) != 0,
-            word_at(attributes, a + A_REGISTERS),
-            word_at(attributes, a + A_ROLE),
-        )
+    merge_cells(ctx, into, other)
     put_word(into, START, min(word_at(into, START), word_at(other, START)))
     put_word(into, LAST, max(word_at(into, LAST), word_at(other, LAST)))
     put_word(into, EVENTS, word_at(into, EVENTS) + word_at(other, EVENTS))
     put_word(into, LATE, word_at(into, LATE) + word_at(other, LATE))
+    put_word(into, LAG, min(word_at(into, LAG), word_at(other, LAG)))
+    put_word(into, FIRST_POSITION, min(word_at(into, FIRST_POSITION), word_at(other, FIRST_POSITION)))
     put_word(into, ENDED, word_at(other, ENDED))
     put_word(into, STALE, 1)
     if word_at(other, CHANNEL_TIME) != 0:

@@ -78,7 +78,9 @@ VISIT = np.int64(33)  # number of this visit, from 1
 LATE = np.int64(34)  # late events of the visitor while this was its newest session
 STALE = np.int64(35)  # 1 = all derived attributes must be computed with the next event
 NEWER = np.int64(36)  # row of the visitor's next newer session, or NONE
-HEADER_WORDS = np.int64(37)
+LAG = np.int64(37)  # least delay from an event's time to its received time, ms; see `row_values.session_time`
+FIRST_POSITION = np.int64(38)  # position of the first entry that an event of the session came with
+HEADER_WORDS = np.int64(39)
 
 FREE = np.int64(0)
 ACTIVE = np.int64(1)

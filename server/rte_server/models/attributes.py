@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rte_server.engine.absence import ENDS_WAIT
+from rte_server.engine.attributes import TO_END
 from rte_server.engine.expressions import BOOL as BOOL_TAG
 from rte_server.engine.expressions import DOUBLE as DOUBLE_TAG
 from rte_server.engine.expressions import STRING as STRING_TAG
 from rte_server.engine.expressions import Code, Instruction, Op
-from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.program import AttributeSpec, Kind, Role
 from rte_server.models.cel import Expression, compile_event_expression, compile_row_expression, require_bool
 from rte_server.models.documents import Item
 from rte_server.models.problems import ExpressionError, did_you_mean
@@ -34,7 +36,7 @@ from rte_server.models.schema import (
 )
 from rte_server.models.types import BOOL, DOUBLE, INT, LIST, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
 
-_EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED)
+_EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED, Kind.ABSENCE)
 _NUMBER_KINDS = (Kind.SUM, Kind.MIN, Kind.MAX, Kind.MEAN)
 _VALUE_TYPES = {
     Kind.COUNT: "int",
@@ -45,6 +47,7 @@ _VALUE_TYPES = {
     Kind.DISTINCT: "int",
     Kind.RECENT: "list",
     Kind.ELAPSED: "double",
+    Kind.ABSENCE: "bool",
 }
 _TYPES = {"any": BOOL | DOUBLE | STRING | INT, "bool": BOOL, "int": NUMBER, "double": NUMBER, "string": STRING}
 _EXAMPLE = "product_views: {count: view_item}"
@@ -87,8 +90,27 @@ def read_attribute(reader: Reader, model: str, name: str, item: Item) -> Attribu
         where=_condition(reader, members, where),
         keep=reader.whole(members, "keep", default, low, high) if has_keep else 0,
         unique=reader.flag(members, "unique", True),
-        to_events=reader.events(members["to"], f"{where}, `to`") if "to" in members else (),
+        roles=_roles(reader, kind, members, where),
+        params=_params(reader, kind, members, where),
     )
+
+
+def _params(reader: Reader, kind: Kind, members: Mapping[str, Item], where: str) -> tuple[int, ...]:
+    """Return the numbers that an attribute is made with, as its kind says."""
+    if kind != Kind.ABSENCE:
+        return ()
+    if "for" not in members:
+        reader.problem(next(iter(members.values())), f"{where} has no `for`", "say how long, as in `for: 10m`")
+        return (0,)
+    return (reader.duration_ms(members["for"], 1),)
+
+
+def _roles(reader: Reader, kind: Kind, members: Mapping[str, Item], where: str) -> tuple[Role, ...]:
+    """Return the further events that an attribute listens to."""
+    number, word = {Kind.ELAPSED: (int(TO_END), "to"), Kind.ABSENCE: (int(ENDS_WAIT), "of")}.get(kind, (0, ""))
+    if word not in members:
+        return ()
+    return (Role(number, reader.events(members[word], f"{where}, `{word}`")),)
 
 
 def _refuse_kinds(reader: Reader, item: Item, members: Mapping[str, Item], where: str, words: list[str]) -> None:

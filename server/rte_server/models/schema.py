@@ -18,6 +18,7 @@ TEXT_CHARS_MAX = 500  # of descriptions
 UNIT_CHARS_MAX = 32
 USES_MAX = 16
 VERSION_MAX = 2**31 - 1
+DURATION_MS_MAX = 366 * 86_400_000
 WEIGHTS_MAX = 64  # inputs of a linear score
 DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX = 8, 16, 256
 RECENT_KEEP_MIN, RECENT_KEEP_DEFAULT, RECENT_KEEP_MAX = 1, 10, 50
@@ -33,6 +34,7 @@ KINDS = {
     "distinct": Kind.DISTINCT,
     "recent": Kind.RECENT,
     "elapsed": Kind.ELAPSED,
+    "absence": Kind.ABSENCE,
 }
 MODEL_MEMBERS = ("model", "version", "description", "uses", "attributes", "derived", "scores", "tests")
 COMMON_MEMBERS = ("where", "unit", "description")
@@ -47,6 +49,7 @@ MEMBERS = {
     Kind.DISTINCT: ("on", "keep", *COMMON_MEMBERS),
     Kind.RECENT: ("on", "keep", "unique", *COMMON_MEMBERS),
     Kind.ELAPSED: ("to", *COMMON_MEMBERS),
+    Kind.ABSENCE: ("of", "for", *COMMON_MEMBERS),
 }
 DERIVED_MEMBERS = ("cel", "unit", "description")
 SCORE_MEMBERS = ("linear", "link", "unit", "description")
@@ -75,6 +78,8 @@ NOT_IN_THIS_VERSION = frozenset(
     )
 )
 
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CEL_WORDS = frozenset(
     (
@@ -173,6 +178,19 @@ class Reader:
             self.problem(item, f"{what} must be a number", "write for example `0.5`")
             return 0.0
         return float(number)
+
+    def duration_ms(self, item: Item, low_ms: int = 0) -> int:
+        """Return a duration such as `10m` in milliseconds, at least `low_ms`."""
+        found = _DURATION.fullmatch(str(item.content))
+        if found is None:
+            self.problem(item, f"`{item.content}` is not a duration", "write for example `500ms`, `5s`, `31m`, `2h`")
+            return low_ms
+        duration_ms = round(float(found[1]) * _UNIT_MS[found[2]])
+        if not low_ms <= duration_ms <= DURATION_MS_MAX:
+            limits = f"from {low_ms} ms to {DURATION_MS_MAX // _UNIT_MS['d']} days"
+            self.problem(item, f"`{item.content}` is not a duration {limits}", "choose another one")
+            return low_ms
+        return duration_ms
 
     def flag(self, members: Mapping[str, Item], word: str, default: bool) -> bool:
         """Return a member that is true or false."""

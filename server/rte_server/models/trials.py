@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -32,8 +31,6 @@ TRIAL_EVENTS_MAX = 1000  # events of one trial
 EPOCH_MS = 1_704_067_200_000  # event time of `at: 0s`: 2024-01-01, 00:00 UTC
 DEFAULT_VISITOR = "visitor-1"
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TRIAL_MEMBERS = ("name", "given", "when", "then", "of")
 _EVENT_MEMBERS = ("event", "at", "id", "visitor", "customer", "channel", "properties")
 _RELATIVE_TOLERANCE = 1e-9
@@ -179,7 +176,7 @@ def _trial(reader: Reader, item: Item) -> Trial:
         file=reader.file,
         line=item.line,
         events=tuple(events),
-        passes_ms=_duration_ms(reader, when["passes"]) if "passes" in when else 0,
+        passes_ms=reader.duration_ms(when["passes"]) if "passes" in when else 0,
         visitor_id=reader.text(members, "of", TEXT_CHARS_MAX) or DEFAULT_VISITOR,
         expected={attribute: _expected(reader, each) for attribute, each in then.items()},
     )
@@ -198,20 +195,12 @@ def _event(reader: Reader, item: Item, number: int, previous_ms: int) -> TrialEv
     return TrialEvent(
         event_id=reader.text(members, "id", TEXT_CHARS_MAX) or str(number),
         name=name,
-        time_ms=EPOCH_MS + _duration_ms(reader, members["at"]) if "at" in members else previous_ms,
+        time_ms=EPOCH_MS + reader.duration_ms(members["at"]) if "at" in members else previous_ms,
         visitor_id=reader.text(members, "visitor", TEXT_CHARS_MAX) or DEFAULT_VISITOR,
         customer_id=reader.text(members, "customer", TEXT_CHARS_MAX),
         channel=reader.text(members, "channel", TEXT_CHARS_MAX),
         properties={key: _plain(each) for key, each in properties.items()},
     )
-
-
-def _duration_ms(reader: Reader, item: Item) -> int:
-    found = _DURATION.fullmatch(str(item.content))
-    if found is None:
-        reader.problem(item, f"`{item.content}` is not a duration", "write for example `500ms`, `5s`, `31m`, `2h`")
-        return 0
-    return round(float(found[1]) * _UNIT_MS[found[2]])
 
 
 def _plain(item: Item) -> Value:

@@ -10,8 +10,9 @@ from typing import TypeVar
 import grpc
 
 from rte.v1 import model_pb2, model_service_pb2
-from rte_server.engine.attributes import cell_words, sketch_registers
+from rte_server.engine.attributes import sketch_registers
 from rte_server.engine.engine import Engine
+from rte_server.engine.kinds import cell_words
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.service.interceptors import Context, Handler
@@ -131,4 +132,4 @@ def attribute_message(spec: AttributeSpec) -> model_pb2.Attribute:
 
 def session_bytes(spec: AttributeSpec) -> int:
     """Return the memory that an attribute takes in each session, bytes."""
-    return WORD_BYTES * cell_words(spec.kind, spec.keep)
+    return 0 if spec.owner else WORD_BYTES * cell_words(spec.kind, spec.keep, spec.params)

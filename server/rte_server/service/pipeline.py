@@ -56,7 +56,7 @@ class PipelineSettings:
     """Bodies of entries that are submitted but not folded; beyond it OVERLOADED."""
     queue_entries_max: int = 8192
     """Entries that are submitted but not folded; beyond it OVERLOADED."""
-    tick_ms: int = 1000
+    tick_ms: int = 40
     """How often the engine is asked whether something is due, milliseconds, >= 1."""
     snapshot_entries: int = 100_000
     """A snapshot is taken after so many entries since the last, >= 1,"""

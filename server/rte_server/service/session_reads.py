@@ -27,8 +27,15 @@ STATES = (int(STATES_ACTIVE), int(STATES_ACTIVE), int(STATES_CLOSED), int(STATES
 class SessionReads:
     """Finds and encodes sessions, with compiled filters and masks remembered."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock_ms: Callable[[], int]) -> None:
+        """Prepare.
+
+        Args:
+            engine: Whose sessions are read.
+            clock_ms: Gives the server's time, milliseconds since 1970.
+        """
         self.engine = engine
+        self.clock_ms = clock_ms
         self._codes = lru_cache(CACHE_ENTRIES_MAX)(self._compile)
         self._masks = lru_cache(CACHE_ENTRIES_MAX)(engine.mask)
 
@@ -97,6 +104,6 @@ class SessionReads:
         """
         if not key:
             raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
-        if body := self.engine.get(self.find(field), key, mask):
+        if body := self.engine.get(self.find(field), key, mask, self.clock_ms()):
             return body
         raise EngineError(Reason.SESSION_NOT_FOUND, f'no session has {field} "{key[:64]}"', field=field, value=key)

@@ -134,9 +134,10 @@ class SessionService:
         stamp = self._stamp(4)
 
         def work() -> bytes:
-            matches = self._engine.select(wanted, order_by)
+            now_ms = self._clock_ms()
+            matches = self._engine.select(wanted, order_by, now_ms)
             page = take_page(matches, size, after, self._engine.text, descending=descending)
-            found = self._engine.encode(page.rows, mask, page.session_ids)
+            found = self._engine.encode(page.rows, mask, page.session_ids, now_ms)
             sessions = [session for session in found if session]
             token = "" if page.last is None else self._page_token(bound_to, page.last)
             return message_fields(1, sessions) + text_field(2, token) + int_field(3, len(matches.rows))

@@ -241,7 +241,9 @@ class _Watch:
         for start in range(0, len(found.rows), BLOCK_ROWS):
             hub.check_open()
             block = slice(start, start + BLOCK_ROWS)
-            for body in hub.engine.encode(found.rows[block], self._order.mask, found.session_ids[block]):
+            for body in hub.engine.encode(
+                found.rows[block], self._order.mask, found.session_ids[block], hub.clock_ms()
+            ):
                 if body:
                     yield self._upsert(body)
         yield self._message(_Type.TYPE_SYNCED) + self._token_field()
@@ -304,9 +306,9 @@ class _Watch:
     def _block(self, rows: NDArray[np.int64], is_resumed: bool) -> Iterator[bytes]:
         """Yield a message, still without its token, for each of some rows (at least one) that concerns the caller."""
         engine = self._hub.engine
-        matching = engine.match(self._order.wanted, rows)
+        matching = engine.match(self._order.wanted, rows, self._hub.clock_ms())
         now_ms = time.monotonic() * 1000
-        bodies = engine.encode(matching.rows, self._order.mask, matching.session_ids)
+        bodies = engine.encode(matching.rows, self._order.mask, matching.session_ids, self._hub.clock_ms())
         for row, body in zip(matching.rows.tolist(), bodies, strict=True):
             if body:
                 if self._order.interval_ms:

@@ -1,0 +1,113 @@
+"""The kinds of attributes whose cells have modules of their own: one place that leads from a kind to what it does.
+
+Each is a commutative monoid over its cell, like those in `attributes`: zeros are the identity, `lift` takes in an event,
+`merge` another cell. What it shows may follow from the time, too: `load` is told the session's time, and `due_ms` says
+when the value changes though no event comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from rte_server.engine.absence import ABSENCE_WORDS, absence_due_ms, lift_absence, merge_absence
+from rte_server.engine.attributes import COUNT, DISTINCT, ENTRY_WORDS, FIRST, LAST, LINEAR, MEAN, RECENT
+from rte_server.engine.native import word_at
+from rte_server.engine.program import A_AT, A_KIND, A_PARAMS, OP_AT, OP_KIND, OP_ROLE, AttributeSpec, Kind
+from rte_server.engine.table import NEVER_MS
+from rte_server.engine.values import BOOL, NULL
+
+# Numbers of the kinds, as `program.Kind`.
+ABSENCE = np.int64(Kind.ABSENCE)
+
+FIRST_OF_KINDS = ABSENCE
+"""Kinds from this number on are handled here."""
+
+KINDS_OF_TIME = frozenset((Kind.ABSENCE,))
+"""Kinds whose value changes though no event comes."""
+
+KINDS_WITH_TIMES = frozenset((Kind.ABSENCE,))
+"""Those of them that know when: `due_ms` says so. The others change all the time or by tiles, see `refresh_ms`."""
+
+
+def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
+    """Return the words of one cell of `kind`.
+
+    Args:
+        kind: A `program.Kind`.
+        keep: Entries or values kept, where the kind has them.
+        params: As in `AttributeSpec`.
+    """
+    if kind == DISTINCT:
+        return 1 + keep
+    if kind == RECENT:
+        return int(ENTRY_WORDS) * keep
+    if kind == ABSENCE:
+        return ABSENCE_WORDS
+    if kind in (COUNT, LINEAR):
+        return 1
+    return 3 if kind in (MEAN, FIRST, LAST) else 2
+
+
+def refresh_ms(spec: AttributeSpec) -> int:
+    """Return how often what is derived from the attribute is computed anew though no event comes, ms; 0: never."""
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
+    """Lift an event into a cell.
+
+    Args:
+        ctx: Span of the context.
+        cells: Span of the row.
+        op: Span of the op.
+        tag: Value of the op's expression; NULL for an event that needs none.
+        bits: See `tag`.
+        time_ms: Event time.
+        order: Orders events of equal time.
+
+    Returns:
+        Whether the cell refers to the value now, so that its text must be kept.
+    """
+    at = word_at(op, OP_AT)
+    if word_at(op, OP_KIND) == ABSENCE:
+        lift_absence(cells, at, word_at(op, OP_ROLE), time_ms, order)
+    return False
+
+
+@njit(cache=True, nogil=True)
+def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
+    """Merge the cell of one row into that of another.
+
+    Args:
+        into: Span of the row.
+        other: Span of the other row.
+        attribute: Span of the attribute's words.
+        params: Span of the program's `params`.
+    """
+    at = word_at(attribute, A_AT)
+    if word_at(attribute, A_KIND) == ABSENCE:
+        merge_absence(into, other, at)
+
+
+@njit(cache=True, nogil=True)
+def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
+    at = word_at(attribute, A_AT)
+    if word_at(attribute, A_KIND) == ABSENCE:
+        wait_ms = word_at(params, word_at(attribute, A_PARAMS))
+        return np.int64(BOOL), np.int64(time_ms >= absence_due_ms(cells, at, wait_ms))
+    return np.int64(NULL), np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
+    """Return the session time at which the value changes next without an event, > `time_ms`; NEVER_MS: it does not."""
+    at = word_at(attribute, A_AT)
+    due = np.int64(NEVER_MS)
+    if word_at(attribute, A_KIND) == ABSENCE:
+        due = absence_due_ms(cells, at, word_at(params, word_at(attribute, A_PARAMS)))
+    return due if due > time_ms else np.int64(NEVER_MS)
