@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rte_server.cli import train_command
 from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List the models of a running server, show one, or check model files.",
+    help="List the models of a running server, show one, check model files, or train models.",
     epilog="Examples:\n\n  rte models list\n\n  rte models show retail\n\n  rte models check my_model.yaml",
 )
+
+app.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 
 FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed.")]
 PAGE_SIZE = 100

@@ -1,0 +1,179 @@
+"""Training: what is written equals what was fitted, and tells buyers from others as well as it should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rte_server.training.encoding import fit_encoder
+from rte_server.training.examples import Examples, examples_of
+from rte_server.training.fitting import Algorithm, cross_validate, fit
+from rte_server.training.graph import graph_of
+from rte_server.training.package import DIFFERENCE_MAX, PackageError, read_report, train, write_package
+from rte_server.training.recordings import RecordingError, read_events
+from rte_server.training.tasks import BOT, PURCHASE, TASKS, Encoding, Task
+from tests.engine.recorded import shared_file
+
+ENCODINGS = (Encoding.AMOUNT, Encoding.SHARE, Encoding.PLAIN, Encoding.CATEGORY)
+HEADER = "row_id,Administrative,ProductRelated,PageValues,Month,VisitorType,Weekend,Revenue\n"
+
+
+def made_up(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32[count, 4] and labels that depend on them."""
+    chance = np.random.default_rng(seed)
+    inputs = np.stack(
+        (
+            np.floor(chance.exponential(20.0, count)),
+            chance.random(count),
+            chance.integers(0, 2, count),
+            chance.integers(0, 5, count),
+        ),
+        axis=1,
+    ).astype(np.float32)
+    margin = np.log1p(inputs[:, 0]) - 2.0 * inputs[:, 1] + (inputs[:, 3] == 2) - 1.5
+    return inputs, chance.random(count) < 1.0 / (1.0 + np.exp(-margin))
+
+
+def small_file(folder: Path, rows: int = 200) -> Path:
+    """Return a recording in which those buy who have looked at many pages."""
+    chance = np.random.default_rng(3)
+    lines = [HEADER]
+    for number in range(rows):
+        pages = int(chance.exponential(20.0))
+        buys = int(pages + chance.normal(0, 10) > 25)
+        month = ("Nov", "May", "Feb")[number % 3]
+        lines.append(f"{number},{number % 4},{pages},{chance.random():.3f},{month},New_Visitor,{number % 2},{buys}\n")
+    path = folder / "rows.csv"
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+@given(seed=st.integers(0, 2**16))
+def test_a_graph_gives_what_the_fitted_model_gives(algorithm: Algorithm, seed: int) -> None:
+    """Also for inputs that lie on thresholds and knots, and for codes and sizes that were never seen."""
+    inputs, labels = made_up(150, 7)
+    fitted = fit(algorithm, ENCODINGS, inputs, labels)
+    session = onnxruntime.InferenceSession(graph_of(fitted, 4), providers=["CPUExecutionProvider"])
+    others, _ = made_up(100, seed)
+    others[:10] = np.float32([-1.0, 1e6, 0.25, 99.0])
+    for rows in (inputs, others):
+        found = session.run(None, {"inputs": rows})[0][:, 0]
+        assert np.abs(found - fitted.probabilities(rows)).max() < DIFFERENCE_MAX
+
+
+def test_trees_are_cut_where_lightgbm_cuts_them() -> None:
+    """A threshold between two neighbouring float32 values sends each to its own side."""
+    low = np.float32(0.1)
+    high = np.nextafter(low, np.float32(1.0))
+    inputs = np.repeat(np.array([[low], [high]], np.float32), 100, axis=0)
+    labels = inputs[:, 0] == high
+    fitted = fit(Algorithm.LIGHTGBM, (Encoding.PLAIN,), inputs, labels)
+    found = onnxruntime.InferenceSession(graph_of(fitted, 1)).run(None, {"inputs": inputs})[0][:, 0]
+    assert np.abs(found - fitted.probabilities(inputs)).max() < DIFFERENCE_MAX
+
+
+def test_an_encoder_marks_zeros_codes_and_bends() -> None:
+    """An amount of zero has a column of its own, and so has each code."""
+    inputs, _ = made_up(150, 1)
+    encoder = fit_encoder(ENCODINGS, inputs, for_trees=False)
+    columns = encoder.encode(inputs)
+    assert columns.shape[1] == 3 + len(encoder.bends) + 2 + 5
+    assert (columns[:, -5:].sum(axis=1) == 1.0).all()
+    assert (columns[:, -7] == (inputs[:, 0] == 0)).all()
+
+
+def test_a_package_is_a_model_with_golden_rows(tmp_path: Path) -> None:
+    """What is written names its graph, its digest and rows that it gives again; training twice gives the same bytes."""
+    task = _available(PURCHASE, ("Administrative", "ProductRelated", "PageValues", "Month", "VisitorType", "Weekend"))
+    events = list(read_events(task, small_file(tmp_path)))
+    report, files = train(task, Algorithm.LOGISTIC, (), events, lambda _: None)
+    assert train(task, Algorithm.LOGISTIC, (), events, lambda _: None)[1] == files
+    score = yaml.safe_load(files["model.yaml"])["scores"]["purchase_probability"]
+    session = onnxruntime.InferenceSession(files["model.onnx"])
+    rows = np.array([each["inputs"] for each in score["golden"]], np.float32)
+    assert rows.shape == (8, len(score["inputs"]))
+    found = session.run(None, {"inputs": rows})[0][:, 0]
+    assert np.abs(found - [each["score"] for each in score["golden"]]).max() == 0.0
+    write_package(tmp_path / "package", files)
+    assert read_report(tmp_path / "package") == report
+    assert json.loads(files["report.json"])["examples"] == 200
+
+
+def _available(task: Task, columns: tuple[str, ...]) -> Task:
+    for feature in task.features:
+        if feature.column not in columns:
+            task = task.without(feature.column)
+    return task
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
+    """Missing columns, labels that are none, too few rows and unknown columns are named."""
+    path = tmp_path / "bad.csv"
+    path.write_text("row_id,ProductRelated\n1,2\n")
+    with pytest.raises(RecordingError, match="no column Revenue"):
+        list(read_events(PURCHASE, path))
+    path.write_text("row_id,Revenue\n1,yes\n")
+    with pytest.raises(RecordingError, match=r"bad\.csv:2: Revenue is 'yes'"):
+        list(read_events(PURCHASE, path))
+    path.write_text("row_id,Revenue\n1,1\n2,0\n")
+    with pytest.raises(RecordingError, match="2 examples, 1 of them positive"):
+        examples_of(PURCHASE, list(read_events(PURCHASE, path)))
+    with pytest.raises(KeyError, match="Nonsense"):
+        PURCHASE.without("Nonsense")
+    with pytest.raises(PackageError, match="cannot be read"):
+        read_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("without", "algorithm", "auc"),
+    [
+        ((), "logistic", 0.914),
+        ((), "lightgbm", 0.931),
+        (("PageValues",), "logistic", 0.761),
+        (("PageValues",), "lightgbm", 0.776),
+    ],
+)
+def test_buyers_are_told_from_others(without: tuple[str, ...], algorithm: str, auc: float) -> None:
+    """In cross-validation, with and without the column that nearly gives the label away."""
+    examples = _recorded(PURCHASE, "online_shoppers_train.csv.gz")
+    task = PURCHASE
+    columns = list(range(len(examples.names)))
+    for column in without:
+        task = task.without(column)
+        kept = {feature.name for feature in task.inputs}
+        columns = [place for place in columns if examples.names[place] in kept]
+    encodings = [feature.encoding for feature in task.inputs if feature.encoding is not None]
+    reduced = Examples(tuple(kept for kept in examples.names), examples.inputs[:, columns], examples.labels)
+    assert cross_validate(Algorithm(algorithm), encodings, reduced).auc > auc - 0.01
+
+
+def test_programs_are_told_from_people() -> None:
+    """From how they edit a wiki."""
+    encodings = [feature.encoding for feature in BOT.inputs if feature.encoding is not None]
+    examples = _recorded(BOT, "wiki_edits_dev.csv.gz")
+    for algorithm in Algorithm:
+        assert cross_validate(algorithm, encodings, examples).auc > 0.9
+
+
+_EXAMPLES: dict[str, Examples] = {}
+
+
+def _recorded(task: Task, name: str) -> Examples:
+    if name not in _EXAMPLES:
+        _EXAMPLES[name] = examples_of(task, list(read_events(task, shared_file(name))))
+    return _EXAMPLES[name]
+
+
+def test_each_task_names_its_inputs_once() -> None:
+    """A name that stands twice would hide an attribute."""
+    for task in TASKS.values():
+        names = [feature.name for feature in task.features]
+        assert len(names) == len(set(names))
