@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from rte_server.training.encoding import fit_encoder
 from rte_server.training.examples import Examples, examples_of
-from rte_server.training.fitting import Algorithm, cross_validate, fit
+from rte_server.training.fitting import Algorithm, Fitted, cross_validate, fit
 from rte_server.training.graph import graph_of
 from rte_server.training.package import DIFFERENCE_MAX, PackageError, read_report, train, write_package
 from rte_server.training.recordings import RecordingError, read_events
@@ -41,6 +42,14 @@ def made_up(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return inputs, chance.random(count) < 1.0 / (1.0 + np.exp(-margin))
 
 
+@cache
+def fitted_once(algorithm: Algorithm) -> tuple[np.ndarray, Fitted, onnxruntime.InferenceSession]:
+    """Return made-up inputs, a model that is fitted to them, and its graph, ready to run."""
+    inputs, labels = made_up(150, 7)
+    fitted = fit(algorithm, ENCODINGS, inputs, labels)
+    return inputs, fitted, onnxruntime.InferenceSession(graph_of(fitted, 4), providers=["CPUExecutionProvider"])
+
+
 def small_file(folder: Path, rows: int = 200) -> Path:
     """Return a recording in which those buy who have looked at many pages."""
     chance = np.random.default_rng(3)
@@ -59,11 +68,9 @@ def small_file(folder: Path, rows: int = 200) -> Path:
 @given(seed=st.integers(0, 2**16))
 def test_a_graph_gives_what_the_fitted_model_gives(algorithm: Algorithm, seed: int) -> None:
     """Also for inputs that lie on thresholds and knots, and for codes and sizes that were never seen."""
-    inputs, labels = made_up(150, 7)
-    fitted = fit(algorithm, ENCODINGS, inputs, labels)
-    session = onnxruntime.InferenceSession(graph_of(fitted, 4), providers=["CPUExecutionProvider"])
+    inputs, fitted, session = fitted_once(algorithm)
     others, _ = made_up(100, seed)
-    others[:10] = np.float32([-1.0, 1e6, 0.25, 99.0])
+    others[:10] = np.array([-1.0, 1e6, 0.25, 99.0], np.float32)
     for rows in (inputs, others):
         found = session.run(None, {"inputs": rows})[0][:, 0]
         assert np.abs(found - fitted.probabilities(rows)).max() < DIFFERENCE_MAX
@@ -135,10 +142,10 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("without", "algorithm", "auc"),
     [
-        ((), "logistic", 0.914),
         ((), "lightgbm", 0.931),
-        (("PageValues",), "logistic", 0.761),
         (("PageValues",), "lightgbm", 0.776),
+        pytest.param((), "logistic", 0.914, marks=pytest.mark.long),
+        pytest.param(("PageValues",), "logistic", 0.761, marks=pytest.mark.long),
     ],
 )
 def test_buyers_are_told_from_others(without: tuple[str, ...], algorithm: str, auc: float) -> None:
@@ -159,8 +166,7 @@ def test_programs_are_told_from_people() -> None:
     """From how they edit a wiki."""
     encodings = [feature.encoding for feature in BOT.inputs if feature.encoding is not None]
     examples = _recorded(BOT, "wiki_edits_dev.csv.gz")
-    for algorithm in Algorithm:
-        assert cross_validate(algorithm, encodings, examples).auc > 0.9
+    assert cross_validate(Algorithm.LIGHTGBM, encodings, examples).auc > 0.9
 
 
 _EXAMPLES: dict[str, Examples] = {}
