@@ -22,7 +22,7 @@ from rte_server.journal.directory import DataDirectory
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.models import compile_models, load_models
+from rte_server.models import compile_models, configuration_of, load_models
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.event_service import EventService
 from rte_server.service.interceptors import Guard
@@ -137,7 +137,7 @@ class Application:
         models = load_models(self.config.models.packs)
         configuration: dict[str, Any] = {
             "settings": self.config.engine_settings(),
-            "models": {model.name: model.source for model in models},
+            **configuration_of(models),
         }
 
         def make(capacity: Capacity) -> Engine:

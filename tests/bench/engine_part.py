@@ -17,7 +17,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models.loader import compile_models, pack_source
+from rte_server.models import compile_models, configuration_of, load_models
 from tests.bench.c_baseline import CBaseline, CompilerMissing, walk
 from tests.bench.figures import Figure, interleaved, median_ratio
 from tests.bench.python_baseline import PythonEngine
@@ -33,8 +33,7 @@ Fold = Callable[[bytes, int], int]
 
 def configure(models: tuple[str, ...] = ("base", "retail"), settings: EngineSettings | None = None) -> Entry:
     """Return a first journal entry with packs."""
-    sources = {name: pack_source(name) for name in models}
-    body = {"settings": asdict(settings or EngineSettings()), "models": sources}
+    body = {"settings": asdict(settings or EngineSettings())} | configuration_of(load_models(models))
     return Entry(EntryType.CONFIGURE, START_MS, json.dumps(body).encode())
 
 

@@ -36,7 +36,7 @@ def new_engine(
     models: Sequence[ModelSpec] = (MODEL,), settings: EngineSettings = SETTINGS, capacity: Capacity = SMALL
 ) -> Engine:
     """Return an engine that has applied its CONFIGURE entry."""
-    engine = Engine(SECRET, lambda sources: list(models), capacity)
+    engine = Engine(SECRET, lambda sources, files: list(models), capacity)
     body = json.dumps({"settings": asdict(settings), "models": {model.name: model.source for model in models}})
     engine.apply(1, Entry(EntryType.CONFIGURE, START_MS, body.encode()))
     return engine

@@ -58,7 +58,7 @@ class Play:
         self.count = 0
         self.configure(*specs, settings=settings)
 
-    def _compile(self, _sources: object) -> list[ModelSpec]:
+    def _compile(self, _sources: object, _files: object) -> list[ModelSpec]:
         return [replace(MODEL, name="m", attributes=self.specs)]
 
     def configure(self, *specs: AttributeSpec, settings: EngineSettings = SETTINGS) -> None:

@@ -44,7 +44,7 @@ RULES = (
 def bare(capacity: Capacity = TINY) -> Engine:
     """Return an engine that has applied nothing; its models are those of MODELS, by name."""
 
-    def compile_models(sources: Mapping[str, str]) -> Sequence[ModelSpec]:
+    def compile_models(sources: Mapping[str, str], files: Mapping[str, str]) -> Sequence[ModelSpec]:
         return MODELS[next(iter(sources))]
 
     return Engine(SECRET, compile_models, capacity)

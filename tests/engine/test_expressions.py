@@ -14,7 +14,6 @@ from rte_server.engine.expressions import (
     Instruction,
     Op,
     encode_code,
-    evaluate,
     input_names,
     stack_depth,
     text_names,
@@ -22,7 +21,7 @@ from rte_server.engine.expressions import (
 from rte_server.engine.native import bits_float, float_bits
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING, TIME
-from tests.engine.expression_pool import pool_of
+from tests.engine.expression_pool import Machine
 
 SECRET = np.arange(7, 11, dtype=np.uint64)
 X = Instruction(Op.LOAD, name="x")
@@ -39,21 +38,7 @@ values = st.one_of(
 
 def run(code: Code, *inputs: tuple[int, int], texts_known: tuple[str, ...] = ()) -> tuple[int, int]:
     """Evaluate with inputs for x and y."""
-    texts = bytearray()
-    rows = encode_code(code, {"x": 0, "y": 1}, texts, SECRET)
-    slots = [*inputs, (ERROR, 0), (ERROR, 0)]
-    tag, bits = evaluate(
-        rows,
-        0,
-        len(rows),
-        np.frombuffer(bytes(texts) + bytes(1), np.uint8).copy(),
-        np.array([tag for tag, _ in slots], np.int64),
-        np.array([bits for _, bits in slots], np.int64),
-        pool_of(texts_known, SECRET),
-        np.zeros(STACK_DEPTH_MAX, np.int64),
-        np.zeros(STACK_DEPTH_MAX, np.int64),
-    )
-    return int(tag), int(bits)
+    return Machine(code, SECRET).run(dict(zip(("x", "y"), inputs, strict=False)), {}, texts_known)
 
 
 @given(value=values)

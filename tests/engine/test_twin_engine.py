@@ -90,7 +90,7 @@ def test_restored_engine_goes_on_as_the_original(script: list[Action], cut: int)
 
 def new_bare_engine() -> Engine:
     """Return an engine without its first entry, as one that is about to be restored."""
-    return Engine(SECRET, lambda sources: [MODEL], SMALL)
+    return Engine(SECRET, lambda sources, files: [MODEL], SMALL)
 
 
 def _bare(engine: Engine) -> list[bytes]:

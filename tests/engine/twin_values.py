@@ -15,6 +15,8 @@ from fractions import Fraction
 from rte_server.engine import values as tags
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.url_parts import UrlPart
+from tests.models.url_oracle import part_of
 
 
 class Error:
@@ -230,6 +232,10 @@ def run(code: Code, load: Callable[[str], Value]) -> Value:
             stack.append(load(step.name or ""))
         elif op == Op.HAS:
             stack.append(not isinstance(load(step.name or ""), Error))
+        elif op == Op.URL:
+            address = load(step.name or "")
+            part, parameter = UrlPart(int(step.number)).name.lower(), (step.text or b"").decode()
+            stack.append(part_of(address, part, parameter) if isinstance(address, str) else ERROR)
         elif op == Op.IN_START:
             stack.append(False)
         elif op == Op.IN_ITEM:
@@ -271,6 +277,8 @@ def _one(op: Op, value: Value, text: bytes | None, tag: int) -> Value:
         return ERROR
     if op == Op.SIZE:
         return len(value)
+    if op in (Op.LOWER, Op.UPPER):
+        return "".join(_letter(op, char) for char in value)
     other = (text or b"").decode()
     tests: dict[Op, Callable[[], bool]] = {
         Op.STARTS_WITH: lambda: value.startswith(other),
@@ -282,6 +290,13 @@ def _one(op: Op, value: Value, text: bytes | None, tag: int) -> Value:
         Op.TEXT_GREATER_EQUAL: lambda: value >= other,
     }
     return tests[op]()
+
+
+def _letter(op: Op, char: str) -> str:
+    """Return a character with its ASCII letter changed."""
+    if not char.isascii():
+        return char
+    return char.lower() if op == Op.LOWER else char.upper()
 
 
 def _to_int(value: float, *, whole: bool) -> Value:
@@ -311,6 +326,12 @@ def _two(op: Op, left: Value, right: Value) -> Value:
         return _equal(left, right) == (op == Op.EQUAL)
     if op <= Op.GREATER_EQUAL:
         return _order(op, left, right)
+    if op == Op.JOIN:
+        return left + right if isinstance(left, str) and isinstance(right, str) else ERROR
+    if op in (Op.GREATEST, Op.LEAST):
+        if not (_is_number(left) and _is_number(right)):
+            return ERROR
+        return right if _order(Op.GREATER if op == Op.GREATEST else Op.LESS, right, left) is True else left
     return _arithmetic(op, left, right)
 
 

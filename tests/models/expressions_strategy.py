@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 INT_EDGES = [0, 1, -1, 2, 3, 7, 10, 2**31, 2**53, 2**53 + 1, 2**62, 2**63 - 1, -(2**63), -(2**63) + 1]
 DOUBLE_EDGES = [0.0, -0.0, 0.5, 1.0, 2.0, -1.5, 1e10, 2.0**53, 9.2e18, -(2.0**63), 2.0**63, 1e300]
 DOUBLE_EDGES += [float("inf"), float("-inf"), float("nan")]
-TEXTS = ["", "a", "ab", "abc", "b", "é", "éa", "日本", "/checkout/pay", "EUR"]
+TEXTS = ["", "a", "ab", "abc", "b", "é", "éa", "日本", "/checkout/pay", "EUR", "ÀbC"]
+TEXTS += ["https://Shop.example/a?q=x+y&utm_source=%C3%A9", "http://u@h:1?q=#f", "mailto:a@b"]
 
 ints = st.sampled_from(INT_EDGES) | st.integers(-(2**63), 2**63 - 1)
 doubles = st.sampled_from(DOUBLE_EDGES) | st.floats(width=64)
@@ -24,6 +25,9 @@ ROW_INPUTS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "s": ("string", st.none() | texts),
     "t": ("string", st.none() | texts),
 }
+LISTS = {"few": ["a", "EUR", "é"], "none": [], "abc": ["abc", "ab"]}
+"""Look-up lists that expressions may read."""
+
 EVENT_NUMBERS = ("n", "m")  # never strings: `+` of two strings joins them in CEL, and not here
 EVENT_OTHERS = ("x", "y")
 
@@ -75,9 +79,20 @@ def expressions(draw: st.DrawFn, names: dict[str, list[str]], kind: str, depth: 
     if draw(st.integers(0, 5)) == 0:
         return f"({sub('bool')} ? {sub(kind)} : {sub(kind)})"
     if kind == "string":
+        choice = draw(st.sampled_from(["leaf", "join", "letters", "url"]))
+        if choice == "join":
+            # One side must be nothing but a string.
+            return f"('{draw(st.sampled_from(['', 'x', 'É']))}' + {sub('string')})"
+        if choice == "letters":
+            return f"{sub('string')}.{draw(st.sampled_from(['lowerAscii', 'upperAscii']))}()"
+        if choice == "url" and names["url"]:
+            return draw(_url(names["url"]))
         return draw(_leaf(names, kind))
     if kind in ("int", "double"):
-        choice = draw(st.sampled_from(["+", "-", "*", "/", "%", "negate", "cast", "size"]))
+        choice = draw(st.sampled_from(["+", "-", "*", "/", "%", "negate", "cast", "size", "extreme"]))
+        if choice == "extreme":
+            items = [sub(kind) for _ in range(draw(st.integers(2, 3)))]
+            return f"math.{draw(st.sampled_from(['greatest', 'least']))}({', '.join(items)})"
         if choice == "negate":
             return f"-({sub(kind)})"
         if choice == "cast":
@@ -90,12 +105,23 @@ def expressions(draw: st.DrawFn, names: dict[str, list[str]], kind: str, depth: 
 
 
 @st.composite
+def _url(draw: st.DrawFn, names: list[str]) -> str:
+    name = draw(st.sampled_from(names))
+    part = draw(st.sampled_from(["scheme", "host", "path", "fragment", "query"]))
+    return (
+        f"url.query({name}, '{draw(st.sampled_from(['q', 'utm_source']))}')"
+        if part == "query"
+        else f"url.{part}({name})"
+    )
+
+
+@st.composite
 def _bool(draw: st.DrawFn, names: dict[str, list[str]], depth: int) -> str:
     def sub(of: str) -> str:
         return draw(expressions(names, of, depth - 1))
 
     any_kind = st.sampled_from(["int", "double", "bool", "string"])
-    choice = draw(st.sampled_from(["&&", "||", "!", "==", "!=", "order", "mixed", "in", "text", "null", "has"]))
+    choice = draw(st.sampled_from(["&&", "||", "!", "==", "!=", "order", "mixed", "in", "list", "text", "null", "has"]))
     if choice in ("&&", "||"):
         return f"({sub('bool')} {choice} {sub('bool')})"
     if choice == "!":
@@ -112,6 +138,8 @@ def _bool(draw: st.DrawFn, names: dict[str, list[str]], depth: int) -> str:
         of = draw(any_kind)
         items = [sub(of) for _ in range(draw(st.integers(0, 3)))]
         return f"({sub(of)} in [{', '.join(items)}])"
+    if choice == "list":
+        return f"({sub('string')} in lists.{draw(st.sampled_from(sorted(LISTS)))})"
     if choice == "text" and names["string"]:
         function = draw(st.sampled_from(["startsWith", "endsWith", "contains"]))
         return f"{draw(st.sampled_from(names['string']))}.{function}({literal(draw(texts))})"

@@ -12,30 +12,36 @@ from cel_expr_python import cel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rte_server.engine.expressions import STACK_DEPTH_MAX, encode_code, evaluate, input_names
 from rte_server.engine.native import bits_float, float_bits, text_id
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
-from rte_server.models.cel import Expression, compile_event_expression, compile_row_expression
+from rte_server.models.cel import EXTENSIONS, Expression, compile_event_expression, compile_row_expression
 from rte_server.models.problems import ExpressionError
 from rte_server.models.types import types_of
-from tests.engine.expression_pool import pool_of
-from tests.models.expressions_strategy import ROW_INPUTS, event_values, expressions, row_values
+from tests.engine.expression_pool import Machine
+from tests.models.expressions_strategy import LISTS, ROW_INPUTS, event_values, expressions, row_values
+from tests.models.url_oracle import url_declarations
 
 SECRET = np.arange(7, 11, dtype=np.uint64)
 DYN = cel.Type.DYN
-EVENT_ENVIRONMENT = cel.NewEnv(variables={"event": cel.Type.Map(cel.Type.STRING, DYN)})
-ROW_ENVIRONMENT = cel.NewEnv(variables=dict.fromkeys(ROW_INPUTS, DYN))
+LIST_TYPE = cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING))
+EVENT_ENVIRONMENT = cel.NewEnv(
+    variables={"event": cel.Type.Map(cel.Type.STRING, DYN), "lists": LIST_TYPE},
+    functions=url_declarations(),
+    extensions=EXTENSIONS,
+)
+ROW_ENVIRONMENT = cel.NewEnv(variables=dict.fromkeys(ROW_INPUTS, DYN) | {"lists": LIST_TYPE}, extensions=EXTENSIONS)
 ROW_TYPES = {name: types_of(value_type) for name, (value_type, _) in ROW_INPUTS.items()}
 ROW_NAMES = {
     kind: [name for name, (value_type, _) in ROW_INPUTS.items() if value_type == kind]
     for kind in ("int", "double", "bool", "string")
-} | {"has": []}
+} | {"has": [], "url": []}
 EVENT_NAMES = {
     "int": ["int(event.n)"],
     "double": ["event.n", "event.m"],
     "bool": ["event.x", "event.y"],
     "string": ["event.x", "event.y"],
     "has": ["event.n", "event.m", "event.x", "event.y"],
+    "url": ["event.x", "event.y"],
 }
 
 
@@ -53,24 +59,11 @@ def _value(value: Any) -> tuple[int, int]:
 
 def run(found: Expression, inputs: Mapping[str, Any]) -> Any:
     """Evaluate with the kernel; inputs that are not given are missing. Errors are the string `error`."""
-    pool = pool_of((value for value in inputs.values() if isinstance(value, str)), SECRET)
-    names = sorted(input_names(found.code))
-    texts = bytearray()
-    code = encode_code(found.code, {name: slot for slot, name in enumerate(names)}, texts, SECRET)
-    values = [_value(inputs[name]) if name in inputs else (ERROR, 0) for name in names] or [(ERROR, 0)]
-    tag, bits = evaluate(
-        code,
-        0,
-        len(code),
-        np.frombuffer(bytes(texts) + bytes(1), np.uint8).copy(),
-        np.array([value[0] for value in values], np.int64),
-        np.array([value[1] for value in values], np.int64),
-        pool,
-        np.zeros(STACK_DEPTH_MAX, np.int64),
-        np.zeros(STACK_DEPTH_MAX, np.int64),
-    )
+    machine = Machine(found.code, SECRET, LISTS)
+    strings = {name: value for name, value in inputs.items() if isinstance(value, str)}
+    tag, bits = machine.run({name: _value(value) for name, value in inputs.items()}, strings)
     if tag == STRING:
-        return "text", bits
+        return "text", machine.text(bits)
     return {ERROR: "error", NULL: None, BOOL: bool(bits), INT: int(bits)}.get(tag, float(bits_float(bits)))
 
 
@@ -80,11 +73,11 @@ def official(environment: Any, text: str, given_values: Mapping[str, Any]) -> An
         compiled = environment.compile(text)
     except RuntimeError:
         compiled = environment.compile(text, disable_check=True)
-    found = compiled.eval(data=dict(given_values))
+    found = compiled.eval(data={**given_values, "lists": LISTS})
     if found.type() == cel.Type.ERROR:
         return "error"
     value = found.plain_value()
-    return ("text", text_id(value.encode(), SECRET)) if isinstance(value, str) else value
+    return ("text", value) if isinstance(value, str) else value
 
 
 def same(left: Any, right: Any) -> bool:
@@ -98,13 +91,15 @@ def same(left: Any, right: Any) -> bool:
 
 @settings(max_examples=600, deadline=None)
 @given(
-    text=st.sampled_from(["bool", "bool", "int", "double"]).flatmap(lambda kind: expressions(ROW_NAMES, kind)),
+    text=st.sampled_from(["bool", "bool", "int", "double", "string"]).flatmap(
+        lambda kind: expressions(ROW_NAMES, kind)
+    ),
     row=row_values(),
 )
 def test_expressions_on_rows_equal_the_official_evaluator(text: str, row: dict[str, Any]) -> None:
     """On any row, null attributes included, the kernel and the official evaluator agree, errors included."""
     try:
-        found = compile_row_expression(text, ROW_TYPES)
+        found = compile_row_expression(text, ROW_TYPES, frozenset(LISTS))
     except ExpressionError:
         assume(False)
     assert same(run(found, row), official(ROW_ENVIRONMENT, text, row)), (text, row)
@@ -112,13 +107,15 @@ def test_expressions_on_rows_equal_the_official_evaluator(text: str, row: dict[s
 
 @settings(max_examples=600, deadline=None)
 @given(
-    text=st.sampled_from(["bool", "bool", "int", "double"]).flatmap(lambda kind: expressions(EVENT_NAMES, kind)),
+    text=st.sampled_from(["bool", "bool", "int", "double", "string"]).flatmap(
+        lambda kind: expressions(EVENT_NAMES, kind)
+    ),
     event=event_values(),
 )
 def test_expressions_on_events_equal_the_official_evaluator(text: str, event: dict[str, Any]) -> None:
     """On any event, missing properties included, the kernel and the official evaluator agree, errors included."""
     try:
-        found = compile_event_expression(text)
+        found = compile_event_expression(text, frozenset(LISTS))
     except ExpressionError:
         assume(False)
     assert same(run(found, event), official(EVENT_ENVIRONMENT, text, {"event": event})), (text, event)
@@ -148,11 +145,14 @@ def test_expressions_on_events_equal_the_official_evaluator(text: str, event: di
 )
 def test_chosen_expressions_equal_the_official_evaluator(text: str, event: dict[str, Any]) -> None:
     """Cases that are easy to get wrong agree with the official evaluator."""
-    assert same(run(compile_event_expression(text), event), official(EVENT_ENVIRONMENT, text, {"event": event}))
+    assert same(
+        run(compile_event_expression(text, frozenset(LISTS)), event),
+        official(EVENT_ENVIRONMENT, text, {"event": event}),
+    )
 
 
 def test_what_differs_from_cel_on_purpose() -> None:
-    """Strings are neither joined nor converted: such an expression has no value where CEL gives one."""
+    """Properties that may be numbers are added, not joined; strings are not converted: no value where CEL gives one."""
     assert run(compile_event_expression("event.a + event.b"), {"a": "x", "b": "y"}) == "error"
     assert run(compile_event_expression("double(event.a)"), {"a": "1.5"}) == "error"
     assert official(EVENT_ENVIRONMENT, "double(event.a)", {"event": {"a": "1.5"}}) == 1.5

@@ -52,7 +52,16 @@ def test_what_people_write_first_works(text: str) -> None:
         ("basket_value * 2", 14, "`*` does not mix an int and a double", "write `2.0`"),
         ("views * 0.5", 7, "`*` does not mix an int and a double", "write `double(views)`"),
         ("basket_value % 2.0", 14, "`%` is for ints only", "int(...)"),
-        ("last_search + 'x'", 13, "strings cannot be joined", "two attributes"),
+        ("last_search + 1", 13, "only be joined with a string", "two attributes"),
+        ("last_search in lists.names", 16, "no list `names`", "write `lists:`"),
+        ("last_search == lists.names", 16, "stands only after `in`", "in lists.names"),
+        ("url.host(last_search) == 'a'", 10, "for properties of events", "make it an attribute"),
+        ("math.greatest(views) > 1", 14, "two or more numbers", "math.greatest(a, b)"),
+        ("math.greatest(views, last_search) > 1", 22, "must be an int or a double", ""),
+        ("math.abs(views) > 1", 9, "`math.abs` is not part", "math"),
+        ("max(views, 1) > 1", 4, "`max` is not part", "math.greatest(a, b)"),
+        ("last_search.lowerAscii(1) == 'a'", 23, "not used this way", "x.lowerAscii()"),
+        ("last_search.split(',') == []", 18, "`split` is not part", "startsWith"),
         ("has_basket ? 1 : 2.0", 12, "the choices are an int and a double", "2.0"),
         ("last_search == 5", 13, "never equal", "one type"),
         ("last_search in [1]", 17, "never equal", "one type"),
@@ -60,7 +69,7 @@ def test_what_people_write_first_works(text: str) -> None:
         ("last_search.matches('a')", 20, "`matches` is not part", "startsWith"),
         ("[1, 2].exists(x, x > 1)", 14, "`exists`", "written out"),
         ("seen == null", 1, "`seen` is a list", "distinct"),
-        ("'a' in seen", 8, "must be a list in brackets", "in ['a', 'b']"),
+        ("'a' in seen", 8, "must be a list in brackets or a look-up list", "in ['a', 'b']"),
         ("[1] == [1]", 1, "only after `in`", "in ['a', 'b']"),
         ("{'a': 1} == {}", 1, "maps", "single values"),
         ("timestamp('2024-01-01T00:00:00Z') > views", 10, "`timestamp`", "milliseconds"),
@@ -107,7 +116,12 @@ def test_refusals_name_the_construct_the_place_and_the_remedy(
         ("event.a.b == 1", "reaches into a property", "property of its own"),
         ("event.price * 2", "does not mix", "write `2.0`"),
         ("event[0] == 1", "cannot be indexed", "event['name of a property']"),
-        ("event.a + 'x'", "strings cannot be joined", "two attributes"),
+        ("'x' + 1", "only be joined with a string", "two attributes"),
+        ("url.host('http://a.b') == 'a'", "takes a property of the event", "url.host(event.page_location)"),
+        ("url.host(url.path(event.a)) == 'a'", "takes a property of the event", "url.host(event.page_location)"),
+        ("url.query(event.a) == 'a'", "takes 2 arguments", "url.query(event.page_location, 'utm_source')"),
+        ("url.query(event.a, event.b) == 'a'", "as a constant text", "'utm_source'"),
+        ("url.hots(event.a) == 'a'", "`url.hots` is not part", "`url.host`"),
     ],
 )
 def test_refusals_of_expressions_on_events(text: str, message: str, remedy: str) -> None:
@@ -132,6 +146,14 @@ def test_a_filter_is_refused_with_reason_field_and_value() -> None:
         assert caught.value.reason == Reason.INVALID_EXPRESSION
         assert caught.value.field == "filter" and caught.value.value.rstrip(".") in text + "..."
         assert "column" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["last_search.lowerAscii() == 'a'", "'x' + last_search == 'xa'"])
+def test_a_filter_makes_no_texts(text: str) -> None:
+    """A filter runs beside the writer, so it cannot make texts; a derived attribute can, and the filter can read it."""
+    assert compile_row_expression(text, INPUTS).code
+    with pytest.raises(EngineError, match=r"a filter cannot use .* make it a derived attribute"):
+        compile_filter(text, ATTRIBUTES)
 
 
 def test_a_new_filter_compiles_in_less_than_two_milliseconds() -> None:

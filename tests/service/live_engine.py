@@ -15,7 +15,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models import compile_models, load_models
+from rte_server.models import compile_models, configuration_of, load_models
 from rte_server.service.change_log import ChangeLog
 
 START_MS = 1_790_000_000_000
@@ -23,9 +23,9 @@ SMALL = Capacity(sessions_max=4096, dedup_events_max=8192, strings_max=16384, st
 
 
 @cache
-def pack_sources() -> dict[str, str]:
-    """Return the sources of the packs that ship."""
-    return {model.name: model.source for model in load_models(["retail"])}
+def pack_configuration() -> dict[str, dict[str, str]]:
+    """Return the members of a CONFIGURE entry with the packs that ship."""
+    return configuration_of(load_models(["retail"]))
 
 
 class LiveEngine:
@@ -36,7 +36,7 @@ class LiveEngine:
         self.engine = Engine(secret_from_bytes(bytes(range(32))), compile_models, SMALL)
         self.log = ChangeLog(self.engine, 0, **log_limits)
         self.now_ms = START_MS
-        configuration = {"settings": asdict(settings or EngineSettings()), "models": pack_sources()}
+        configuration = {"settings": asdict(settings or EngineSettings()), **pack_configuration()}
         self.apply(EntryType.CONFIGURE, json.dumps(configuration).encode())
 
     def apply(self, entry_type: EntryType, body: bytes = b"") -> Outcome:

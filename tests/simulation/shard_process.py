@@ -24,7 +24,7 @@ from rte_server.journal.protocol import Journal
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.models import compile_models, load_models
+from rte_server.models import compile_models, configuration_of, load_models
 from rte_server.service.pipeline import Pipeline, PipelineSettings
 from rte_server.service.receipts import Want
 from tests.simulation import workload
@@ -46,8 +46,7 @@ def opened(directory: DataDirectory) -> tuple[Journal, Engine, SnapshotStore]:
         return Engine(secret_from_bytes(directory.secret), compile_models, SMALL)
 
     engine = recover(journal, 0, snapshots, make_engine)
-    sources = {model.name: model.source for model in load_models(["retail"])}
-    configuration = {"settings": Config().engine_settings(), "models": sources}
+    configuration = {"settings": Config().engine_settings()} | configuration_of(load_models(["retail"]))
     configure(journal, 0, engine, make_engine, configuration, now_ms())
     return journal, engine, snapshots
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
 from rte_server.engine.expressions import Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, cell_words, refresh_ms
-from rte_server.engine.native import float_bits, text_id
+from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.program import (
     A_AT,
     A_CELL_WORDS,
@@ -42,6 +43,7 @@ from rte_server.engine.program import (
     SLOT_WORDS,
     AttributeSpec,
     Kind,
+    ListSpec,
     ModelSpec,
     Program,
     ProgramArrays,
@@ -91,6 +93,7 @@ class _Assembly:
         self.attributes = tuple(spec for model in models for spec in model.attributes)
         self.numbers = {spec.name: number for number, spec in enumerate(self.attributes)}
         self.texts = bytearray()
+        self.lists, self.list_places = list_table([each for model in models for each in model.lists], secret)
         self.codes: list[NDArray[np.int64]] = []
         self.code_count = 0
         self.property_slots: dict[str, int] = {}
@@ -133,6 +136,7 @@ class _Assembly:
             extras=np.array(self.extras, np.int64).reshape(-1, EXTRA_WORDS),
             params=np.array([*self.params, 0], np.int64),
             timing=np.array(self._timing(), np.int64),
+            lists=self.lists,
         )
         return Program(self.models, self.attributes, arrays, self.row_words)
 
@@ -195,11 +199,12 @@ class _Assembly:
             return (3 if spec.value else 0), ()
         return 2, spec.events
 
-    def _code(self, code: Code, slots: Mapping[str, int]) -> tuple[int, int]:
+    def _code(self, code: Code, slots: Mapping[str, int], *, keeps_result: bool) -> tuple[int, int]:
         if not code:
             return 0, 0
         start = self.code_count
-        self.codes.append(encode_code(code, slots, self.texts, self.secret))
+        encoded = encode_code(code, slots, self.texts, self.secret, self.list_places, keeps_result=keeps_result)
+        self.codes.append(encoded)
         self.code_count += len(self.codes[-1])
         return start, self.code_count
 
@@ -208,11 +213,11 @@ class _Assembly:
 
     def _event_code(self, code: Code, uses: dict[int, int], keeps_result: bool) -> tuple[int, int]:
         """Return the place of an expression on the event; note in `uses` which properties it needs, and how."""
-        looked_at = text_names(code)
+        needed = text_names(code, keeps_result=keeps_result)
         for name in sorted(input_names(code)):
-            use = int(NEEDS_TEXT) if keeps_result or name in looked_at else 1
+            use = int(NEEDS_TEXT) if name in needed else 1
             uses[self._slot(name)] = max(use, uses.get(self._slot(name), 0))
-        return self._code(code, self.property_slots)
+        return self._code(code, self.property_slots, keeps_result=keeps_result)
 
     def _op(self, number: int) -> list[_Op]:
         """Return the ops of an attribute: one, or one for each end of an interval."""
@@ -264,7 +269,8 @@ class _Assembly:
                 self.weight_inputs.append(self._load(name))
             link = LOGISTIC if spec.link == "logistic" else IDENTITY
             return [at, start, len(self.weights), -1, int(link), int(float_bits(spec.intercept))]
-        code = self._code(spec.code, {name: self._load(name) for name in sorted(input_names(spec.code))})
+        inputs = {name: self._load(name) for name in sorted(input_names(spec.code))}
+        code = self._code(spec.code, inputs, keeps_result=True)
         return [at, *code, -1, int(NOT_LINEAR), 0]
 
     def _load(self, name: str) -> int:
@@ -409,6 +415,45 @@ def _name_table(ids: Sequence[int]) -> NDArray[np.int64]:
             slot = (slot + 1) & (size - 1)
         table[2 * slot : 2 * slot + 2] = name_id, row
     return table
+
+
+def list_table(
+    lists: Sequence[ListSpec], secret: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], dict[str, tuple[int, int]]]:
+    """Return the look-up lists as `ProgramArrays.lists`, and the place and the slots of each."""
+    tables = [np.zeros(1, np.int64)]
+    places: dict[str, tuple[int, int]] = {}
+    at = 1
+    for each in lists:
+        size = 1 << max(4, (2 * len(each.values)).bit_length())
+        encoded = [value.encode() for value in each.values]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(value) for value in encoded], out=offsets[1:])
+        table = np.zeros(size, np.int64)
+        insert_texts(table, np.frombuffer(b"".join(encoded) + b"\0", np.uint8), offsets, secret)
+        places[each.name] = at, size
+        tables.append(table)
+        at += size
+    return np.concatenate(tables), places
+
+
+@njit(cache=True, nogil=True)
+def insert_texts(table, buf, offsets, secret):  # type: ignore[no-untyped-def]
+    """Put the ids of texts into an open-addressing set.
+
+    Args:
+        table: int64[n], n a power of two greater than the number of texts; 0 = free.
+        buf: uint8[:], the texts one after the other.
+        offsets: int64[m + 1], where each begins in `buf`, and the end.
+        secret: uint64[4].
+    """
+    mask = table.shape[0] - 1
+    for i in range(offsets.shape[0] - 1):
+        text = string_id(buf, offsets[i], offsets[i + 1] - offsets[i], secret)
+        slot = text & mask
+        while table[slot] != 0 and table[slot] != text:
+            slot = (slot + 1) & mask
+        table[slot] = text
 
 
 def _key_table(keys: Sequence[str]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.native import word_at
+from rte_server.engine.native import put_word, word_at
 
 # Arrays of the table; see `table.Table`.
 ROWS = np.int64(0)
@@ -53,24 +53,29 @@ WEIGHT_INPUTS = np.int64(29)
 EXTRAS = np.int64(30)
 PARAMS = np.int64(31)
 TIMING = np.int64(32)
+LISTS = np.int64(33)
 # Working memory of the writer; see `fold.Scratch`.
-SLOT_TAGS = np.int64(33)
-SLOT_BITS = np.int64(34)
-SLOT_OFFSETS = np.int64(35)
-SLOT_LENGTHS = np.int64(36)
-INPUT_TAGS = np.int64(37)
-INPUT_BITS = np.int64(38)
-STACK_TAGS = np.int64(39)
-STACK_BITS = np.int64(40)
-TOUCHED = np.int64(41)
-REMOVED = np.int64(42)
-SEED = np.int64(43)
-PROGRESS = np.int64(44)
-BLOCK = np.int64(45)
+SLOT_TAGS = np.int64(34)
+SLOT_BITS = np.int64(35)
+SLOT_OFFSETS = np.int64(36)
+SLOT_LENGTHS = np.int64(37)
+INPUT_TAGS = np.int64(38)
+INPUT_BITS = np.int64(39)
+STACK_TAGS = np.int64(40)
+STACK_BITS = np.int64(41)
+TOUCHED = np.int64(42)
+REMOVED = np.int64(43)
+SEED = np.int64(44)
+PROGRESS = np.int64(45)
+BLOCK = np.int64(46)
+URL_STATE = np.int64(47)
+WORKSPACE = np.int64(48)
 # What the fold is told.
-SETTINGS = np.int64(46)
-SECRET = np.int64(47)
-SPAN_COUNT = 48
+SETTINGS = np.int64(49)
+SECRET = np.int64(50)
+# The bytes of the request that is being folded; see `put_request`.
+REQUEST = np.int64(51)
+SPAN_COUNT = 52
 ROW_WORDS = 2 * SPAN_COUNT
 """Word of the context that holds the words of a row."""
 CONTEXT_WORDS = ROW_WORDS + 1
@@ -96,6 +101,13 @@ def new_context(arrays: dict[int, NDArray[Any]], row_words: int) -> NDArray[np.i
 def span_in(ctx, number):  # type: ignore[no-untyped-def]
     """Return the span of an array of the context."""
     return word_at(ctx, 2 * number), word_at(ctx, 2 * number + 1)
+
+
+@njit(cache=True, nogil=True)
+def put_request(ctx, span):  # type: ignore[no-untyped-def]
+    """Let the writer find the bytes of the request that it folds; they are kept alive by whoever called the fold."""
+    put_word(ctx, 2 * REQUEST, span[0])
+    put_word(ctx, 2 * REQUEST + 1, span[1])
 
 
 @njit(cache=True, nogil=True)

@@ -18,8 +18,6 @@ from rte_server.engine.context import (
     LOAD_ORDER,
     LOADS,
     PLANS,
-    POOL_ARENA,
-    POOL_SLOTS,
     STACK_BITS,
     STACK_TAGS,
     TEXTS,
@@ -101,14 +99,13 @@ def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
         put_word(cells, at, value)
     else:
         tag, value = evaluate_spans(
+            ctx,
             span_in(ctx, CODES),
             word_at(d, D_CODE),
             word_at(d, D_CODE_END),
             span_in(ctx, TEXTS),
             tags,
             bits,
-            span_in(ctx, POOL_SLOTS),
-            span_in(ctx, POOL_ARENA),
             span_in(ctx, STACK_TAGS),
             span_in(ctx, STACK_BITS),
         )

@@ -132,8 +132,8 @@ class _State:
     context: NDArray[np.int64]
 
 
-CompileModels = Callable[[Mapping[str, str]], Sequence[Any]]
-"""Compiles YAML sources by name into `ModelSpec`s, in an order in which each stands after those that it uses."""
+CompileModels = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[Any]]
+"""Compiles YAML sources by name, with the files that they name, into `ModelSpec`s, each after those that it uses."""
 
 _NOTHING = np.zeros(0, np.uint8)
 
@@ -404,7 +404,7 @@ class Engine:
 
     def _configure(self, configuration: dict[str, Any]) -> None:
         """Take over settings and models. Attributes whose definition stays keep their values, new ones begin empty."""
-        program = assemble(self._compile(configuration["models"]), self._secret)
+        program = assemble(self._compile(configuration["models"], configuration.get("files", {})), self._secret)
         self._settings = EngineSettings(**configuration["settings"])
         self._settings_words = self._settings.words()
         self._configuration = configuration

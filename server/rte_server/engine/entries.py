@@ -18,8 +18,8 @@ class EntryType(IntEnum):
     TICK = 4
     """Empty. Only moves the engine's clock to `received_ms`, so that sessions close and leave."""
     CONFIGURE = 5
-    """UTF-8 JSON `{"settings": {...}, "models": {name: yaml source}}`. The first entry of every journal, and again
-    whenever the configuration or a model changes."""
+    """UTF-8 JSON `{"settings": {...}, "models": {name: yaml source}, "files": {"model/file": text}}`. The first entry of
+    every journal, and again whenever the configuration, a model or one of its files changes."""
 
 
 @dataclass(frozen=True, slots=True)

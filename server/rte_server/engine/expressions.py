@@ -23,8 +23,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
 from rte_server.engine.values import (
     BOOL,
     DOUBLE,
@@ -36,6 +38,7 @@ from rte_server.engine.values import (
     TIME,
     arithmetic,
     equal,
+    greatest,
     holds,
     negated,
     on_text,
@@ -87,37 +90,44 @@ class Op(IntEnum):
     TEXT = 5  # -> string, `text`
     LOAD = 6  # -> value of the slot `name`
     HAS = 7  # -> bool: the slot `name` is not ERROR
-    NOT = 8  # bool -> bool
-    NEGATE = 9  # int or double -> the same
-    TO_INT = 10  # int, double or bool -> int
-    TO_DOUBLE = 11  # int or double -> double
-    SIZE = 12  # s -> int, code points
-    STARTS_WITH = 13  # s -> bool, `text`
-    ENDS_WITH = 14
-    CONTAINS = 15
-    TEXT_LESS = 16  # s -> bool: s < `text`, by bytes
-    TEXT_LESS_EQUAL = 17
-    TEXT_GREATER = 18
-    TEXT_GREATER_EQUAL = 19
-    ONLY = 20  # x -> x if its tag is `number`, else ERROR
-    WHOLE = 21  # int, or double without fraction -> int, else ERROR
-    IN_START = 22  # x -> x false
-    IN_ITEM = 23  # x bool y -> x (bool or x == y)
-    IN_END = 24  # x bool -> bool
-    SELECT = 25  # bool x y -> x or y
-    AND = 26  # bool bool -> bool, for this and all below: two values -> one
-    OR = 27
-    EQUAL = 28
-    NOT_EQUAL = 29
-    LESS = 30
-    LESS_EQUAL = 31
-    GREATER = 32
-    GREATER_EQUAL = 33
-    ADD = 34
-    SUBTRACT = 35
-    MULTIPLY = 36
-    DIVIDE = 37
-    REMAINDER = 38
+    URL = 8  # -> string or null: part `number` of the address in the property `name`; `text` names the parameter
+    NOT = 9  # bool -> bool
+    NEGATE = 10  # int or double -> the same
+    TO_INT = 11  # int, double or bool -> int
+    TO_DOUBLE = 12  # int or double -> double
+    SIZE = 13  # s -> int, code points
+    STARTS_WITH = 14  # s -> bool, `text`
+    ENDS_WITH = 15
+    CONTAINS = 16
+    TEXT_LESS = 17  # s -> bool: s < `text`, by bytes
+    TEXT_LESS_EQUAL = 18
+    TEXT_GREATER = 19
+    TEXT_GREATER_EQUAL = 20
+    LOWER = 21  # s -> s with a to z for A to Z
+    UPPER = 22
+    IN_LIST = 23  # x -> bool: whether the look-up list `text` has it
+    ONLY = 24  # x -> x if its tag is `number`, else ERROR
+    WHOLE = 25  # int, or double without fraction -> int, else ERROR
+    IN_START = 26  # x -> x false
+    IN_ITEM = 27  # x bool y -> x (bool or x == y)
+    IN_END = 28  # x bool -> bool
+    SELECT = 29  # bool x y -> x or y
+    AND = 30  # bool bool -> bool, for this and all below: two values -> one
+    OR = 31
+    EQUAL = 32
+    NOT_EQUAL = 33
+    LESS = 34
+    LESS_EQUAL = 35
+    GREATER = 36
+    GREATER_EQUAL = 37
+    ADD = 38
+    SUBTRACT = 39
+    MULTIPLY = 40
+    DIVIDE = 41
+    REMAINDER = 42
+    GREATEST = 43  # number number -> the greater, the first one if neither is
+    LEAST = 44
+    JOIN = 45  # s s -> s
 
 
 class Instruction(NamedTuple):
@@ -125,9 +135,10 @@ class Instruction(NamedTuple):
 
     Attributes:
         op: What to do.
-        number: The constant of BOOL, INT, DOUBLE; the tag of ONLY.
-        text: The UTF-8 constant of TEXT and of the predicates on text.
-        name: The input of LOAD and HAS: a property name on the event, an attribute or `session.` field on the row.
+        number: The constant of BOOL, INT, DOUBLE; the tag of ONLY; the `url_parts.UrlPart` of URL.
+        text: The UTF-8 constant of TEXT and of the predicates on text; the parameter of URL; the name of the list of
+            IN_LIST.
+        name: The input of LOAD, HAS and URL: a property name on the event, an attribute or `session.` field on the row.
     """
 
     op: Op
@@ -139,9 +150,12 @@ class Instruction(NamedTuple):
 Code = tuple[Instruction, ...]
 
 _WITH_TEXT = frozenset(range(Op.STARTS_WITH, Op.TEXT_GREATER_EQUAL + 1))
-_PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.IN_START))
-_NEEDS_BYTES = _WITH_TEXT | {Op.SIZE}
+_PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.URL, Op.IN_START))
+_NEEDS_BYTES = _WITH_TEXT | {Op.SIZE, Op.LOWER, Op.UPPER, Op.JOIN}
 _COMPARES = frozenset((Op.LESS, Op.LESS_EQUAL, Op.GREATER, Op.GREATER_EQUAL))
+
+WRITES = frozenset((Op.URL, Op.LOWER, Op.UPPER, Op.JOIN))
+"""Instructions that put texts into the pool, which only the writer may; filters run beside it, and have none of them."""
 
 
 def stack_depth(code: Code) -> int:
@@ -160,18 +174,24 @@ def stack_depth(code: Code) -> int:
 
 
 def input_names(code: Code) -> frozenset[str]:
-    """Return the names that `code` reads by LOAD or HAS."""
+    """Return the names that `code` reads."""
     return frozenset(instruction.name for instruction in code if instruction.name is not None)
 
 
-def text_names(code: Code) -> frozenset[str]:
-    """Return the names whose string bytes `code` may look at: these must be in the pool when it is evaluated.
+def looks_at_texts(code: Code) -> bool:
+    """Return whether `code` may look at the bytes of strings. Equality and membership need only ids."""
+    return bool({instruction.op for instruction in code} & (_NEEDS_BYTES | _COMPARES))
 
-    Equality needs only ids. Predicates on text, `size` and the order of two strings need bytes; where a code holds one
-    of them, all its inputs are returned, which errs on the safe side.
+
+def text_names(code: Code, *, keeps_result: bool = False) -> frozenset[str]:
+    """Return the names whose string bytes must be in the pool when `code` is evaluated.
+
+    Those that it may look at, or return where its result is kept. Where it looks at any, all that it loads are
+    returned, which errs on the safe side. Addresses are split where they are, in the request.
     """
-    ops = {instruction.op for instruction in code}
-    return input_names(code) if ops & (_NEEDS_BYTES | _COMPARES) else frozenset()
+    if not keeps_result and not looks_at_texts(code):
+        return frozenset()
+    return frozenset(str(instruction.name) for instruction in code if instruction.op == Op.LOAD)
 
 
 def always_read(code: Code) -> frozenset[str]:
@@ -181,7 +201,13 @@ def always_read(code: Code) -> frozenset[str]:
 
 
 def encode_code(
-    code: Code, slots: Mapping[str, int], texts: bytearray, secret: NDArray[np.uint64]
+    code: Code,
+    slots: Mapping[str, int],
+    texts: bytearray,
+    secret: NDArray[np.uint64],
+    lists: Mapping[str, tuple[int, int]] | None = None,
+    *,
+    keeps_result: bool = False,
 ) -> NDArray[np.int64]:
     """Return `code` as rows for `evaluate`.
 
@@ -190,10 +216,13 @@ def encode_code(
         slots: Slot of each name that the code reads.
         texts: Constant texts of the program; those of this code are appended.
         secret: uint64[4], the deployment secret that string ids are keyed with.
+        lists: Place of each look-up list: where it begins in `ProgramArrays.lists`, and its slots.
+        keeps_result: Whether the bytes of a result that is a string must be in the pool.
 
     Returns:
         int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD and HAS: (op, slot, 0, 0).
-        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). Operators on two values whose
+        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
+        URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
         operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
         (op + OF_SLOT_AND_CONSTANT, tag, bits, slot).
 
@@ -216,6 +245,14 @@ def encode_code(
             row[1], row[2] = _constant(instruction, secret)
         elif op in (Op.LOAD, Op.HAS):
             row[1] = _slot(instruction.name, slots)
+        elif op == Op.URL:
+            text = instruction.text or b""
+            is_kept = IS_KEPT if keeps_result or looks_at_texts(code) else 0
+            row[1] = _slot(instruction.name, slots)
+            row[2:] = int(instruction.number) | is_kept, len(texts) << int(NAME_LENGTH_BITS) | len(text)
+            texts += text
+        elif op == Op.IN_LIST:
+            row[1:3] = (lists or {})[(instruction.text or b"").decode()]
         elif op in _WITH_TEXT:
             text = instruction.text or b""
             row[1], row[2] = len(texts), len(text)
@@ -268,12 +305,16 @@ def _slot(name: str | None, slots: Mapping[str, int]) -> int:
 _INT = int(Op.INT)
 _LOAD = int(Op.LOAD)
 _HAS = int(Op.HAS)
+_URL = int(Op.URL)
 _NOT = int(Op.NOT)
 _NEGATE = int(Op.NEGATE)
 _TO_INT = int(Op.TO_INT)
 _TO_DOUBLE = int(Op.TO_DOUBLE)
 _SIZE = int(Op.SIZE)
 _TEXT_GREATER_EQUAL = int(Op.TEXT_GREATER_EQUAL)
+_LOWER = int(Op.LOWER)
+_UPPER = int(Op.UPPER)
+_IN_LIST = int(Op.IN_LIST)
 _ONLY = int(Op.ONLY)
 _WHOLE = int(Op.WHOLE)
 _IN_START = int(Op.IN_START)
@@ -287,15 +328,41 @@ _NOT_EQUAL = int(Op.NOT_EQUAL)
 _LESS = int(Op.LESS)
 _GREATER_EQUAL = int(Op.GREATER_EQUAL)
 _ADD = int(Op.ADD)
+_REMAINDER = int(Op.REMAINDER)
+_GREATEST = int(Op.GREATEST)
+_JOIN = int(Op.JOIN)
 
 
 @njit(cache=True, nogil=True)
-def _on_one(op, operand, length, texts, tag, bits, slots, arena):  # type: ignore[no-untyped-def]
+def _is_in_list(ctx, place, slots, tag, bits):  # type: ignore[no-untyped-def]
+    """Return (tag, bits): whether a look-up list has a value. Lists hold strings: any other value is in none."""
+    if tag == ERROR:
+        return np.int64(ERROR), np.int64(0)
+    if tag == STRING:
+        lists = span_in(ctx, LISTS)
+        slot = bits & (slots - 1)
+        found = word_at(lists, place + slot)
+        while found != 0:
+            if found == bits:
+                return np.int64(BOOL), np.int64(1)
+            slot = (slot + 1) & (slots - 1)
+            found = word_at(lists, place + slot)
+    return np.int64(BOOL), np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def _on_one(ctx, op, operand, length, texts, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of an operator on one value."""
     if op >= _SIZE and op <= _TEXT_GREATER_EQUAL:
         if tag != STRING:
             return ERROR, bits
-        return on_text(op - _SIZE, texts, operand, length, bits, slots, arena)
+        return on_text(op - _SIZE, texts, operand, length, bits, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
+    if op == _LOWER or op == _UPPER:
+        return with_letters(
+            ctx, tag, bits, np.int64(0x41 if op == _LOWER else 0x61), np.int64(0x20 if op == _LOWER else -0x20)
+        )
+    if op == _IN_LIST:
+        return _is_in_list(ctx, operand, length, tag, bits)
     if op == _NOT:
         return (BOOL if tag == BOOL else ERROR), 1 - bits
     if op == _NEGATE:
@@ -312,16 +379,22 @@ _RELATIONS = np.int64(0x643122)
 
 
 @njit(cache=True, nogil=True)
-def _on_two(op, tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-untyped-def]
+def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a comparison or of arithmetic on two values."""
     if tag_a == ERROR or tag_b == ERROR:
         return ERROR, np.int64(0)
     if op <= _NOT_EQUAL:
         return BOOL, np.int64(equal(tag_a, bits_a, tag_b, bits_b) == (op == _EQUAL))
     if op <= _GREATER_EQUAL:
-        order = order_of(tag_a, bits_a, tag_b, bits_b, slots, arena)
+        order = order_of(tag_a, bits_a, tag_b, bits_b, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
         return (ERROR if order == INCOMPARABLE else BOOL), np.int64(holds(op - _LESS, order))
-    return arithmetic(op - _ADD, tag_a, bits_a, tag_b, bits_b)
+    if op <= _REMAINDER:
+        return arithmetic(op - _ADD, tag_a, bits_a, tag_b, bits_b)
+    if op < _JOIN:
+        return greatest(op - _GREATEST, tag_a, bits_a, tag_b, bits_b)
+    if tag_a != STRING or tag_b != STRING:
+        return ERROR, np.int64(0)
+    return joined(ctx, bits_a, bits_b)
 
 
 @njit(cache=True, nogil=True)
@@ -343,8 +416,8 @@ def _plain(tag):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, tags, bits):  # type: ignore[no-untyped-def]
-    """Do what `evaluate` does, on spans; `slots` and `arena` are those of the pool, `tags` and `bits` the stack.
+def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bits):  # type: ignore[no-untyped-def]
+    """Do what `evaluate` does, on spans; `tags` and `bits` are the stack.
 
     The value at the top of the stack is kept in `tag` and `value`; `below` is the number of values under it, and one
     that means nothing is at the bottom.
@@ -382,8 +455,8 @@ def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, 
                 value = _compare_alike(op, tag, value, right)
                 tag = np.int64(BOOL)
             else:
-                tag, value = _on_two(op, tag, value, right_tag, right, slots, arena)
-        elif op <= _HAS or op == _IN_START:
+                tag, value = _on_two(ctx, op, tag, value, right_tag, right)
+        elif op <= _URL or op == _IN_START:
             put_word(tags, below, tag)
             put_word(bits, below, value)
             below += 1
@@ -393,6 +466,8 @@ def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, 
             elif op == _INT:
                 tag = operand
                 value = word_at(code, at + 2)
+            elif op == _URL:
+                tag, value = part_of_property(ctx, operand, word_at(code, at + 2), word_at(code, at + 3))
             else:
                 tag = np.int64(BOOL)
                 value = np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR)
@@ -414,22 +489,23 @@ def evaluate_spans(code, start, end, texts, slot_tags, slot_bits, slots, arena, 
             if word_at(tags, below) == ERROR:
                 tag = np.int64(ERROR)
         else:
-            tag, value = _on_one(op, operand, word_at(code, at + 2), texts, tag, value, slots, arena)
+            tag, value = _on_one(ctx, op, operand, word_at(code, at + 2), texts, tag, value)
     return tag, value
 
 
 @njit(cache=True, nogil=True)
-def evaluate(code, start, end, texts, slot_tags, slot_bits, pool, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+def evaluate(context, code, start, end, texts, slot_tags, slot_bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     """Evaluate one expression.
 
     Args:
+        context: int64[CONTEXT_WORDS]: the pool, with the bytes of the strings in `text_names`; a string that it lacks is
+            an ERROR there. For look-up lists, addresses and texts that are made, what `texts_made` reads as well.
         code: int64[:, CODE_COLUMNS], from `encode_code`.
         start: First row of the expression in `code`.
         end: Row after its last; the expression is `code[start:end]`, not empty.
         texts: uint8[:], the program's constant texts.
         slot_tags: int64[:], tags of the inputs. Missing event properties are ERROR, attributes without a value NULL.
         slot_bits: int64[:], bits of the inputs.
-        pool: StringPool that holds the bytes of the strings in `text_names`; a string that it lacks is an ERROR there.
         stack_tags: int64[STACK_DEPTH_MAX], scratch.
         stack_bits: int64[STACK_DEPTH_MAX], scratch.
 
@@ -437,14 +513,13 @@ def evaluate(code, start, end, texts, slot_tags, slot_bits, pool, stack_tags, st
         The value (tag, bits), both int64.
     """
     return evaluate_spans(
+        span_of(context),
         span_of(code),
         start,
         end,
         span_of(texts),
         span_of(slot_tags),
         span_of(slot_bits),
-        span_of(pool.slots),
-        span_of(pool.arena),
         span_of(stack_tags),
         span_of(stack_bits),
     )

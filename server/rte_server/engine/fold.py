@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,8 +34,6 @@ from rte_server.engine.context import (
     NAMES,
     OPS,
     PLANS,
-    POOL_ARENA,
-    POOL_SLOTS,
     PROGRESS,
     SLOT_BITS,
     SLOT_LENGTHS,
@@ -49,6 +47,7 @@ from rte_server.engine.context import (
     USES,
     VISITOR_TABLE,
     count_of,
+    put_request,
     row_cells,
     span_in,
 )
@@ -132,6 +131,7 @@ from rte_server.engine.table import (
     set_visitor_word,
     visitor_word,
 )
+from rte_server.engine.url_parts import URL_STATE_WORDS, WORKSPACE_BYTES, forget_url
 from rte_server.engine.values import BOOL, ERROR, NULL, STRING
 from rte_server.engine.wire_layout import (
     ALIAS_LEN,
@@ -183,6 +183,8 @@ class Scratch(NamedTuple):
         seed: int64[2], for new session ids.
         progress: int64[2], number of touched rows, position of the entry.
         block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
+        url_state: int64[URL_STATE_WORDS], the last address that was split, see `url_parts`.
+        workspace: uint8[WORKSPACE_BYTES], a text that is being made.
     """
 
     slot_tags: NDArray[np.int64]
@@ -198,13 +200,16 @@ class Scratch(NamedTuple):
     seed: NDArray[np.int64]
     progress: NDArray[np.int64]
     block: NDArray[np.int64]
+    url_state: NDArray[np.int64]
+    workspace: NDArray[np.uint8]
 
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
     sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 2 + [STACK_DEPTH_MAX + 1] * 2
-    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 2, 2, int(WRITTEN_WORDS)]
-    return Scratch._make(np.zeros(size, np.int64) for size in sizes)
+    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 2, 2, int(WRITTEN_WORDS), URL_STATE_WORDS]
+    words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
+    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8)])
 
 
 @njit(cache=True, nogil=True)
@@ -223,6 +228,8 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     span = span_of(buf)
     spans = span_of(records)
     begin_entry(ctx, received_ms, position)
+    put_request(ctx, span)
+    forget_url(ctx)
     forget_before(ctx, received_ms - setting(ctx, S_DEDUP_HORIZON))
     for i in range(records.shape[0]):
         ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
@@ -397,14 +404,13 @@ def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
 def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
     """Return the value of an expression on the event. The texts that it looks at are in the pool already."""
     return evaluate_spans(
+        ctx,
         span_in(ctx, CODES),
         start,
         end,
         span_in(ctx, TEXTS),
         span_in(ctx, SLOT_TAGS),
         span_in(ctx, SLOT_BITS),
-        span_in(ctx, POOL_SLOTS),
-        span_in(ctx, POOL_ARENA),
         span_in(ctx, STACK_TAGS),
         span_in(ctx, STACK_BITS),
     )

@@ -6,7 +6,7 @@ A new model is new numbers in these arrays; no kernel is compiled for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -106,6 +106,21 @@ class AttributeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ListSpec:
+    """A look-up list of a model.
+
+    Attributes:
+        name: `[a-z][a-z0-9_]*`, unique over all models in use.
+        file: Path of its file, relative to the model's.
+        values: Its values, each once.
+    """
+
+    name: str
+    file: str
+    values: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model: a named, versioned set of attributes.
 
@@ -116,6 +131,8 @@ class ModelSpec:
         uses: Names of models whose attributes this one reads.
         source: Its YAML text.
         attributes: In the order in which they can be computed.
+        lists: Its look-up lists.
+        files: The texts of the files that it names, by name.
     """
 
     name: str
@@ -124,6 +141,8 @@ class ModelSpec:
     uses: tuple[str, ...]
     source: str
     attributes: tuple[AttributeSpec, ...]
+    lists: tuple[ListSpec, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
 
 
 class ProgramArrays(NamedTuple):
@@ -151,6 +170,7 @@ class ProgramArrays(NamedTuple):
         params: int64[n], numbers that kinds are made with; an attribute's begin at its A_PARAMS.
         timing: int64[1 + n], what changes though no event comes: how often derived attributes that follow from the time
             are computed anew, ms (0 = there are none), then the attributes with a time at which they change.
+        lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
     """
 
     names: NDArray[np.int64]
@@ -172,6 +192,7 @@ class ProgramArrays(NamedTuple):
     extras: NDArray[np.int64]
     params: NDArray[np.int64]
     timing: NDArray[np.int64]
+    lists: NDArray[np.int64]
 
 
 # Words of a plan.

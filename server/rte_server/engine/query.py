@@ -15,11 +15,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK, as_number
-from rte_server.engine.context import POOL_ARENA, POOL_SLOTS, WRITTEN_BLOCKS, count_of, row_cells, span_in
+from rte_server.engine.context import WRITTEN_BLOCKS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
-from rte_server.engine.expressions import CODE_COLUMNS, STACK_DEPTH_MAX, Code, encode_code, evaluate_spans, input_names
+from rte_server.engine.expressions import (
+    CODE_COLUMNS,
+    STACK_DEPTH_MAX,
+    WRITES,
+    Code,
+    Op,
+    encode_code,
+    evaluate_spans,
+    input_names,
+)
 from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
 from rte_server.engine.program import Program, load_number
+from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.table import (
     ACTIVE,
@@ -114,14 +124,13 @@ def _matches(ctx, cells, now_ms, states, codes, texts, loads, names, tags, bits,
         put_word(tags, i, tag)
         put_word(bits, i, value)
     tag, value = evaluate_spans(
+        ctx,
         codes,
         np.int64(0),
         codes[1] // CODE_COLUMNS,
         texts,
         tags,
         bits,
-        span_in(ctx, POOL_SLOTS),
-        span_in(ctx, POOL_ARENA),
         stack_tags,
         stack_bits,
     )
@@ -218,8 +227,14 @@ def make_filter(
         written: String ids of the names of written attributes that may be read.
 
     Raises:
-        EngineError: INVALID_EXPRESSION if it reads an attribute that there is not, or is too large.
+        EngineError: INVALID_EXPRESSION if it reads an attribute that there is not, makes texts, or is too large.
     """
+    if {step.op for step in code} & (WRITES | {Op.IN_LIST}):
+        raise EngineError(
+            Reason.INVALID_EXPRESSION,
+            "A filter can neither make texts nor read lists: make it a derived attribute.",
+            field="filter",
+        )
     numbers = {name: int(FIRST_WRITTEN) - i for i, name in enumerate(written)}
     numbers |= {spec.name: number for number, spec in enumerate(program.attributes)}
     inputs = sorted(input_names(code))

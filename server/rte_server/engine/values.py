@@ -227,6 +227,16 @@ def arithmetic(operator, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
+def greatest(is_least, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
+    """Return (tag, bits) of the greater of two numbers, or with `is_least` (1) of the lesser; of equals, the first."""
+    if (tag_a != INT and tag_a != DOUBLE) or (tag_b != INT and tag_b != DOUBLE):
+        return ERROR, np.int64(0)
+    if _order_numbers(tag_b, bits_b, tag_a, bits_a) == (BELOW if is_least == 1 else ABOVE):
+        return tag_b, bits_b
+    return tag_a, bits_a
+
+
+@njit(cache=True, nogil=True)
 def negated(tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of the negative of a number."""
     if tag == INT and bits != _INT_MIN:

@@ -108,7 +108,7 @@ def configure(
         engine: Has folded all of the journal; nobody else applies entries meanwhile.
         make_engine: Makes an empty engine, on which the configuration is tried first: an entry that cannot be applied
             would prevent every later start.
-        configuration: JSON values with the members `settings` and `models`.
+        configuration: JSON values with the members `settings`, `models` and `files`.
         now_ms: The received time of the entry.
 
     Returns:

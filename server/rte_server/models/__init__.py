@@ -1,7 +1,15 @@
 """Models: YAML files to checked specifications that the engine runs. Filters of queries are compiled here, too."""
 
 from rte_server.models.cel import compile_filter
-from rte_server.models.loader import compile_model, compile_models, load_models, load_pack, pack_names, pack_source
+from rte_server.models.loader import (
+    compile_model,
+    compile_models,
+    configuration_of,
+    load_models,
+    load_pack,
+    pack_names,
+    pack_source,
+)
 from rte_server.models.problems import ModelError, Problem
 
 __all__ = [
@@ -10,6 +18,7 @@ __all__ = [
     "compile_filter",
     "compile_model",
     "compile_models",
+    "configuration_of",
     "load_models",
     "load_pack",
     "pack_names",

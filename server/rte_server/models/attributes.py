@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from rte_server.engine.absence import ENDS_WAIT
 from rte_server.engine.attributes import TO_END
@@ -53,8 +54,14 @@ _TYPES = {"any": BOOL | DOUBLE | STRING | INT, "bool": BOOL, "int": NUMBER, "dou
 _EXAMPLE = "product_views: {count: view_item}"
 
 
-def read_attribute(reader: Reader, model: str, name: str, item: Item) -> AttributeSpec | None:
-    """Return the attribute of an entry of `attributes`, or None where that is not possible; notes its problems."""
+def read_attribute(
+    reader: Reader, model: str, name: str, item: Item, lists: frozenset[str] = frozenset()
+) -> AttributeSpec | None:
+    """Return the attribute of an entry of `attributes`, or None where that is not possible; notes its problems.
+
+    Args:
+        lists: Names of the look-up lists that its expressions may read.
+    """
     where = f"attribute `{name}`"
     members = reader.mapping(item, where, _EXAMPLE)
     words = [word for word in members if word in KINDS]
@@ -67,7 +74,7 @@ def read_attribute(reader: Reader, model: str, name: str, item: Item) -> Attribu
     value: Code = ()
     value_type = _VALUE_TYPES.get(kind, "any")
     if kind not in _EVENT_KINDS:
-        found = _expression(reader, head, f"{where}, `{words[0]}`", compile_event_expression)
+        found = _expression(reader, head, f"{where}, `{words[0]}`", partial(compile_event_expression, lists=lists))
         if found is None:
             return None
         value, value_type = _value(reader, head, kind, found, members, where)
@@ -87,7 +94,7 @@ def read_attribute(reader: Reader, model: str, name: str, item: Item) -> Attribu
         description=reader.text(members, "description", TEXT_CHARS_MAX),
         events=reader.events(listens, where) if listens is not None else (),
         value=value,
-        where=_condition(reader, members, where),
+        where=_condition(reader, members, where, lists),
         keep=reader.whole(members, "keep", default, low, high) if has_keep else 0,
         unique=reader.flag(members, "unique", True),
         roles=_roles(reader, kind, members, where),
@@ -176,13 +183,13 @@ def _value(
     return (*found.code, tail[wanted]), wanted
 
 
-def _condition(reader: Reader, members: Mapping[str, Item], where: str) -> Code:
+def _condition(reader: Reader, members: Mapping[str, Item], where: str, lists: frozenset[str]) -> Code:
     item = members.get("where")
     if item is None:
         return ()
 
     def compiled(text: str) -> Expression:
-        found = compile_event_expression(text)
+        found = compile_event_expression(text, lists)
         require_bool(found)
         return found
 
@@ -198,13 +205,18 @@ def derived_text(item: Item) -> Item:
 
 
 def read_derived(
-    reader: Reader, model: str, name: str, item: Item, inputs: Mapping[str, TypeSet]
+    reader: Reader,
+    model: str,
+    name: str,
+    item: Item,
+    inputs: Mapping[str, TypeSet],
+    lists: frozenset[str] = frozenset(),
 ) -> AttributeSpec | None:
     """Return the attribute of an entry of `derived`, or None; notes its problems."""
     where = f"derived `{name}`"
     members = item.content if isinstance(item.content, dict) else {}
     reader.known_members(members, DERIVED_MEMBERS, where)
-    found = _expression(reader, derived_text(item), where, lambda text: compile_row_expression(text, inputs))
+    found = _expression(reader, derived_text(item), where, lambda text: compile_row_expression(text, inputs, lists))
     if found is None:
         return None
     if not found.types & ~NULL:

@@ -17,18 +17,23 @@ from typing import Any
 
 from cel.expr import checked_pb2, syntax_pb2
 from cel_expr_python import cel
+from cel_expr_python.ext import ext_math, ext_strings
 from google.protobuf import any_pb2
 
-from rte_server.engine.expressions import INSTRUCTIONS_MAX, STACK_DEPTH_MAX, Code, stack_depth
+from rte_server.engine.expressions import INSTRUCTIONS_MAX, STACK_DEPTH_MAX, WRITES, Code, Op, stack_depth
 from rte_server.engine.program import AttributeSpec
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.models.lowering import Lowering
+from rte_server.models.lowering import URL_FUNCTIONS, Lowering
 from rte_server.models.problems import ExpressionError
 from rte_server.models.types import BOOL, TypeSet, row_inputs, type_name
 
 EXPRESSION_BYTES_MAX = 2048  # UTF-8 bytes of one expression
 
 _ENVIRONMENTS_MAX = 64  # distinct sets of inputs whose environments are kept; making one takes about 0.1 ms
+EXTENSIONS = (ext_strings.ExtStrings(), ext_math.ExtMath())
+"""Parts of CEL's standard extensions are in the subset: `lowerAscii`, `upperAscii`, `math.greatest`, `math.least`."""
+
+_MAKERS = {Op.URL: "url.", Op.LOWER: "lowerAscii", Op.UPPER: "upperAscii", Op.JOIN: "+"}
 _POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 # `has(` outside of strings: strings are matched first.
 _HAS = re.compile(r"""'[^'\n]*'|"[^"\n]*"|(\bhas\s*\()""")
@@ -58,26 +63,31 @@ class Expression:
     types: TypeSet
 
 
-def compile_event_expression(text: str) -> Expression:
+def compile_event_expression(text: str, lists: frozenset[str] = frozenset()) -> Expression:
     """Compile an expression on an event, such as `event.price * event.quantity`.
+
+    Args:
+        text: The expression.
+        lists: Names of the look-up lists that it may read.
 
     Raises:
         ExpressionError: It is not CEL, outside the subset, or cannot have a value.
     """
-    return _compile(text, None)
+    return _compile(text, None, lists)
 
 
-def compile_row_expression(text: str, inputs: Mapping[str, TypeSet]) -> Expression:
+def compile_row_expression(text: str, inputs: Mapping[str, TypeSet], lists: frozenset[str] = frozenset()) -> Expression:
     """Compile an expression on a row, such as `product_views > 3 && session.visit_number > 1`.
 
     Args:
         text: The expression.
         inputs: What it may read, from `row_inputs`.
+        lists: Names of the look-up lists that it may read.
 
     Raises:
         ExpressionError: It is not CEL, outside the subset, names an unknown attribute, or cannot have a value.
     """
-    return _compile(text, inputs)
+    return _compile(text, inputs, lists)
 
 
 def compile_filter(text: str, attributes: Iterable[AttributeSpec]) -> Code:
@@ -93,12 +103,20 @@ def compile_filter(text: str, attributes: Iterable[AttributeSpec]) -> Code:
     try:
         found = compile_row_expression(text, row_inputs(attributes))
         require_bool(found)
+        _refuse_writes(found.code)
     except ExpressionError as error:
         limit = str(EXPRESSION_BYTES_MAX) if len(text.encode()) > EXPRESSION_BYTES_MAX else ""
         raise EngineError(
             Reason.INVALID_EXPRESSION, f"The filter is not valid: {error}.", field="filter", value=text, limit=limit
         ) from error
     return found.code
+
+
+def _refuse_writes(code: Code) -> None:
+    """Refuse a filter that makes texts: it runs beside the writer, who alone may keep new ones."""
+    for step in code:
+        if step.op in WRITES:
+            raise ExpressionError(f"a filter cannot use `{_MAKERS[step.op]}`", "make it a derived attribute of a model")
 
 
 def require_bool(found: Expression) -> None:
@@ -114,7 +132,7 @@ def require_bool(found: Expression) -> None:
         )
 
 
-def _compile(text: str, inputs: Mapping[str, TypeSet] | None) -> Expression:
+def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Expression:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > EXPRESSION_BYTES_MAX:
         raise ExpressionError(f"the expression has {size} bytes, more than {EXPRESSION_BYTES_MAX}", "split it")
@@ -126,7 +144,7 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None) -> Expression:
     parsed, refusal = _parse(environment, text)
     if inputs is not None:
         _refuse_has(text)
-    lowering = Lowering(text, dict(parsed.source_info.positions), inputs)
+    lowering = Lowering(text, dict(parsed.source_info.positions), inputs, lists)
     types = lowering.lower(parsed.expr)
     # The checker refuses what its runtime can do with inputs but not with literals: `event.price * 2.0 > 100`,
     # `flag ? 1 : null`. Types are judged here; anything else that it finds stands.
@@ -158,9 +176,19 @@ def _refuse_has(text: str) -> None:
 @lru_cache(maxsize=_ENVIRONMENTS_MAX)
 def _environment(names: frozenset[str] | None) -> Any:
     """Return the official environment for expressions on an event (None) or on a row with these inputs."""
+    variables = {"lists": cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING))}
     if names is None:
-        return cel.NewEnv(variables={"event": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)})
-    return cel.NewEnv(variables=dict.fromkeys(names, cel.Type.DYN))
+        variables["event"] = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+    else:
+        variables |= dict.fromkeys(names, cel.Type.DYN)
+    functions = [_declared(name, count) for name, (_, count) in URL_FUNCTIONS.items()]
+    return cel.NewEnv(variables=variables, functions=functions, extensions=EXTENSIONS)
+
+
+def _declared(name: str, count: int) -> Any:
+    """Return the declaration of a function on strings; it is only checked here, and evaluated by the kernel."""
+    overload = cel.Overload(name.replace(".", "_"), return_type=cel.Type.DYN, parameters=[cel.Type.STRING] * count)
+    return cel.FunctionDecl(name, [overload])
 
 
 def _parse(environment: Any, text: str) -> tuple[Any, ExpressionError | None]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from rte_server.engine.program import AttributeSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
 from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
 from rte_server.models.documents import Item, read_document
+from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
 from rte_server.models.problems import ModelError, Problem, did_you_mean
 from rte_server.models.schema import ATTRIBUTES_MAX, MODEL_MEMBERS, TEXT_CHARS_MAX, USES_MAX, VERSION_MAX, Reader
 from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
@@ -56,12 +59,13 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
     """Return models, each after those that it uses.
 
     Args:
-        paths: Names of packs, and paths of YAML files. Packs that are used but not named are loaded, too.
+        paths: Names of packs, and paths of YAML files. Packs that are used but not named are loaded, too. The files that
+            a model names are looked for beside it.
 
     Raises:
         ModelError: With the problems of all files.
     """
-    sources: list[tuple[str, str]] = []
+    sources: list[_Source] = []
     problems: list[Problem] = []
     for path in paths:
         try:
@@ -73,25 +77,82 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
     return _compile_files(_with_packs(sources))
 
 
-def _read_source(path: str | Path) -> tuple[str, str]:
-    """Return (file, source) of a pack's name or of a path."""
+def configuration_of(models: Iterable[ModelSpec]) -> dict[str, dict[str, str]]:
+    """Return the members of a CONFIGURE entry that make these models: `models` and `files`."""
+    found = list(models)
+    return {
+        "models": {model.name: model.source for model in found},
+        "files": {f"{model.name}/{name}": text for model in found for name, text in sorted(model.files.items())},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A model file that is not compiled yet.
+
+    Attributes:
+        file: Its name in error messages.
+        text: Its YAML text.
+        files: The texts of the files that it names, by name.
+    """
+
+    file: str
+    text: str
+    files: Mapping[str, str]
+
+
+def _read_source(path: str | Path) -> _Source:
+    """Return the source of a pack's name or of a path."""
     text = str(path)
     if text in pack_names():
-        return f"{text}.yaml", pack_source(text)
+        return _pack(text)
     if "/" not in text and "\\" not in text and not text.endswith((".yaml", ".yml")):
         pack_source(text)
     try:
-        return text, Path(path).read_text("utf-8")
+        source = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
+    return _Source(text, source, _read_files(source, text, Path(path).parent))
 
 
-def compile_models(sources: Mapping[str, str]) -> list[ModelSpec]:
+def _pack(name: str) -> _Source:
+    source = pack_source(name)
+    return _Source(f"{name}.yaml", source, _read_files(source, f"{name}.yaml", resources.files(_PACKS)))
+
+
+def _read_files(source: str, file: str, folder: Traversable) -> dict[str, str]:
+    """Return the texts of the files that a model names; those that there are not are left out.
+
+    Raises:
+        ModelError: A file cannot be read, or is too large.
+    """
+    content = read_document(source, file).content
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, item in list_files(content if isinstance(content, dict) else {}).items():
+        path = folder.joinpath(name)
+        try:
+            with path.open("rb") as stream:
+                # One byte more than is allowed, so that a huge file is refused without being read.
+                found[name] = stream.read(LIST_FILE_BYTES_MAX + 1).decode()
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            problems.append(Problem(file, item.line, f"the file `{name}` is not UTF-8", "save it as UTF-8"))
+        except OSError as error:
+            problems.append(Problem(file, item.line, f"the file `{name}` cannot be read: {error.strerror}"))
+    if problems:
+        raise ModelError(problems)
+    return found
+
+
+def compile_models(sources: Mapping[str, str], files: Mapping[str, str] | None = None) -> list[ModelSpec]:
     """Compile models that may use one another, and nothing else: what a journal holds must not change with the packs.
 
     Args:
         sources: YAML text by name of the model, at most MODELS_MAX.
+        files: The texts of the files that they name, by `model/file`.
 
     Returns:
         The models, each after those that it uses.
@@ -99,63 +160,72 @@ def compile_models(sources: Mapping[str, str]) -> list[ModelSpec]:
     Raises:
         ModelError: With the problems of all of them.
     """
-    return _compile_files([(f"{name}.yaml", source) for name, source in sources.items()])
+    named: dict[str, dict[str, str]] = {name: {} for name in sources}
+    for path, text in (files or {}).items():
+        name, _, file = path.partition("/")
+        if name in named:
+            named[name][file] = text
+    return _compile_files([_Source(f"{name}.yaml", source, named[name]) for name, source in sources.items()])
 
 
-def _with_packs(sources: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _with_packs(sources: Sequence[_Source]) -> list[_Source]:
     """Return the sources and those of the packs that they use, directly or not."""
     found = list(sources)
-    names = {_header(source, file)[0] for file, source in found}
-    for file, source in found:
-        for used in _header(source, file)[1]:
+    names = {_header(each)[0] for each in found}
+    for each in found:
+        for used in _header(each)[1]:
             if used not in names and used in pack_names():
                 names.add(used)
-                found.append((f"{used}.yaml", pack_source(used)))
+                found.append(_pack(used))
     return found
 
 
-def _compile_files(sources: Sequence[tuple[str, str]]) -> list[ModelSpec]:
-    files: dict[str, tuple[str, str]] = {}
+def _compile_files(sources: Sequence[_Source]) -> list[ModelSpec]:
+    files: dict[str, _Source] = {}
     uses: dict[str, list[str]] = {}
     problems: list[Problem] = []
-    for file, source in sources:
-        name, used = _header(source, file)
+    for each in sources:
+        name, used = _header(each)
         if name in files:
-            problems.append(Problem(file, 1, f"the model `{name}` is given twice", f"the other is {files[name][0]}"))
-        files[name], uses[name] = (file, source), used
+            remedy = f"the other is {files[name].file}"
+            problems.append(Problem(each.file, 1, f"the model `{name}` is given twice", remedy))
+        files[name], uses[name] = each, used
     if len(files) > MODELS_MAX:
         problems.append(Problem("models", 0, f"there are {len(files)} models, more than {MODELS_MAX}", "use fewer"))
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for each in sources for text in each.files.values())
+    if size > FILES_BYTES_MAX:
+        message = f"the files of all models have {size} bytes, more than {FILES_BYTES_MAX}"
+        problems.append(Problem("models", 0, message, "leave out what no list needs"))
     if problems:
         raise ModelError(problems)
     return _compile_in_order(files, uses)
 
 
-def _header(source: str, file: str) -> tuple[str, list[str]]:
+def _header(source: _Source) -> tuple[str, list[str]]:
     """Return name and `uses` of a model, leniently: `compile_model` says what is wrong with them."""
-    content = read_document(source, file).content
+    content = read_document(source.text, source.file).content
     members = content if isinstance(content, dict) else {}
-    name = members["model"].content if "model" in members else file
+    name = members["model"].content if "model" in members else source.file
     used = members["uses"].content if "uses" in members else []
     items = used if isinstance(used, list) else []
     return str(name), [str(item.content) for item in items]
 
 
-def _compile_in_order(files: Mapping[str, tuple[str, str]], uses: Mapping[str, list[str]]) -> list[ModelSpec]:
+def _compile_in_order(files: Mapping[str, _Source], uses: Mapping[str, list[str]]) -> list[ModelSpec]:
     graph = {name: [each for each in used if each in files] for name, used in uses.items()}
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         ring = " -> ".join(error.args[1])
-        file = files[error.args[1][0]][0]
+        file = files[error.args[1][0]].file
         raise ModelError([Problem(file, 0, f"models use one another in a ring: {ring}", "break the ring")]) from None
     known: dict[str, ModelSpec] = {}
     problems: list[Problem] = []
     for name in order:
         if any(each not in known for each in graph[name]):
             continue  # what it uses has problems of its own; those come first
-        file, source = files[name]
         try:
-            known[name] = compile_model(source, file, known)
+            known[name] = compile_model(files[name].text, files[name].file, known, files[name].files)
         except ModelError as error:
             problems += error.problems
     if problems:
@@ -163,27 +233,30 @@ def _compile_in_order(files: Mapping[str, tuple[str, str]], uses: Mapping[str, l
     return list(known.values())
 
 
-def compile_model(source: str, filename: str, known: Mapping[str, ModelSpec]) -> ModelSpec:
+def compile_model(
+    source: str, filename: str, known: Mapping[str, ModelSpec], files: Mapping[str, str] | None = None
+) -> ModelSpec:
     """Compile one model.
 
     Args:
         source: Its YAML text.
         filename: Its name in error messages.
         known: The other models in use, by name: what it may use, and whose attribute names it may not repeat.
+        files: The texts of the files that it names, by name.
 
     Raises:
         ModelError: With all problems of the file.
     """
-    return _ModelReader(source, filename, known).model()
+    return _ModelReader(_Source(filename, source, files or {}), known).model()
 
 
 class _ModelReader:
     """Reads one model file."""
 
-    def __init__(self, source: str, file: str, known: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, source: _Source, known: Mapping[str, ModelSpec]) -> None:
         self.source = source
-        self.reader = Reader(file)
-        self.document = read_document(source, file)
+        self.reader = Reader(source.file)
+        self.document = read_document(source.text, source.file)
         self.known = known
         self.members: dict[str, Item] = {}
         self.name = ""
@@ -191,6 +264,7 @@ class _ModelReader:
         self.owners: dict[str, str] = {}
         self.specs: dict[str, AttributeSpec] = {}
         self.left_out: set[str] = set()
+        self.list_names: frozenset[str] = frozenset()
 
     def model(self) -> ModelSpec:
         reader = self.reader
@@ -204,10 +278,11 @@ class _ModelReader:
             if model.name != self.name
             for spec in model.attributes
         }
+        lists = self._lists()
         entries = {word: self._entries(word) for word in ("attributes", "derived", "scores")}
         self._refuse_repeats(entries)
         for name, item in entries["attributes"].items():
-            spec = read_attribute(reader, self.name, name, item)
+            spec = read_attribute(reader, self.name, name, item, self.list_names)
             if spec is not None:
                 self.specs[name] = spec
         self._read_computed(entries["attributes"], entries["derived"], entries["scores"])
@@ -221,7 +296,31 @@ class _ModelReader:
         reader.text(self.members, "tests", TEXT_CHARS_MAX)
         if reader.problems:
             raise ModelError(reader.problems)
-        return ModelSpec(self.name, version, description, self.used, self.source, tuple(self.specs.values()))
+        return ModelSpec(
+            self.name,
+            version,
+            description,
+            self.used,
+            self.source.text,
+            tuple(self.specs.values()),
+            tuple(lists),
+            {each.file: self.source.files[each.file] for each in lists},
+        )
+
+    def _lists(self) -> list[ListSpec]:
+        """Read the model's lists; note which ones its expressions can name: those of the models that it uses, too."""
+        owners = {each.name: model.name for model in self.known.values() for each in model.lists}
+        lists = read_lists(self.reader, self.members, self.source.files)
+        stated = self.members["lists"].content if "lists" in self.members else None
+        for name, item in (stated if isinstance(stated, dict) else {}).items():
+            if name in owners and owners[name] != self.name:
+                message = f"the model `{owners[name]}` has a list `{name}` already"
+                self.reader.problem(item, message, "choose another name")
+        # A list that could not be read is there all the same: its own problem is enough.
+        own = stated if isinstance(stated, dict) else {}
+        used = [each.name for name in self.used if name in self.known for each in self.known[name].lists]
+        self.list_names = frozenset((*used, *own))
+        return lists
 
     def _name(self) -> str:
         item = self.members.get("model")
@@ -280,7 +379,10 @@ class _ModelReader:
             item = derived[name] if name in derived else scores[name]
             if self._refuse_unused(name, item):
                 continue
-            spec = (read_derived if name in derived else read_score)(self.reader, self.name, name, item, inputs)
+            if name in derived:
+                spec = read_derived(self.reader, self.name, name, item, inputs, self.list_names)
+            else:
+                spec = read_score(self.reader, self.name, name, item, inputs)
             if spec is not None and name not in self.specs:
                 self.specs[name] = spec
             inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.url_parts import UrlPart
 from rte_server.models.problems import ExpressionError, did_you_mean
 from rte_server.models.types import (
     BOOL,
@@ -40,6 +41,18 @@ _MIRRORED = {
 }
 _TEXT_PREDICATES = {"startsWith": Op.STARTS_WITH, "endsWith": Op.ENDS_WITH, "contains": Op.CONTAINS}
 
+_LETTERS = {"lowerAscii": Op.LOWER, "upperAscii": Op.UPPER}
+_EXTREMES = {"math.@max": Op.GREATEST, "math.@min": Op.LEAST}
+
+URL_FUNCTIONS: dict[str, tuple[UrlPart, int]] = {
+    "url.scheme": (UrlPart.SCHEME, 1),
+    "url.host": (UrlPart.HOST, 1),
+    "url.path": (UrlPart.PATH, 1),
+    "url.query": (UrlPart.QUERY, 2),
+    "url.fragment": (UrlPart.FRAGMENT, 1),
+}
+"""Functions on the address in a property: the part, and the number of arguments."""
+
 _INSTEAD = {
     "matches": "write `startsWith`, `endsWith` or `contains`, joined by `||`",
     "string": "compare the value itself, as in `x == 5`",
@@ -50,10 +63,20 @@ _INSTEAD = {
     "dyn": "leave `dyn` out, every input is dynamic",
     "timestamp": "times are milliseconds since 1970, as in `session.start_time > 1700000000000`",
     "duration": "durations are seconds, as in `session.duration_s > 60`",
-    "lowerAscii": "list the spellings, as in `x in ['sale', 'Sale']`",
-    "upperAscii": "list the spellings, as in `x in ['sale', 'SALE']`",
+    "min": "write `math.least(a, b)`",
+    "max": "write `math.greatest(a, b)`",
+    "lower": "write `x.lowerAscii()`",
+    "upper": "write `x.upperAscii()`",
+    "split": "use `startsWith`, `endsWith` or `contains`",
+    "substring": "use `startsWith`, `endsWith` or `contains`",
+    "replace": "send the text as it is needed",
+    "trim": "send the text without blanks around it",
 }
-_SUPPORTED_CALLS = ("startsWith", "endsWith", "contains", "size", "int", "double", "has")
+_SUPPORTED_CALLS = (
+    *("startsWith", "endsWith", "contains", "size", "int", "double", "has", "lowerAscii", "upperAscii"),
+    *("math.greatest", "math.least", *URL_FUNCTIONS),
+)
+_NAMESPACES = ("url", "ua", "math")
 
 Node = Any
 """A `cel.expr.Expr`; its generated class is not typed."""
@@ -66,18 +89,26 @@ class Lowering:
         code: The instructions so far.
     """
 
-    def __init__(self, text: str, positions: Mapping[int, int], inputs: Mapping[str, TypeSet] | None) -> None:
+    def __init__(
+        self,
+        text: str,
+        positions: Mapping[int, int],
+        inputs: Mapping[str, TypeSet] | None,
+        lists: frozenset[str] = frozenset(),
+    ) -> None:
         """Prepare.
 
         Args:
             text: The expression.
             positions: Offset in code points of each node of the tree, by its id.
             inputs: What an expression on a row may read; None for an expression on an event.
+            lists: Names of the look-up lists that it may read.
         """
         self.code: list[Instruction] = []
         self._text = text
         self._positions = positions
         self._inputs = inputs
+        self._lists = lists
         self._calls: dict[str, Callable[[Node], TypeSet]] = {
             "_&&_": self._logical,
             "_||_": self._logical,
@@ -94,6 +125,9 @@ class Lowering:
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
             **dict.fromkeys(_RELATIONS, self._relation),
             **dict.fromkeys(_TEXT_PREDICATES, self._text_predicate),
+            **dict.fromkeys(_LETTERS, self._letters),
+            **dict.fromkeys(_EXTREMES, self._extreme),
+            **dict.fromkeys(URL_FUNCTIONS, self._url),
         }
 
     def lower(self, node: Node) -> TypeSet:
@@ -108,7 +142,7 @@ class Lowering:
         if kind in ("ident_expr", "select_expr"):
             return self._input(node)
         if kind == "call_expr":
-            function = node.call_expr.function
+            function = self._function(node)
             if function not in self._calls:
                 self._refuse_call(node, function)
             return self._calls[function](node)
@@ -121,6 +155,14 @@ class Lowering:
                 "cases are written out, joined by `&&` or `||`",
             )
         self._refuse(node, "maps and messages are not part of the expressions here", "use single values")
+
+    @staticmethod
+    def _function(node: Node) -> str:
+        """Return the name of a function, with its namespace, which in an unchecked tree is the call's target."""
+        call = node.call_expr
+        if call.target.WhichOneof("expr_kind") == "ident_expr" and call.target.ident_expr.name in _NAMESPACES:
+            return f"{call.target.ident_expr.name}.{call.function}"
+        return str(call.function)
 
     def _refuse(self, node: Node, message: str, remedy: str = "") -> NoReturn:
         anchor = node
@@ -163,6 +205,8 @@ class Lowering:
         """Lower `event.price`, `has(event.price)`, `product_views`, `session.event_count`."""
         is_test = node.WhichOneof("expr_kind") == "select_expr" and node.select_expr.test_only
         name = self._dotted(node)
+        if name.startswith("lists."):
+            self._refuse(node, "a look-up list stands only after `in`", f"write `event.card in {name}`")
         if self._inputs is None:
             return self._property(node, name, is_test)
         if name not in self._inputs:
@@ -243,7 +287,11 @@ class Lowering:
         types = self.lower(left), self.lower(right)
         op = _ARITHMETIC[node.call_expr.function]
         allowed = INT if op == Op.REMAINDER else NUMBER
+        # What can be a number on both sides is added: strings are joined where one side can be nothing else.
         result = types[0] & types[1] & allowed
+        if not result and op == Op.ADD and types[0] & types[1] & STRING:
+            self._emit(Op.JOIN)
+            return STRING
         if not result:
             self._refuse_arithmetic(node, types)
         self._emit(op)
@@ -253,7 +301,7 @@ class Lowering:
         sign = self._sign(node)
         for operand, found in zip(node.call_expr.args, types, strict=True):
             if sign == "+" and found & STRING and not found & NUMBER:
-                self._refuse(node, "strings cannot be joined", "keep them as two attributes")
+                self._refuse(node, "a string can only be joined with a string", "keep them as two attributes")
             self._require(operand, found, NUMBER, f"a side of `{sign}`")
         if sign == "%":
             self._refuse(node, "`%` is for ints only", "write `int(...)` around both sides")
@@ -340,8 +388,12 @@ class Lowering:
 
     def _membership(self, node: Node) -> TypeSet:
         value, container = node.call_expr.args
-        if container.WhichOneof("expr_kind") != "list_expr":
-            self._refuse(container, "what follows `in` must be a list in brackets", "write `x in ['a', 'b']`")
+        kind = container.WhichOneof("expr_kind")
+        if kind in ("ident_expr", "select_expr") and self._dotted(container).partition(".")[0] == "lists":
+            return self._look_up(value, container)
+        if kind != "list_expr":
+            remedy = "write `x in ['a', 'b']` or `x in lists.name`"
+            self._refuse(container, "what follows `in` must be a list in brackets or a look-up list", remedy)
         wanted = self.lower(value)
         self._emit(Op.IN_START)
         for item in container.list_expr.elements:
@@ -349,6 +401,69 @@ class Lowering:
             self._emit(Op.IN_ITEM)
         self._emit(Op.IN_END)
         return BOOL
+
+    def _look_up(self, value: Node, container: Node) -> TypeSet:
+        """Lower `x in lists.stolen_cards`."""
+        name = self._dotted(container).partition(".")[2]
+        if name not in self._lists:
+            remedy = did_you_mean(name, self._lists) or "write `lists:` and the list into the model"
+            self._refuse(container, f"there is no list `{name}`", remedy)
+        self._require(value, self.lower(value), STRING, "what is looked up in a list")
+        self._emit(Op.IN_LIST, text=name.encode())
+        return BOOL
+
+    def _url(self, node: Node) -> TypeSet:
+        """Lower `url.host(event.page_location)`, `url.query(event.page_location, 'utm_source')`."""
+        function = self._function(node)
+        part, count = URL_FUNCTIONS[function]
+        example = f"write `{function}(event.page_location{', ' + repr('utm_source') if count == 2 else ''})`"
+        args = node.call_expr.args
+        if len(args) != count:
+            self._refuse(node, f"`{function}` takes {count} argument{'s' if count > 1 else ''}", example)
+        parameter = self._constant_text(args[1]) if count == 2 else b""
+        if not parameter and count == 2:
+            self._refuse(args[1], f"`{function}` takes the name of the parameter as a constant text", example)
+        self._emit(Op.URL, number=part, text=parameter, name=self._property_name(args[0], function, example))
+        return STRING | NULL
+
+    def _property_name(self, node: Node, function: str, example: str) -> str:
+        """Return the name of the property that a node is; refuse anything else."""
+        if self._inputs is not None:
+            self._refuse(node, f"`{function}` is for properties of events", "make it an attribute, as in `last: ...`")
+        before = len(self.code)
+        is_property = node.WhichOneof("expr_kind") in ("select_expr", "call_expr") and self.lower(node) == PROPERTY
+        step = self.code[before] if len(self.code) == before + 1 else None
+        if not is_property or step is None or step.op != Op.LOAD or step.name is None:
+            self._refuse(node, f"`{function}` takes a property of the event", example)
+        del self.code[before:]
+        return step.name
+
+    def _letters(self, node: Node) -> TypeSet:
+        function = node.call_expr.function
+        if not node.call_expr.HasField("target") or node.call_expr.args:
+            self._refuse(node, f"`{function}` is not used this way", f"write `x.{function}()`")
+        target = node.call_expr.target
+        self._require(target, self.lower(target), STRING, f"what stands before `.{function}`")
+        self._emit(_LETTERS[function])
+        return STRING
+
+    def _extreme(self, node: Node) -> TypeSet:
+        """Lower `math.greatest(a, b, ...)`: of the values so far and the next one, from left to right."""
+        op = _EXTREMES[node.call_expr.function]
+        name = "math.greatest" if op == Op.GREATEST else "math.least"
+        args = list(node.call_expr.args)
+        if len(args) == 1 and args[0].WhichOneof("expr_kind") == "list_expr":
+            args = list(args[0].list_expr.elements)
+        if len(args) < 2:
+            self._refuse(node, f"`{name}` takes two or more numbers", f"write `{name}(a, b)`")
+        types: TypeSet = 0
+        for place, each in enumerate(args):
+            found = self.lower(each)
+            self._require(each, found, NUMBER, f"what `{name}` compares")
+            types |= found & NUMBER
+            if place:
+                self._emit(op)
+        return types
 
     def _text_predicate(self, node: Node) -> TypeSet:
         function = node.call_expr.function

@@ -36,7 +36,7 @@ KINDS = {
     "elapsed": Kind.ELAPSED,
     "absence": Kind.ABSENCE,
 }
-MODEL_MEMBERS = ("model", "version", "description", "uses", "attributes", "derived", "scores", "tests")
+MODEL_MEMBERS = ("model", "version", "description", "uses", "lists", "attributes", "derived", "scores", "tests")
 COMMON_MEMBERS = ("where", "unit", "description")
 MEMBERS = {
     Kind.COUNT: COMMON_MEMBERS,
@@ -55,6 +55,7 @@ DERIVED_MEMBERS = ("cel", "unit", "description")
 SCORE_MEMBERS = ("linear", "link", "unit", "description")
 LINEAR_MEMBERS = ("intercept", "weights", "default")
 LINKS = ("logistic", "identity")
+LIST_MEMBERS = ("file", "column", "description")
 FIRST_LAST_TYPES = ("any", "bool", "int", "double", "string")
 
 # Words that readers of the design may expect; refusing them as misspelt would mislead.
@@ -74,7 +75,7 @@ NOT_IN_THIS_VERSION = frozenset(
             "resets_on",
             "within",
         ),
-        *("sequences", "triggers", "lists", "onnx", "python", "inputs"),
+        *("sequences", "triggers", "onnx", "python", "inputs"),
     )
 )
 
@@ -100,6 +101,7 @@ _CEL_WORDS = frozenset(
             "null_type",
         ),
         *("package", "return", "session", "size", "string", "true", "type", "uint", "var", "void", "while"),
+        *("lists", "math", "ua", "url"),
     )
 )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
@@ -22,7 +23,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import ModelSpec
 from rte_server.engine.table import Capacity
 from rte_server.models.documents import Item, read_document
-from rte_server.models.loader import compile_models, load_models, pack_names
+from rte_server.models.loader import compile_models, configuration_of, load_models, pack_names
 from rte_server.models.problems import ModelError, Problem
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
 
@@ -286,7 +287,7 @@ def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) 
     """Return the attributes of the visitor's newest session after some requests, or None without a session."""
     engine = Engine(_SECRET, compile_models, capacity=_CAPACITY)
     received_ms = max(event.time_ms for event in trial.events)
-    configuration = {"settings": {}, "models": {model.name: model.source for model in models}}
+    configuration: dict[str, Any] = {"settings": {}} | configuration_of(models)
     engine.apply(1, Entry(EntryType.CONFIGURE, received_ms, json.dumps(configuration).encode()))
     for request in requests:
         engine.apply(engine.position + 1, Entry(EntryType.EVENTS, received_ms, request))
