@@ -133,6 +133,7 @@ def test_models_check_names_problems_and_runs_tests(rte: Rte, tmp_path: Path) ->
     path.write_text("model: mine\nversion: 1\ndescription: Mine.\nattributes:\n  teas: {count: drink_tea}\n")
     result = rte("models", "check", path)
     assert (result.exit_code, result.out.splitlines()[0]) == (0, "mine, version 1: 1 attribute")
+    assert "teas\tcount\t8\texact" in result.out
     tests = "tests:\n- name: A tea counts.\n  given: [{event: drink_tea}]\n  then: {teas: 2}\n"
     (tmp_path / "mine_tests.yaml").write_text(tests)
     path.write_text(path.read_text() + "tests: mine_tests.yaml\n")

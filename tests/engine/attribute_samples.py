@@ -47,6 +47,10 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("to_purchase_s", Kind.ELAPSED, "double", events=("view_item",), roles=(Role(2, ("purchase",)),)),
     _spec("waits", Kind.ABSENCE, "bool", events=SHOP, roles=(Role(1, ("purchase",)),), params=(700,)),
     _spec("quiet", Kind.ABSENCE, "bool", params=(2_500,)),
+    _spec("pace", Kind.RATE, "double", events=SHOP, params=(40,)),
+    _spec("spending", Kind.RATE, "double", value=PRICE, params=(1_300,)),
+    _spec("price_level", Kind.EWMA, "double", value=PRICE, params=(60,)),
+    _spec("dear_level", Kind.EWMA, "double", value=PRICE, where=_compare("price", Op.GREATER, 10.0), params=(9_000,)),
     _spec(
         "ticket",
         Kind.DERIVED,

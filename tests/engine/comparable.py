@@ -9,9 +9,11 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.struct_pb2 import Value as WireValue
 
 from rte.v1.session_pb2 import Session, SessionState
+from rte_server.engine.program import Kind
 
 APPROXIMATE_DIGITS = 11
-"""Linear scores go through `exp`, whose last digits may differ between libraries."""
+ROUNDED_KINDS = frozenset((Kind.LINEAR, Kind.RATE, Kind.EWMA))
+"""Kinds whose values go through powers, whose last digits may differ between libraries."""
 
 State = dict[str, list[dict[str, object]]]
 

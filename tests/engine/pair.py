@@ -15,7 +15,7 @@ from rte.v1.session_pb2 import Session
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
-from rte_server.engine.program import Kind, ModelSpec
+from rte_server.engine.program import ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
@@ -52,9 +52,11 @@ def rules_of(settings: EngineSettings) -> Rules:
     )
 
 
-def scores_of(models: Sequence[ModelSpec]) -> frozenset[str]:
-    """Return the names of the linear scores."""
-    return frozenset(spec.name for model in models for spec in model.attributes if spec.kind == Kind.LINEAR)
+def rounded_of(models: Sequence[ModelSpec]) -> frozenset[str]:
+    """Return the names of the attributes of which only some digits are compared."""
+    return frozenset(
+        spec.name for model in models for spec in model.attributes if spec.kind in comparable.ROUNDED_KINDS
+    )
 
 
 def messages(engine: Engine) -> list[bytes]:
@@ -64,7 +66,7 @@ def messages(engine: Engine) -> list[bytes]:
 
 def state_of(engine: Engine) -> comparable.State:
     """Return the state of an engine in a form that can be compared."""
-    return comparable.of_messages(messages(engine), scores_of(engine.program.models))
+    return comparable.of_messages(messages(engine), rounded_of(engine.program.models))
 
 
 class Pair:
@@ -98,7 +100,7 @@ class Pair:
 
     def check(self) -> None:
         """Assert that both show the same state, and that every id leads to its session."""
-        expected = comparable.of_twin(self.twin.state(), scores_of(self.models))
+        expected = comparable.of_twin(self.twin.state(), rounded_of(self.models))
         different = comparable.differences(state_of(self.engine), expected)
         assert not different, "\n".join(different)
         for visitor_id, visitor in self.twin.visitors.items():

@@ -36,7 +36,7 @@ COMPUTED = {Kind.DERIVED, Kind.LINEAR, Kind.WRITTEN}
 DAY_MS = 86_400_000
 SETTINGS = EngineSettings(gap_ms=DAY_MS, lateness_ms=DAY_MS, closed_retention_ms=DAY_MS)
 PLAIN = tuple(spec for spec in SPECS if spec.kind not in COMPUTED)
-ROUNDED: frozenset[str] = frozenset()
+ROUNDED = frozenset(spec.name for spec in PLAIN if spec.kind in comparable.ROUNDED_KINDS)
 """Samples whose values go through functions whose last digits may differ between libraries."""
 
 Attributes = dict[str, object]

@@ -16,6 +16,7 @@ from rte_server.engine import values as tags
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.url_parts import UrlPart
+from tests.engine import twin_kinds
 from tests.models.url_oracle import part_of
 
 
@@ -89,17 +90,15 @@ def attribute_values(
     return values
 
 
-def invalid_count(specs: Sequence[AttributeSpec], events: Iterable[TwinEvent]) -> int:
-    """Return how many contributions to sums, means and extremes are no finite number of at most 1e12."""
-    numeric = [spec for spec in specs if spec.kind in (Kind.SUM, Kind.MEAN, Kind.MIN, Kind.MAX)]
-    return sum(len(_values(spec, events)) - len(_numbers(spec, events)) for spec in numeric)
-
-
 def _value_of(
     spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value], time_ms: int
 ) -> Value | list[Value]:
     if spec.kind == Kind.ABSENCE:
         return _absence(spec, events, time_ms)
+    if spec.kind == Kind.RATE:
+        return twin_kinds.rate(_contributions(spec, events), time_ms, spec.params[0])
+    if spec.kind == Kind.EWMA:
+        return twin_kinds.ewma(_contributions(spec, events), spec.params[0])
     if spec.kind == Kind.DERIVED:
         value = run(spec.code, row.get)
         return None if isinstance(value, Error) else value
@@ -159,9 +158,19 @@ def _values(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[Value]:
 
 def _numbers(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[float]:
     """Return the valid contributions; a boolean is 0 or 1, and minus zero is zero."""
-    values = _values(spec, events)
-    numbers = [float(value) for value in values if isinstance(value, (bool, int, float))]
-    return [number + 0.0 for number in numbers if abs(number) <= MAGNITUDE_MAX]
+    return [number for _, number in _contributions(spec, events)]
+
+
+def _contributions(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[tuple[int, float]]:
+    """Return the valid contributions with the times of their events; 1 each where there is no expression."""
+    found: list[tuple[int, float]] = []
+    for event in events:
+        if not _counts(spec, event):
+            continue
+        value = on_event(spec.value, event) if spec.value else 1.0
+        if isinstance(value, (bool, int, float)) and abs(value) <= MAGNITUDE_MAX:
+            found.append((event.time_ms, float(value) + 0.0))
+    return found
 
 
 def _number(kind: Kind, numbers: list[float]) -> float | None:

@@ -172,7 +172,6 @@ scores:
     "line",
     [
         "attributes: {a: {top: event.x, on: view}}",
-        "attributes: {a: {rate: page_view, window: 5m}}",
         "attributes: {a: {sum: event.x, resets_on: purchase}}",
         "attributes: {a: {count: x}}\nsequences: {}",
         "attributes: {a: {count: x}}\ntriggers: {}",

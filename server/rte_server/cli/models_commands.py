@@ -17,6 +17,7 @@ from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rte.v1.model_pb2 import Attribute, Model
+    from rte_server.engine.program import ModelSpec
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,7 +98,7 @@ def _exactness(attribute: Attribute) -> str:
     if attribute.exactness == attribute.EXACTNESS_EXACT_UP_TO:
         return f"up to {attribute.exact_up_to}"
     if attribute.exactness == attribute.EXACTNESS_APPROXIMATE:
-        return f"within {attribute.relative_error:.1%}"
+        return f"within {attribute.relative_error:.2g}"
     return "yes"
 
 
@@ -125,10 +126,23 @@ def check(
             continue
         count = len(model.attributes)
         typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
+        _print_declared(model)
     for path in files:
         failed += _run_tests(path)
     if failed:
         raise CommandError(f"{failed} expectation{'s' if failed != 1 else ''} not met.")
+
+
+def _print_declared(model: ModelSpec) -> None:
+    """Print what each attribute of a model declares: its memory per session and how exact it is."""
+    from rte_server.engine.exactness import exactness, session_bytes
+
+    sizes = [session_bytes(spec) for spec in model.attributes]
+    rows = [
+        (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec)))
+        for spec, size in zip(model.attributes, sizes, strict=True)
+    ]
+    print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])
 
 
 def _run_tests(path: Path) -> int:

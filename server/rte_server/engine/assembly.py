@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
 from rte_server.engine.expressions import Code, Op, always_read, encode_code, input_names, text_names
-from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, cell_words, refresh_ms
+from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, REFRESH_MS, cell_words, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.program import (
     A_AT,
@@ -50,9 +50,6 @@ from rte_server.engine.program import (
     load_number,
 )
 from rte_server.engine.table import HEADER_WORDS
-
-REFRESH_MS = 5_000
-"""How often what is derived from fields that change all the time is computed anew though no event comes."""
 
 
 def key_ends(key: bytes) -> tuple[int, int]:

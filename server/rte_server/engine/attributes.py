@@ -86,9 +86,15 @@ def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def exact_value(cells, at):  # type: ignore[no-untyped-def]
     """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
-    high = np.uint64(word_at(cells, at))
-    low = np.uint64(word_at(cells, at + 1))
-    negative = word_at(cells, at) < 0
+    return fixed_value(word_at(cells, at), word_at(cells, at + 1))
+
+
+@njit(cache=True, nogil=True)
+def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
+    """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
+    high = np.uint64(whole)
+    low = np.uint64(fraction)
+    negative = whole < 0
     if negative:
         low = ~low + np.uint64(1)
         high = ~high + np.uint64(low == np.uint64(0))

@@ -13,23 +13,42 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.absence import ABSENCE_WORDS, absence_due_ms, lift_absence, merge_absence
-from rte_server.engine.attributes import COUNT, DISTINCT, ENTRY_WORDS, FIRST, LAST, LINEAR, MEAN, RECENT
-from rte_server.engine.native import word_at
-from rte_server.engine.program import A_AT, A_KIND, A_PARAMS, OP_AT, OP_KIND, OP_ROLE, AttributeSpec, Kind
-from rte_server.engine.table import NEVER_MS
-from rte_server.engine.values import BOOL, NULL
+from rte_server.engine.attributes import COUNT, DISTINCT, ENTRY_WORDS, FIRST, LAST, LINEAR, MEAN, RECENT, as_number
+from rte_server.engine.context import PARAMS, span_in
+from rte_server.engine.decay import (
+    EWMA_WORDS,
+    RATE_WORDS,
+    ewma_value,
+    lift_decayed,
+    lift_ewma,
+    merge_decayed,
+    rate_value,
+)
+from rte_server.engine.native import float_bits, word_at
+from rte_server.engine.program import A_AT, A_KIND, A_PARAMS, OP_AT, OP_KIND, OP_PARAMS, OP_ROLE, AttributeSpec, Kind
+from rte_server.engine.table import NEVER_MS, VALUES_INVALID, add_count
+from rte_server.engine.values import BOOL, DOUBLE, NULL
 
 # Numbers of the kinds, as `program.Kind`.
 ABSENCE = np.int64(Kind.ABSENCE)
+RATE = np.int64(Kind.RATE)
+EWMA = np.int64(Kind.EWMA)
 
 FIRST_OF_KINDS = ABSENCE
 """Kinds from this number on are handled here."""
 
-KINDS_OF_TIME = frozenset((Kind.ABSENCE,))
+KINDS_OF_TIME = frozenset((Kind.ABSENCE, Kind.RATE))
 """Kinds whose value changes though no event comes."""
 
 KINDS_WITH_TIMES = frozenset((Kind.ABSENCE,))
 """Those of them that know when: `due_ms` says so. The others change all the time or by tiles, see `refresh_ms`."""
+
+
+REFRESH_MS = 5_000
+"""How often what is derived from values that change all the time is computed anew though no event comes."""
+
+REFRESH_MS_MIN = 1_000
+"""The same for those that change fast."""
 
 
 def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
@@ -46,6 +65,10 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return int(ENTRY_WORDS) * keep
     if kind == ABSENCE:
         return ABSENCE_WORDS
+    if kind == RATE:
+        return RATE_WORDS
+    if kind == EWMA:
+        return EWMA_WORDS
     if kind in (COUNT, LINEAR):
         return 1
     return 3 if kind in (MEAN, FIRST, LAST) else 2
@@ -53,6 +76,8 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
 
 def refresh_ms(spec: AttributeSpec) -> int:
     """Return how often what is derived from the attribute is computed anew though no event comes, ms; 0: never."""
+    if spec.kind == Kind.RATE:
+        return min(max(spec.params[0] // 8, REFRESH_MS_MIN), REFRESH_MS)
     return 0
 
 
@@ -73,9 +98,24 @@ def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-
         Whether the cell refers to the value now, so that its text must be kept.
     """
     at = word_at(op, OP_AT)
-    if word_at(op, OP_KIND) == ABSENCE:
+    kind = word_at(op, OP_KIND)
+    is_valid = True
+    if kind == ABSENCE:
         lift_absence(cells, at, word_at(op, OP_ROLE), time_ms, order)
+    elif kind == RATE:
+        weight = as_number(tag, bits) if tag != NULL else 1.0
+        is_valid = lift_decayed(cells, at, weight, time_ms, _param(ctx, op))
+    elif kind == EWMA:
+        is_valid = lift_ewma(cells, at, as_number(tag, bits), time_ms, _param(ctx, op))
+    if not is_valid:
+        add_count(ctx, VALUES_INVALID, 1)
     return False
+
+
+@njit(cache=True, nogil=True)
+def _param(ctx, op):  # type: ignore[no-untyped-def]
+    """Return the first of the numbers that the attribute of an op is made with."""
+    return word_at(span_in(ctx, PARAMS), word_at(op, OP_PARAMS))
 
 
 @njit(cache=True, nogil=True)
@@ -89,17 +129,27 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
         params: Span of the program's `params`.
     """
     at = word_at(attribute, A_AT)
-    if word_at(attribute, A_KIND) == ABSENCE:
+    kind = word_at(attribute, A_KIND)
+    if kind == ABSENCE:
         merge_absence(into, other, at)
+    elif kind == RATE:
+        merge_decayed(into, at, other, at, 1)
+    elif kind == EWMA:
+        merge_decayed(into, at, other, at, 2)
 
 
 @njit(cache=True, nogil=True)
 def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
     at = word_at(attribute, A_AT)
-    if word_at(attribute, A_KIND) == ABSENCE:
-        wait_ms = word_at(params, word_at(attribute, A_PARAMS))
-        return np.int64(BOOL), np.int64(time_ms >= absence_due_ms(cells, at, wait_ms))
+    kind = word_at(attribute, A_KIND)
+    first = word_at(params, word_at(attribute, A_PARAMS))
+    if kind == ABSENCE:
+        return np.int64(BOOL), np.int64(time_ms >= absence_due_ms(cells, at, first))
+    if kind == RATE:
+        return np.int64(DOUBLE), float_bits(rate_value(cells, at, time_ms, first))
+    if kind == EWMA and word_at(cells, at) != 0:
+        return np.int64(DOUBLE), float_bits(ewma_value(cells, at))
     return np.int64(NULL), np.int64(0)
 
 

@@ -39,6 +39,8 @@ class Kind(IntEnum):
     WRITTEN = 13  # by an application; no attribute of a program, only an input of filters
     # From here on: kinds whose cells have a module of their own, see `kinds`.
     ABSENCE = 20
+    RATE = 30
+    EWMA = 31
 
 
 class Role(NamedTuple):

@@ -35,10 +35,11 @@ from rte_server.models.schema import (
     WEIGHTS_MAX,
     Reader,
 )
+from rte_server.models.timed import timed_params
 from rte_server.models.types import BOOL, DOUBLE, INT, LIST, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
 
-_EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED, Kind.ABSENCE)
-_NUMBER_KINDS = (Kind.SUM, Kind.MIN, Kind.MAX, Kind.MEAN)
+_EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED, Kind.ABSENCE, Kind.RATE)
+_NUMBER_KINDS = (Kind.SUM, Kind.MIN, Kind.MAX, Kind.MEAN, Kind.RATE, Kind.EWMA)
 _VALUE_TYPES = {
     Kind.COUNT: "int",
     Kind.SUM: "double",
@@ -49,7 +50,10 @@ _VALUE_TYPES = {
     Kind.RECENT: "list",
     Kind.ELAPSED: "double",
     Kind.ABSENCE: "bool",
+    Kind.RATE: "double",
+    Kind.EWMA: "double",
 }
+_UNITS = {Kind.ELAPSED: "s", Kind.RATE: "1/min"}
 _TYPES = {"any": BOOL | DOUBLE | STRING | INT, "bool": BOOL, "int": NUMBER, "double": NUMBER, "string": STRING}
 _EXAMPLE = "product_views: {count: view_item}"
 
@@ -73,11 +77,13 @@ def read_attribute(
     head = members[words[0]]
     value: Code = ()
     value_type = _VALUE_TYPES.get(kind, "any")
-    if kind not in _EVENT_KINDS:
-        found = _expression(reader, head, f"{where}, `{words[0]}`", partial(compile_event_expression, lists=lists))
+    word = words[0] if kind not in _EVENT_KINDS else "weight"
+    if word in members:
+        compiled = partial(compile_event_expression, lists=lists)
+        found = _expression(reader, members[word], f"{where}, `{word}`", compiled)
         if found is None:
             return None
-        value, value_type = _value(reader, head, kind, found, members, where)
+        value, value_type = _value(reader, members[word], kind, found, members, where)
     low, default, high = (
         (DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX)
         if kind == Kind.DISTINCT
@@ -90,7 +96,7 @@ def read_attribute(
         model=model,
         kind=kind,
         value_type=value_type,
-        unit=reader.text(members, "unit", UNIT_CHARS_MAX) or ("s" if kind == Kind.ELAPSED else ""),
+        unit=reader.text(members, "unit", UNIT_CHARS_MAX) or _UNITS.get(kind, ""),
         description=reader.text(members, "description", TEXT_CHARS_MAX),
         events=reader.events(listens, where) if listens is not None else (),
         value=value,
@@ -98,18 +104,8 @@ def read_attribute(
         keep=reader.whole(members, "keep", default, low, high) if has_keep else 0,
         unique=reader.flag(members, "unique", True),
         roles=_roles(reader, kind, members, where),
-        params=_params(reader, kind, members, where),
+        params=timed_params(reader, kind, members, where),
     )
-
-
-def _params(reader: Reader, kind: Kind, members: Mapping[str, Item], where: str) -> tuple[int, ...]:
-    """Return the numbers that an attribute is made with, as its kind says."""
-    if kind != Kind.ABSENCE:
-        return ()
-    if "for" not in members:
-        reader.problem(next(iter(members.values())), f"{where} has no `for`", "say how long, as in `for: 10m`")
-        return (0,)
-    return (reader.duration_ms(members["for"], 1),)
 
 
 def _roles(reader: Reader, kind: Kind, members: Mapping[str, Item], where: str) -> tuple[Role, ...]:

@@ -35,6 +35,8 @@ KINDS = {
     "recent": Kind.RECENT,
     "elapsed": Kind.ELAPSED,
     "absence": Kind.ABSENCE,
+    "rate": Kind.RATE,
+    "ewma": Kind.EWMA,
 }
 MODEL_MEMBERS = ("model", "version", "description", "uses", "lists", "attributes", "derived", "scores", "tests")
 COMMON_MEMBERS = ("where", "unit", "description")
@@ -50,6 +52,8 @@ MEMBERS = {
     Kind.RECENT: ("on", "keep", "unique", *COMMON_MEMBERS),
     Kind.ELAPSED: ("to", *COMMON_MEMBERS),
     Kind.ABSENCE: ("of", "for", *COMMON_MEMBERS),
+    Kind.RATE: ("window", "half_life", "weight", *COMMON_MEMBERS),
+    Kind.EWMA: ("on", "window", "half_life", *COMMON_MEMBERS),
 }
 DERIVED_MEMBERS = ("cel", "unit", "description")
 SCORE_MEMBERS = ("linear", "link", "unit", "description")
@@ -63,8 +67,6 @@ NOT_IN_THIS_VERSION = frozenset(
     (
         *(
             "top",
-            "rate",
-            "ewma",
             "window",
             "set",
             "each",

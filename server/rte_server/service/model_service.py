@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
 import grpc
 
 from rte.v1 import model_pb2, model_service_pb2
-from rte_server.engine.attributes import sketch_registers
 from rte_server.engine.engine import Engine
-from rte_server.engine.kinds import cell_words
-from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
+from rte_server.engine.exactness import exactness, session_bytes
+from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse
@@ -21,11 +19,6 @@ from rte_server.service.tokens import TokenSeal
 
 PAGE_SIZE_MAX = 1000
 MODELS_PAGE_SIZE = 100
-WORD_BYTES = 8
-
-SKETCH_ERROR = 1.04
-"""Relative standard error of a HyperLogLog sketch times the root of its registers.
-Source: Flajolet et al., "HyperLogLog", AofA 2007, theorem 1."""
 
 T = TypeVar("T", model_pb2.Model, model_pb2.Attribute)
 
@@ -113,7 +106,8 @@ def model_message(model: ModelSpec) -> model_pb2.Model:
 
 def attribute_message(spec: AttributeSpec) -> model_pb2.Attribute:
     """Return the contract's description of an attribute."""
-    message = model_pb2.Attribute(
+    declared = exactness(spec)
+    return model_pb2.Attribute(
         name=spec.name,
         model=spec.model,
         kind=spec.kind.name.lower(),
@@ -121,15 +115,7 @@ def attribute_message(spec: AttributeSpec) -> model_pb2.Attribute:
         unit=spec.unit,
         description=spec.description,
         session_bytes=session_bytes(spec),
-        exactness=model_pb2.Attribute.EXACTNESS_EXACT,
+        exactness=model_pb2.Attribute.Exactness.Name(declared.exactness),
+        exact_up_to=declared.exact_up_to,
+        relative_error=declared.error,
     )
-    if spec.kind == Kind.DISTINCT:
-        message.exactness = model_pb2.Attribute.EXACTNESS_EXACT_UP_TO
-        message.exact_up_to = spec.keep
-        message.relative_error = SKETCH_ERROR / math.sqrt(sketch_registers(spec.keep))
-    return message
-
-
-def session_bytes(spec: AttributeSpec) -> int:
-    """Return the memory that an attribute takes in each session, bytes."""
-    return 0 if spec.owner else WORD_BYTES * cell_words(spec.kind, spec.keep, spec.params)

@@ -1,0 +1,81 @@
+"""Attributes whose value follows from time, from YAML to what a session shows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rte_server.engine.exactness import Exactness, exactness, session_bytes
+from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.models import ModelError, compile_model
+from rte_server.models.trials import read_trials, run_trial
+
+
+def attribute(text: str) -> AttributeSpec:
+    """Return the attribute `a` of a model with this definition of it."""
+    return compile_model(f"model: timed\nattributes:\n  a: {text}\n", "timed.yaml", {}).attributes[0]
+
+
+def refusal(text: str) -> str:
+    """Return the only problem of a model whose attribute `a` has this definition."""
+    with pytest.raises(ModelError) as caught:
+        attribute(text)
+    (problem,) = caught.value.problems
+    assert problem.line == 3
+    return f"{problem.message}; {problem.remedy}"
+
+
+def check(attributes: str, case: str) -> None:
+    """Assert that a model with these attributes passes a case."""
+    model = compile_model(f"model: timed\nattributes:\n{attributes}", "timed.yaml", {})
+    (trial,) = read_trials(f"tests:\n- name: A case.\n{case}", "timed_tests.yaml")
+    assert [str(failure) for failure in run_trial([model], trial)] == []
+
+
+def test_rates_and_averages_are_read() -> None:
+    """A rate counts events, or weights of them; fading is said by a half-life or by a time constant."""
+    pace = attribute("{rate: page_view, window: 5m}")
+    assert (pace.kind, pace.events, pace.params, pace.unit) == (Kind.RATE, ("page_view",), (207_944,), "1/min")
+    spent = attribute("{rate: purchase, weight: event.price * event.quantity, half_life: 10m, unit: currency/min}")
+    assert spent.params == (600_000,) and spent.value and spent.unit == "currency/min"
+    level = attribute("{ewma: event.price, on: view_item, half_life: 10m}")
+    assert (level.kind, level.events, level.value_type) == (Kind.EWMA, ("view_item",), "double")
+    assert exactness(pace).exactness == Exactness.APPROXIMATE and exactness(pace).error == 2.0**-32
+    assert (session_bytes(pace), session_bytes(level)) == (40, 72)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{rate: page_view}", "has neither `window` nor `half_life`; write one of them"),
+        ("{rate: page_view, window: 5m, half_life: 1m}", "has both `window` and `half_life`"),
+        ("{rate: page_view, window: soon}", "`soon` is not a duration"),
+        ("{rate: page_view, window: 5m, weight: \"'a'\"}", "needs a number, but the value is a string"),
+        ("{rate: page_view, window: 5m, on: page_view}", "has no member `on`"),
+        ("{ewma: event.price, on: view_item}", "has neither `window` nor `half_life`"),
+    ],
+)
+def test_what_is_wrong_with_fading_is_said(text: str, message: str) -> None:
+    """Each mistake is named, with what to write instead."""
+    assert message in refusal(text)
+
+
+def test_a_rate_falls_while_nothing_comes() -> None:
+    """Two events at once are a rate of 2 ln 2 / half-life, halved a half-life later; an average stays as it is."""
+    check(
+        """
+  pace: {rate: page_view, half_life: 10m}
+  level: {ewma: event.price, half_life: 1m}
+derived:
+  is_slow: pace < 0.1
+""",
+        f"""
+  given:
+  - {{event: page_view, at: 0s, properties: {{price: 10}}}}
+  - {{event: page_view, at: 0s}}
+  - {{event: view_item, at: 2m, properties: {{price: 20}}}}
+  when: {{passes: 8m}}
+  then: {{pace: {{near: {math.log(2) / 10}, within: 1e-9}}, level: {{near: 18, within: 1e-8}}, is_slow: true}}
+""",
+    )
