@@ -16,14 +16,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte.v1.event_pb2 import Event
+from rte_server.engine.context import ATTRIBUTES, PARAMS, span_in
 from rte_server.engine.encode import put_attributes
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.kinds import KINDS_WITH_TIMES, due_ms
 from rte_server.engine.native import span_of
-from rte_server.engine.program import Kind, ModelSpec
+from rte_server.engine.program import A_WORDS, Kind, ModelSpec
 from rte_server.engine.row_values import merge_cells
 from rte_server.engine.settings import EngineSettings
-from rte_server.engine.table import FIRST_POSITION, HEADER_WORDS, LAG, LAST
+from rte_server.engine.table import FIRST_POSITION, HEADER_WORDS, LAG, LAST, NEVER_MS
 from tests.engine import comparable
 from tests.engine.attribute_samples import SPECS
 from tests.engine.pair import new_engine
@@ -57,6 +59,14 @@ def _show(
 ) -> int:
     at: int = put_attributes(span_of(out), 0, span_of(context), span_of(cells), span_of(chosen), time_ms)
     return at
+
+
+@njit(cache=True, nogil=True)
+def _due_ms(context: NDArray[np.int64], cells: NDArray[np.int64], number: int, time_ms: int) -> int:
+    ctx = span_of(context)
+    attribute = (span_in(ctx, ATTRIBUTES)[0] + number * A_WORDS * 8, A_WORDS)
+    due: int = due_ms(span_of(cells), attribute, span_in(ctx, PARAMS), time_ms)
+    return due
 
 
 def merged(engine: Engine, *rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -149,6 +159,22 @@ def test_arrival_does_not_matter_and_the_twin_agrees(
     assert isinstance(attributes, dict)
     different = comparable.differences(shown(engine, row, time_ms), comparable.of_mapping(attributes, ROUNDED))
     assert not different, "\n".join(different)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS_WITH_TIMES), ids=lambda kind: Kind(kind).name)
+@given(events=event_lists(), passed_ms=st.integers(0, 3000))
+def test_values_change_only_when_they_are_due(kind: Kind, events: list[Event], passed_ms: int) -> None:
+    """Up to the time that a kind says, its value stays what it is; past the last such time, nothing changes any more."""
+    engine = engine_of(kind)
+    row = folded(engine, "v", events)
+    for number, spec in enumerate(engine.program.attributes):
+        time_ms = int(row[LAST]) + passed_ms
+        value = shown(engine, row, time_ms).get(spec.name)
+        while (due := _due_ms(engine._state.context, row, number, time_ms)) != NEVER_MS:
+            assert due > time_ms
+            assert shown(engine, row, due - 1).get(spec.name) == value
+            time_ms, value = due, shown(engine, row, due).get(spec.name)
+        assert shown(engine, row, time_ms + DAY_MS).get(spec.name) == value
 
 
 def engine_of(kind: Kind) -> Engine:

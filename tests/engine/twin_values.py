@@ -95,6 +95,8 @@ def _value_of(
 ) -> Value | list[Value]:
     if spec.kind == Kind.ABSENCE:
         return _absence(spec, events, time_ms)
+    if Kind.WINDOW_COUNT <= spec.kind <= Kind.WINDOW_DISTINCT:
+        return _windowed(spec, events, time_ms)
     if spec.kind == Kind.RATE:
         return twin_kinds.rate(_contributions(spec, events), time_ms, spec.params[0])
     if spec.kind == Kind.EWMA:
@@ -196,6 +198,16 @@ def _elapsed(spec: AttributeSpec, events: list[TwinEvent]) -> float | None:
     if not begins or not ends or min(ends) < min(begins):
         return None
     return (min(ends) - min(begins)) / 1000
+
+
+def _windowed(spec: AttributeSpec, events: list[TwinEvent], time_ms: int) -> Value:
+    width_ms, tiles = spec.params
+    in_window = [event for event in events if event.time_ms // width_ms > time_ms // width_ms - tiles]
+    if spec.kind == Kind.WINDOW_COUNT:
+        return len([event for event in in_window if _counts(spec, event)])
+    if spec.kind == Kind.WINDOW_DISTINCT:
+        return min(spec.keep, len(set(map(identity, _values(spec, in_window)))))
+    return _number(Kind(spec.kind - Kind.WINDOW_COUNT + Kind.COUNT), _numbers(spec, in_window))
 
 
 def _absence(spec: AttributeSpec, events: list[TwinEvent], time_ms: int) -> bool:

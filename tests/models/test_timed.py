@@ -79,3 +79,60 @@ derived:
   then: {{pace: {{near: {math.log(2) / 10}, within: 1e-9}}, level: {{near: 18, within: 1e-8}}, is_slow: true}}
 """,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("{count: view_item, window: 5m}", Kind.WINDOW_COUNT, 11),
+        ("{sum: event.price, on: view_item, window: 5m}", Kind.WINDOW_SUM, 21),
+        ("{min: event.price, window: 5m}", Kind.WINDOW_MIN, 21),
+        ("{max: event.price, window: 5m}", Kind.WINDOW_MAX, 21),
+        ("{mean: event.price, window: 5m}", Kind.WINDOW_MEAN, 31),
+        ("{distinct: event.item_id, window: 5m, keep: 20}", Kind.WINDOW_DISTINCT, 40),
+    ],
+)
+def test_windows_are_read(text: str, kind: Kind, words: int) -> None:
+    """A window makes a count, a sum or another kind that of the last while, in 10 tiles unless it is said otherwise."""
+    spec = attribute(text)
+    assert (spec.kind, spec.params, session_bytes(spec)) == (kind, (30_000, 10), 8 * words)
+    assert attribute(text.replace("5m", "1h, tiles: 60")).params == (60_000, 60)
+    assert "over the last 270 to 300 s" in str(exactness(spec))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{count: view_item, tiles: 5}", "has `tiles` without a `window`"),
+        ("{count: view_item, window: 5m, tiles: 1}", "`tiles` must be a whole number from 2 to 60"),
+        ("{count: view_item, window: 10ms}", "is not a duration from 1000 ms"),
+        ("{last: event.price, window: 5m}", "has no member `window`"),
+    ],
+)
+def test_what_is_wrong_with_windows_is_said(text: str, message: str) -> None:
+    """Each mistake is named, with what to write instead."""
+    assert message in refusal(text)
+
+
+def test_windows_shrink_while_nothing_comes() -> None:
+    """What left the window counts no more, and what is derived from it is computed anew though no event comes."""
+    attributes = """
+  views: {count: view_item, window: 1m, tiles: 6}
+  spent: {sum: event.price, on: view_item, window: 1m, tiles: 6}
+  dearest: {max: event.price, window: 1m, tiles: 6}
+  items: {distinct: event.item_id, window: 1m, tiles: 6}
+derived:
+  is_keen: views >= 2
+"""
+    given_events = """
+  given:
+  - {event: view_item, at: 5s, properties: {price: 30, item_id: a}}
+  - {event: view_item, at: 25s, properties: {price: 10, item_id: b}}
+"""
+    check(attributes, given_events + "  then: {views: 2, spent: 40, dearest: 30, items: 2, is_keen: true}")
+    then = "  when: {passes: 34.9s}\n  then: {views: 2, spent: 40, dearest: 30, items: 2, is_keen: true}"
+    check(attributes, given_events + then)
+    then = "  when: {passes: 35s}\n  then: {views: 1, spent: 10, dearest: 10, items: 1, is_keen: false}"
+    check(attributes, given_events + then)
+    then = "  when: {passes: 55s}\n  then: {views: 0, spent: 0, dearest: null, items: 0, is_keen: false}"
+    check(attributes, given_events + then)

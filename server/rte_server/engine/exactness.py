@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from rte_server.engine.attributes import sketch_registers
 from rte_server.engine.decay import DECAY_ERROR
-from rte_server.engine.kinds import cell_words
+from rte_server.engine.kinds import WINDOWED, cell_words
 from rte_server.engine.program import AttributeSpec, Kind
 
 WORD_BYTES = 8
@@ -34,18 +34,22 @@ class Declared:
         exactness: Whether it is exact.
         exact_up_to: EXACT_UP_TO: the value up to which it is; else 0.
         error: EXACT_UP_TO, APPROXIMATE: standard error or bound of the error, as a fraction of the true value.
+        note: What else there is to know, in some words, or empty.
     """
 
     exactness: Exactness
     exact_up_to: int = 0
     error: float = 0.0
+    note: str = ""
 
     def __str__(self) -> str:
+        words = f"within {self.error:.2g}"
         if self.exactness == Exactness.EXACT:
-            return "exact"
-        if self.exactness == Exactness.EXACT_UP_TO:
-            return f"exact up to {self.exact_up_to}, then within {self.error:.2g}"
-        return f"within {self.error:.2g}"
+            words = "exact"
+        elif self.exactness == Exactness.EXACT_UP_TO:
+            beyond = "so many or more" if self.error >= 1 else words
+            words = f"exact up to {self.exact_up_to}, then {beyond}"
+        return f"{words}, {self.note}" if self.note else words
 
 
 def exactness(spec: AttributeSpec) -> Declared:
@@ -53,6 +57,12 @@ def exactness(spec: AttributeSpec) -> Declared:
     if spec.kind == Kind.DISTINCT:
         error = SKETCH_ERROR / math.sqrt(sketch_registers(spec.keep))
         return Declared(Exactness.EXACT_UP_TO, spec.keep, error)
+    if spec.kind in WINDOWED:
+        width_ms, tiles = spec.params
+        note = f"over the last {width_ms * (tiles - 1) / 1000:g} to {width_ms * tiles / 1000:g} s"
+        if spec.kind == Kind.WINDOW_DISTINCT:
+            return Declared(Exactness.EXACT_UP_TO, spec.keep, 1.0, note)
+        return Declared(Exactness.EXACT, note=note)
     if spec.kind in (Kind.RATE, Kind.EWMA):
         return Declared(Exactness.APPROXIMATE, error=DECAY_ERROR)
     return Declared(Exactness.EXACT)

@@ -25,9 +25,22 @@ from rte_server.engine.decay import (
     rate_value,
 )
 from rte_server.engine.native import float_bits, word_at
-from rte_server.engine.program import A_AT, A_KIND, A_PARAMS, OP_AT, OP_KIND, OP_PARAMS, OP_ROLE, AttributeSpec, Kind
+from rte_server.engine.program import (
+    A_AT,
+    A_KEEP,
+    A_KIND,
+    A_PARAMS,
+    OP_AT,
+    OP_KEEP,
+    OP_KIND,
+    OP_PARAMS,
+    OP_ROLE,
+    AttributeSpec,
+    Kind,
+)
 from rte_server.engine.table import NEVER_MS, VALUES_INVALID, add_count
 from rte_server.engine.values import BOOL, DOUBLE, NULL
+from rte_server.engine.windows import is_window, lift_window, merge_window, window_due_ms, window_value, window_words
 
 # Numbers of the kinds, as `program.Kind`.
 ABSENCE = np.int64(Kind.ABSENCE)
@@ -37,12 +50,17 @@ EWMA = np.int64(Kind.EWMA)
 FIRST_OF_KINDS = ABSENCE
 """Kinds from this number on are handled here."""
 
-KINDS_OF_TIME = frozenset((Kind.ABSENCE, Kind.RATE))
-"""Kinds whose value changes though no event comes."""
+WINDOWED = frozenset(kind for kind in Kind if Kind.WINDOW_COUNT <= kind <= Kind.WINDOW_DISTINCT)
+"""Kinds over the last while, see `windows`."""
 
-KINDS_WITH_TIMES = frozenset((Kind.ABSENCE,))
-"""Those of them that know when: `due_ms` says so. The others change all the time or by tiles, see `refresh_ms`."""
+KINDS_WITH_TIMES = frozenset((Kind.ABSENCE, *WINDOWED))
+"""Kinds whose value changes though no event comes, at times that are known: `due_ms` says when."""
 
+KINDS_OF_TIME = KINDS_WITH_TIMES | {Kind.RATE}
+"""All kinds whose value changes though no event comes; the others do so all the time, see `refresh_ms`."""
+
+BORDER_MS = 1_000
+"""Changes at borders of tiles are noticed at whole multiples of so much by the server's clock: sessions share a TICK."""
 
 REFRESH_MS = 5_000
 """How often what is derived from values that change all the time is computed anew though no event comes."""
@@ -65,6 +83,8 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return int(ENTRY_WORDS) * keep
     if kind == ABSENCE:
         return ABSENCE_WORDS
+    if kind in WINDOWED:
+        return window_words(kind, keep, params[1])
     if kind == RATE:
         return RATE_WORDS
     if kind == EWMA:
@@ -99,23 +119,22 @@ def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-
     """
     at = word_at(op, OP_AT)
     kind = word_at(op, OP_KIND)
+    params = span_in(ctx, PARAMS)
+    first = word_at(op, OP_PARAMS)
     is_valid = True
-    if kind == ABSENCE:
+    if is_window(kind):
+        width_ms, tiles = word_at(params, first), word_at(params, first + 1)
+        is_valid = lift_window(cells, at, kind, word_at(op, OP_KEEP), width_ms, tiles, tag, bits, time_ms)
+    elif kind == ABSENCE:
         lift_absence(cells, at, word_at(op, OP_ROLE), time_ms, order)
     elif kind == RATE:
         weight = as_number(tag, bits) if tag != NULL else 1.0
-        is_valid = lift_decayed(cells, at, weight, time_ms, _param(ctx, op))
+        is_valid = lift_decayed(cells, at, weight, time_ms, word_at(params, first))
     elif kind == EWMA:
-        is_valid = lift_ewma(cells, at, as_number(tag, bits), time_ms, _param(ctx, op))
+        is_valid = lift_ewma(cells, at, as_number(tag, bits), time_ms, word_at(params, first))
     if not is_valid:
         add_count(ctx, VALUES_INVALID, 1)
     return False
-
-
-@njit(cache=True, nogil=True)
-def _param(ctx, op):  # type: ignore[no-untyped-def]
-    """Return the first of the numbers that the attribute of an op is made with."""
-    return word_at(span_in(ctx, PARAMS), word_at(op, OP_PARAMS))
 
 
 @njit(cache=True, nogil=True)
@@ -130,7 +149,10 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
     """
     at = word_at(attribute, A_AT)
     kind = word_at(attribute, A_KIND)
-    if kind == ABSENCE:
+    if is_window(kind):
+        tiles = word_at(params, word_at(attribute, A_PARAMS) + 1)
+        merge_window(into, other, at, kind, word_at(attribute, A_KEEP), tiles)
+    elif kind == ABSENCE:
         merge_absence(into, other, at)
     elif kind == RATE:
         merge_decayed(into, at, other, at, 1)
@@ -143,7 +165,11 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
     at = word_at(attribute, A_AT)
     kind = word_at(attribute, A_KIND)
-    first = word_at(params, word_at(attribute, A_PARAMS))
+    place = word_at(attribute, A_PARAMS)
+    first = word_at(params, place)
+    if is_window(kind):
+        tiles = word_at(params, place + 1)
+        return window_value(cells, at, kind, word_at(attribute, A_KEEP), first, tiles, time_ms)
     if kind == ABSENCE:
         return np.int64(BOOL), np.int64(time_ms >= absence_due_ms(cells, at, first))
     if kind == RATE:
@@ -157,7 +183,13 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
 def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the session time at which the value changes next without an event, > `time_ms`; NEVER_MS: it does not."""
     at = word_at(attribute, A_AT)
+    kind = word_at(attribute, A_KIND)
+    place = word_at(attribute, A_PARAMS)
+    first = word_at(params, place)
     due = np.int64(NEVER_MS)
-    if word_at(attribute, A_KIND) == ABSENCE:
-        due = absence_due_ms(cells, at, word_at(params, word_at(attribute, A_PARAMS)))
+    if is_window(kind):
+        tiles = word_at(params, place + 1)
+        due = window_due_ms(cells, at, kind, word_at(attribute, A_KEEP), first, tiles, time_ms)
+    elif kind == ABSENCE:
+        due = absence_due_ms(cells, at, first)
     return due if due > time_ms else np.int64(NEVER_MS)

@@ -41,6 +41,13 @@ class Kind(IntEnum):
     ABSENCE = 20
     RATE = 30
     EWMA = 31
+    # Windowed kinds, in the order of the plain ones.
+    WINDOW_COUNT = 32
+    WINDOW_SUM = 33
+    WINDOW_MIN = 34
+    WINDOW_MAX = 35
+    WINDOW_MEAN = 36
+    WINDOW_DISTINCT = 37
 
 
 class Role(NamedTuple):

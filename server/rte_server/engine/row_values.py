@@ -7,7 +7,7 @@ from numba import njit
 
 from rte_server.engine.attributes import load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, PARAMS, TIMING, span_in
-from rte_server.engine.kinds import FIRST_OF_KINDS, due_ms, load, merge
+from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
 from rte_server.engine.native import float_bits, word_at
 from rte_server.engine.program import (
     A_AT,
@@ -34,6 +34,7 @@ from rte_server.engine.table import (
     VISITOR,
 )
 from rte_server.engine.values import DOUBLE, INT, NULL, STRING
+from rte_server.engine.windows import is_window
 
 
 @njit(cache=True, nogil=True)
@@ -124,6 +125,11 @@ def change_ms(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     for i in range(1, timing[1]):
         a = word_at(timing, i) * A_WORDS
         due = due_ms(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
+        if due == NEVER_MS:
+            continue
+        due += word_at(cells, LAG)
+        if is_window(word_at(attributes, a + A_KIND)):
+            due = -(-due // BORDER_MS) * BORDER_MS
         # Not less than 1 ms from now, whatever the kind says: else the clock could stand still.
-        earliest = min(earliest, max(due + word_at(cells, LAG), now_ms + 1) if due != NEVER_MS else earliest)
+        earliest = min(earliest, max(due, now_ms + 1))
     return earliest

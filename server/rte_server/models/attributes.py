@@ -35,7 +35,7 @@ from rte_server.models.schema import (
     WEIGHTS_MAX,
     Reader,
 )
-from rte_server.models.timed import timed_params
+from rte_server.models.timed import timed_params, windowed
 from rte_server.models.types import BOOL, DOUBLE, INT, LIST, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
 
 _EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED, Kind.ABSENCE, Kind.RATE)
@@ -94,7 +94,7 @@ def read_attribute(
     return AttributeSpec(
         name=name,
         model=model,
-        kind=kind,
+        kind=windowed(kind, members),
         value_type=value_type,
         unit=reader.text(members, "unit", UNIT_CHARS_MAX) or _UNITS.get(kind, ""),
         description=reader.text(members, "description", TEXT_CHARS_MAX),

@@ -21,6 +21,7 @@ VERSION_MAX = 2**31 - 1
 DURATION_MS_MAX = 366 * 86_400_000
 WEIGHTS_MAX = 64  # inputs of a linear score
 DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX = 8, 16, 256
+TILES_MIN, TILES_DEFAULT, TILES_MAX = 2, 10, 60
 RECENT_KEEP_MIN, RECENT_KEEP_DEFAULT, RECENT_KEEP_MAX = 1, 10, 50
 
 KINDS = {
@@ -40,15 +41,16 @@ KINDS = {
 }
 MODEL_MEMBERS = ("model", "version", "description", "uses", "lists", "attributes", "derived", "scores", "tests")
 COMMON_MEMBERS = ("where", "unit", "description")
+WINDOW_MEMBERS = ("window", "tiles")
 MEMBERS = {
-    Kind.COUNT: COMMON_MEMBERS,
-    Kind.SUM: ("on", *COMMON_MEMBERS),
-    Kind.MIN: ("on", *COMMON_MEMBERS),
-    Kind.MAX: ("on", *COMMON_MEMBERS),
-    Kind.MEAN: ("on", *COMMON_MEMBERS),
+    Kind.COUNT: (*WINDOW_MEMBERS, *COMMON_MEMBERS),
+    Kind.SUM: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
+    Kind.MIN: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
+    Kind.MAX: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
+    Kind.MEAN: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
     Kind.FIRST: ("on", "type", *COMMON_MEMBERS),
     Kind.LAST: ("on", "type", *COMMON_MEMBERS),
-    Kind.DISTINCT: ("on", "keep", *COMMON_MEMBERS),
+    Kind.DISTINCT: ("on", "keep", *WINDOW_MEMBERS, *COMMON_MEMBERS),
     Kind.RECENT: ("on", "keep", "unique", *COMMON_MEMBERS),
     Kind.ELAPSED: ("to", *COMMON_MEMBERS),
     Kind.ABSENCE: ("of", "for", *COMMON_MEMBERS),
@@ -67,7 +69,6 @@ NOT_IN_THIS_VERSION = frozenset(
     (
         *(
             "top",
-            "window",
             "set",
             "each",
             "sequence",

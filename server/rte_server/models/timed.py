@@ -7,9 +7,24 @@ from collections.abc import Mapping
 from rte_server.engine.decay import half_life_of
 from rte_server.engine.program import Kind
 from rte_server.models.documents import Item
-from rte_server.models.schema import Reader
+from rte_server.models.schema import TILES_DEFAULT, TILES_MAX, TILES_MIN, Reader
 
 DECAYING = frozenset((Kind.RATE, Kind.EWMA))
+WINDOW_MS_MIN = 1_000
+
+_WINDOWED = {
+    Kind.COUNT: Kind.WINDOW_COUNT,
+    Kind.SUM: Kind.WINDOW_SUM,
+    Kind.MIN: Kind.WINDOW_MIN,
+    Kind.MAX: Kind.WINDOW_MAX,
+    Kind.MEAN: Kind.WINDOW_MEAN,
+    Kind.DISTINCT: Kind.WINDOW_DISTINCT,
+}
+
+
+def windowed(kind: Kind, members: Mapping[str, Item]) -> Kind:
+    """Return the windowed form of a kind where a window is stated, else the kind itself."""
+    return _WINDOWED.get(kind, kind) if "window" in members else kind
 
 
 def timed_params(reader: Reader, kind: Kind, members: Mapping[str, Item], where: str) -> tuple[int, ...]:
@@ -17,13 +32,25 @@ def timed_params(reader: Reader, kind: Kind, members: Mapping[str, Item], where:
 
     Args:
         reader: Notes what is wrong.
-        kind: Its kind.
+        kind: Its kind, without its window.
         members: Its members.
         where: What it is called in problems.
     """
+    if kind in _WINDOWED:
+        return _tiles(reader, members, where)
     if kind == Kind.ABSENCE:
         return (_wait_ms(reader, members, where),)
     return (_half_life_ms(reader, members, where),) if kind in DECAYING else ()
+
+
+def _tiles(reader: Reader, members: Mapping[str, Item], where: str) -> tuple[int, ...]:
+    """Return width, ms, and number of the tiles of a window; () without one. The width is rounded up to a millisecond."""
+    if "window" not in members:
+        if "tiles" in members:
+            reader.problem(members["tiles"], f"{where} has `tiles` without a `window`", "add for example `window: 5m`")
+        return ()
+    tiles = reader.whole(members, "tiles", TILES_DEFAULT, TILES_MIN, TILES_MAX)
+    return -(-reader.duration_ms(members["window"], WINDOW_MS_MIN) // tiles), tiles
 
 
 def _wait_ms(reader: Reader, members: Mapping[str, Item], where: str) -> int:
