@@ -11,6 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rte_server.config import Config
 from rte_server.edge import Edge, check_port
 from rte_server.edge import EdgeSettings as EdgeConfiguration
@@ -19,12 +22,14 @@ from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire import Limits, ScannedRequest
 from rte_server.journal.directory import DataDirectory
+from rte_server.journal.protocol import Journal
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
 from rte_server.models import compile_models, configuration_of, load_models
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.event_service import EventService
+from rte_server.service.explain import Explainer, JournalSearch
 from rte_server.service.interceptors import Guard
 from rte_server.service.log_format import configure_logging
 from rte_server.service.metrics import Metrics
@@ -129,7 +134,7 @@ class Application:
             self._pipeline_failed,
         )
         self._stack.push_async_callback(asyncio.to_thread, self.pipeline.stop)
-        await self._serve(directory.secret)
+        await self._serve(directory.secret, journal)
 
     def _recovered(self, key: bytes, journal: SqliteJournal, snapshots: SnapshotStore) -> Engine:
         """Return the engine as the journal says, configured as the settings say."""
@@ -153,7 +158,7 @@ class Application:
         _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
         return engine
 
-    async def _serve(self, key: bytes) -> None:
+    async def _serve(self, key: bytes, journal: Journal) -> None:
         """Start what serves calls."""
         limits, server = self.config.limits, self.config.server
         seal = TokenSeal(hashlib.blake2b(key=key, digest_size=32, person=b"rte.v1.seal").digest())
@@ -170,7 +175,8 @@ class Application:
             message_bytes_max=limits.message_bytes_max,
         )
         reads = SessionReads(self.engine, self._clock_ms)
-        sessions = SessionService(reads, self.pipeline, hub, seal, self._clock_ms)
+        explainer = self._explainer(reads, journal, secret_from_bytes(key))
+        sessions = SessionService(reads, self.pipeline, hub, seal, explainer, self._clock_ms)
         handlers = {
             "rte.v1.EventService": events.handlers(),
             "rte.v1.SessionService": sessions.handlers(),
@@ -203,6 +209,14 @@ class Application:
 
         self._stack.push_async_callback(announce)
         _log.info("serving: gRPC on port %d, HTTP on port %d", self.grpc_port, self.http_port)
+
+    def _explainer(self, reads: SessionReads, journal: Journal, secret: NDArray[np.uint64]) -> Explainer:
+        """Return what explains attributes from the journal; it ends with the server."""
+        limits = self.config.explain
+        search = JournalSearch(journal, SHARD, secret, limits)
+        explainer = Explainer(reads, search, secret, self._clock_ms, waiting_max=limits.waiting_max)
+        self._stack.push_async_callback(asyncio.to_thread, explainer.close)
+        return explainer
 
     async def _start_edge(self, grace_s: float) -> Edge | None:
         """Start Envoy, if it is wanted."""

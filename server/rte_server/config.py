@@ -146,6 +146,17 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainSettings:
+    """How far an explanation looks into the journal; beyond it the answer says that it is not complete."""
+
+    entries_max: int = setting(200_000, "Entries of the journal that one explanation reads.", low=1)
+    bytes_max: int = setting(512 * MIB, "Bytes of entries that one explanation reads.", low=1)
+    time_ms_max: int = setting(3_000, "How long one explanation reads.", low=1, high=25_000)
+    events_max: int = setting(10_000, "Events of a visitor after which one explanation reads no further.", low=1)
+    waiting_max: int = setting(16, "Explanations that are worked on or wait; they are made one after the other.", low=1)
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """Envoy, which serves the public port."""
 
@@ -170,6 +181,7 @@ class Config:
     limits: LimitSettings = LimitSettings()
     journal: JournalSettings = JournalSettings()
     models: ModelSettings = ModelSettings()
+    explain: ExplainSettings = ExplainSettings()
     edge: EdgeSettings = EdgeSettings()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where a setting that is not at its default stands, by `section.name`."""

@@ -10,6 +10,7 @@ import pytest
 from rte_server.simulate.shop import Shop, ShopSettings
 from tests.cli.conftest import Rte
 from tests.engine.recorded import read_rows, shared_file, visits
+from tests.service.calls import event, send
 from tests.service.live_server import LiveServer
 
 HEADER = "event_id,ts,visitor_id,event_type,item_id,value\n"
@@ -162,3 +163,39 @@ def test_json_is_one_document_per_line_or_one_in_all(rte: Rte, server: LiveServe
         assert {model["name"] for model in json.loads(result.out)} == {"base", "retail"}
     else:
         assert all(isinstance(json.loads(line), dict) for line in result.out.splitlines())
+
+
+def test_an_explanation_is_printed(rte: Rte, server: LiveServer) -> None:
+    """A value is explained as text and as JSON: events in a table, a rule as a tree, a score as a sum; else an error."""
+    with server.channel() as channel:
+        item = {"item_id": "x", "price": 5.0, "quantity": 2}
+        send(
+            channel,
+            event("explained", "add_to_cart", event_id="e-1", properties=item),
+            event("explained", "add_to_cart", event_id="e-2", properties={"item_id": "y"}),
+        )
+
+    def explained(attribute: str, *arguments: str) -> str:
+        result = rte("sessions", "explain", "explained", attribute, *arguments, "--server", server.address)
+        assert result.exit_code == 0, result.err
+        return result.out
+
+    lines = explained("added_value").splitlines()
+    assert lines[0] == "added_value is 10: 1 of 2 add_to_cart events stands behind it, 1 has no value"
+    assert any(line.endswith("| added_value:") for line in lines)
+    assert "Events: 1 contributed, 1 no value" in lines
+    (row,) = (line.split("\t") for line in lines if "\te-1\t" in line)
+    assert row[1:6] == ["add_to_cart", "e-1", "contributed", "10", "price=5, quantity=2"]
+    assert "e-2" not in explained("added_value", "--contributed", "--by", "visitor")
+    tree = explained("open_basket_value")
+    assert "* ├─ has_open_basket                                   = true" in tree
+    assert "1 / (1 + exp(-total)) = " in explained("purchase_propensity")
+    found = json.loads(explained("added_value", "--format", "json"))
+    assert (found["value"], found["events"]["complete"]) == (10.0, True)
+    for arguments, message in (
+        (("nobody", "added_value"), 'no session, visitor, customer or client session "nobody"'),
+        (("explained", "nothing"), "no attribute 'nothing'"),
+    ):
+        result = rte("sessions", "explain", *arguments, "--server", server.address)
+        assert result.exit_code == 1
+        assert message in result.err

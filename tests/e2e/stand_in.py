@@ -275,6 +275,20 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         session.state = session_pb2.SESSION_STATE_CLOSED
         return session_service_pb2.EndSessionResponse(session=session)
 
+    async def ExplainSession(self, request: Any, context: Any) -> Any:
+        """Say the value of an attribute."""
+        try:
+            kind = request.WhichOneof("key") or "session_id"
+            key = {kind: getattr(request, kind)}
+            session = self._state.find(session_service_pb2.GetSessionRequest(**key))
+        except RefusedError as refused:
+            await refuse(context, refused)
+        answer = session_service_pb2.ExplainSessionResponse()
+        answer.explanation.session_id = session.session_id
+        answer.explanation.attribute.name = request.attribute
+        answer.explanation.value.CopyFrom(session.attributes.fields[request.attribute])
+        return answer
+
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):
     """Knows one model."""

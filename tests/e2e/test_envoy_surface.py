@@ -246,3 +246,22 @@ def test_watch_is_a_stream_of_events_by_default(port: int) -> None:
 def test_healthz(port: int) -> None:
     """`/healthz` answers 200 while the server is healthy."""
     assert call(port, "GET", "/healthz").status == 200
+
+
+def test_an_explanation_is_asked_for_by_each_id(port: int, visitor: str) -> None:
+    """`:explain` after a session's path, or after a visitor's, customer's or client session's, asks for an explanation."""
+    ids = {"customer_id": f"c-{visitor}", "client_session_id": f"s-{visitor}"}
+    session = session_of(port, visitor, **ids)
+    for path in (
+        f"/v1/sessions/{session['session_id']}:explain",
+        f"/v1/visitors/{visitor}/session:explain",
+        f"/v1/customers/c-{visitor}/session:explain",
+        f"/v1/client-sessions/s-{visitor}/session:explain",
+    ):
+        reply = call(port, "GET", f"{path}?attribute=events&page_size=3")
+        assert reply.status == 200, (path, reply.body)
+        explanation = reply.json["explanation"]
+        assert explanation["session_id"] == session["session_id"]
+        assert (explanation["attribute"]["name"], explanation["value"]) == ("events", 1.0)
+        refused = call(port, "POST", path)
+        assert (refused.status, refused.reason, refused.headers["allow"]) == (405, "METHOD_NOT_ALLOWED", "GET, OPTIONS")

@@ -1,4 +1,4 @@
-"""`rte sessions`: get, list and watch the sessions of a running server."""
+"""`rte sessions`: get, list, watch and explain the sessions of a running server."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from rte_server.cli.tables import print_table
 if TYPE_CHECKING:
     import grpc
 
+    from rte.v1.session_explanation_pb2 import Explanation
     from rte.v1.session_pb2 import Session
     from rte.v1.session_service_pb2 import GetSessionResponse
     from rte.v1.session_service_pb2_grpc import SessionServiceStub
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Get, list and watch the sessions of a running server.",
+    help="Get, list, watch and explain the sessions of a running server.",
     epilog="Examples:\n\n"
     "  rte sessions get v-000007a\n\n"
     "  rte sessions list --filter 'open_basket_value > 50.0' --order-by 'open_basket_value desc'\n\n"
-    "  rte sessions watch --filter 'purchases > 0' --format json",
+    "  rte sessions watch --filter 'purchases > 0' --format json\n\n"
+    "  rte sessions explain v-000007a open_basket_value",
 )
 
 PAGE_SIZE_MAX = 1_000
@@ -81,8 +83,7 @@ def get(
         kinds = KEYS if by is Key.ANY else (by.value,)
         answer = _first_found(SessionServiceStub(channel), session_id, kinds, timeout)
     if answer is None:
-        what = "no session, visitor, customer or client session" if by is Key.ANY else f"no session by {by.value} id"
-        raise CommandError(f'There is {what} "{session_id}" on {server}.')
+        raise _nowhere(session_id, by, server)
     if output is OutputFormat.JSON:
         typer.echo(json.dumps(MessageToDict(answer.session, preserving_proto_field_name=True), ensure_ascii=False))
         return
@@ -106,6 +107,76 @@ def _first_found(
             if reason_of(error) != "SESSION_NOT_FOUND":
                 raise
     return None
+
+
+def _nowhere(wanted: str, by: Key, server: str) -> CommandError:
+    what = "no session, visitor, customer or client session" if by is Key.ANY else f"no session by {by.value} id"
+    return CommandError(f'There is {what} "{wanted}" on {server}.')
+
+
+@app.command("explain")
+def explain(
+    session_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a session, visitor, customer or client session.")
+    ],
+    attribute: Annotated[str, typer.Argument(metavar="ATTRIBUTE", help="Such as `open_basket_value`.")],
+    by: Annotated[Key, typer.Option("--by", help="What kind of id it is; any: tries them in this order.")] = Key.ANY,
+    contributed: Annotated[
+        bool, typer.Option("--contributed", help="List only the events that stand behind the value.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=PAGE_SIZE_MAX, help="How many events at most.")
+    ] = 20,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Say why an attribute of a session has its value: the events behind it, its rule, the inputs of a score."""
+    from google.protobuf.json_format import MessageToDict
+
+    from rte.v1.session_service_pb2 import ExplainSessionRequest
+    from rte.v1.session_service_pb2_grpc import SessionServiceStub
+
+    with connect(server) as channel:
+        stub = SessionServiceStub(channel)
+        found = _first_found(stub, session_id, KEYS if by is Key.ANY else (by.value,), timeout)
+        if found is None:
+            raise _nowhere(session_id, by, server)
+        request = ExplainSessionRequest(
+            session_id=found.session.session_id, attribute=attribute, page_size=limit, contributed_only=contributed
+        )
+        explanation = call(stub.ExplainSession, request, timeout).explanation
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(MessageToDict(explanation, preserving_proto_field_name=True), ensure_ascii=False))
+        return
+    _print_explanation(explanation)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    from rte_server.cli.explanation_text import (
+        EVENT_COLUMNS,
+        event_cells,
+        events_heading,
+        heading,
+        rule_lines,
+        score_lines,
+    )
+
+    lines = list(heading(explanation))
+    if explanation.HasField("rule"):
+        lines += ["", *rule_lines(explanation.rule)]
+    if explanation.HasField("score"):
+        lines += ["", *score_lines(explanation.score)]
+    if explanation.HasField("events"):
+        lines += ["", *events_heading(explanation.events)]
+    typer.echo("\n".join(line.rstrip() for line in lines))
+    if explanation.events.events:
+        print_table(EVENT_COLUMNS, [event_cells(event) for event in explanation.events.events])
+    listed = len(explanation.events.events)
+    counts = explanation.events.counts
+    total = sum(getattr(counts, field.name) for field in counts.DESCRIPTOR.fields)
+    if listed < total:
+        typer.echo(f"{total:,} events, {listed:,} shown", err=True)
 
 
 def _print_session(session: Session) -> None:

@@ -120,6 +120,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class RowCopy:
+    """A session at one moment, with what its words refer to.
+
+    Attributes:
+        cells: int64[row_words], its row.
+        program: The program that gives the words their meaning.
+        pool: Holds its strings.
+        position: Position of the last entry that was applied, or an earlier one.
+    """
+
+    cells: NDArray[np.int64]
+    program: Program
+    pool: StringPool
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """What readers need at once; replaced as a whole when models change or strings are swept.
 
@@ -514,6 +531,21 @@ class Engine:
             if find(key) == row and (body := self.encode([row], mask, session_id, now_ms)[0]):
                 return body
         return b""
+
+    def copied(self, find: Callable[[str], int], key: str) -> RowCopy | None:
+        """Return a copy of the session that an id leads to, or None. Any thread. Arguments as for `get`."""
+        for _ in range(GET_TRIES):
+            state, position = self._state, self._position
+            row = find(key)
+            if row == NO_ROW:
+                break
+            buffers = new_read_buffers(state.context)
+            # Nothing of it is encoded: what is wanted is the copy of the row that is made on the way.
+            nothing = 0, np.zeros(len(state.program.attributes), np.uint8), False, np.zeros(0, np.int64)
+            size = encode_session(state.context, 0, row, 0, 0, *nothing, *buffers)
+            if size >= 0 and buffers.cells[STATE] != FREE and find(key) == row and state is self._state:
+                return RowCopy(buffers.cells, state.program, state.pool, position)
+        return None
 
     def mask(self, paths: Sequence[str]) -> Mask:
         """Return what a read mask chooses.

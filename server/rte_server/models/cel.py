@@ -132,6 +132,20 @@ def require_bool(found: Expression) -> None:
         )
 
 
+def parse_expression(text: str, inputs: Mapping[str, TypeSet] | None) -> tuple[Any, Mapping[int, int]]:
+    """Return the official syntax tree of an expression, and where in the text each node begins, by its id.
+
+    Args:
+        text: The expression.
+        inputs: As for `compile_row_expression`; None for an expression on an event.
+
+    Raises:
+        ExpressionError: It is not CEL.
+    """
+    parsed, _ = _parse(_environment(None if inputs is None else frozenset(inputs)), text)
+    return parsed.expr, dict(parsed.source_info.positions)
+
+
 def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Expression:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > EXPRESSION_BYTES_MAX:
@@ -140,8 +154,7 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[s
         raise ExpressionError("the expression is empty", "write a CEL expression")
     if "\0" in text or any(0xD800 <= ord(char) <= 0xDFFF for char in text):
         raise ExpressionError("the expression has characters that are no text", "remove them")
-    environment = _environment(None if inputs is None else frozenset(inputs))
-    parsed, refusal = _parse(environment, text)
+    parsed, refusal = _parse(_environment(None if inputs is None else frozenset(inputs)), text)
     if inputs is not None:
         _refuse_has(text)
     lowering = Lowering(text, dict(parsed.source_info.positions), inputs, lists)

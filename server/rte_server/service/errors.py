@@ -64,6 +64,7 @@ RULES: Mapping[Reason, Rule] = MappingProxyType(
         Reason.ETAG_MISMATCH: Rule(grpc.StatusCode.ABORTED),
         Reason.TOO_MANY_WRITTEN_ATTRIBUTES: Rule(grpc.StatusCode.FAILED_PRECONDITION),
         Reason.ATTRIBUTE_NOT_WRITABLE: _INVALID,
+        Reason.ATTRIBUTE_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
         Reason.INVALID_EXPRESSION: _INVALID,
         Reason.INVALID_PAGE_TOKEN: _INVALID,
         Reason.INVALID_POSITION: _INVALID,

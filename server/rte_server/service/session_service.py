@@ -15,6 +15,7 @@ from rte_server.engine.masks import FIELD_NUMBERS
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import status_of
+from rte_server.service.explain import Chosen, Explainer, Wanted
 from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.model_service import PAGE_SIZE_MAX, check_page_size
@@ -37,6 +38,8 @@ BATCH_IDS_MAX = 1000
 LIST_PAGE_SIZE = 50
 INTERVAL_MS_MAX = 60_000
 PAGE_KIND = "sessions"
+EVENTS_PAGE_KIND = "events"
+EVENTS_PAGE_SIZE = 50
 
 EVERYTHING = tuple(FIELD_NUMBERS)
 
@@ -56,6 +59,7 @@ class SessionService:
         pipeline: Pipeline[ScannedRequest, Outcome],
         hub: WatchHub,
         seal: TokenSeal,
+        explainer: Explainer,
         clock_ms: Callable[[], int],
     ) -> None:
         """Make the service.
@@ -68,6 +72,7 @@ class SessionService:
         self._pipeline = pipeline
         self._hub = hub
         self._seal = seal
+        self._explainer = explainer
         self._clock_ms = clock_ms
 
     def handlers(self) -> dict[str, Handler]:
@@ -78,6 +83,7 @@ class SessionService:
             "ListSessions": self.list_sessions,
             "UpdateSession": self.update_session,
             "EndSession": self.end_session,
+            "ExplainSession": self.explain_session,
         }
         methods: dict[str, Handler] = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
@@ -87,10 +93,7 @@ class SessionService:
     async def get_session(self, body: bytes, context: Context) -> bytes:
         """Answer GetSession."""
         request = parse(body, pb.GetSessionRequest)
-        field = request.WhichOneof("key")
-        if field is None:
-            message = "one of session_id, visitor_id, customer_id and client_session_id is required"
-            raise EngineError(Reason.FIELD_MISSING, message, field="session_id")
+        field = _key_field(request)
         mask = self._reads.mask(request.read_mask.paths)
         await self._reach(request)
         stamp = self._stamp(2)
@@ -179,6 +182,35 @@ class SessionService:
         check_end(request)
         return await self._write(EntryType.END, request)
 
+    async def explain_session(self, body: bytes, context: Context) -> bytes:
+        """Answer ExplainSession."""
+        request = parse(body, pb.ExplainSessionRequest)
+        field = _key_field(request)
+        key = getattr(request, field)
+        for name, text in ((field, key), ("attribute", request.attribute)):
+            if not text:
+                raise EngineError(Reason.FIELD_MISSING, f"{name} is required", field=name)
+        check_page_size(request.page_size)
+        bound_to = (field, key, request.attribute, str(request.contributed_only))
+        after = None
+        if request.page_token:
+            reason = Reason.INVALID_PAGE_TOKEN
+            content = self._seal.open(EVENTS_PAGE_KIND, bound_to, request.page_token, reason=reason, field="page_token")
+            time_ms, order, position = (number for number in content if isinstance(number, int))
+            after = time_ms, order, position
+        size = min(request.page_size or EVENTS_PAGE_SIZE, PAGE_SIZE_MAX)
+        await self._reach(request)
+        as_of_ms = self._clock_ms()
+        chosen = Chosen(size, after, request.contributed_only)
+        explained = await self._explainer.explain(Wanted(field, key, request.attribute, chosen))
+        answer = pb.ExplainSessionResponse(
+            explanation=explained.explanation, position=position_text(explained.position)
+        )
+        answer.as_of_time.FromMilliseconds(as_of_ms)
+        if explained.last is not None:
+            answer.next_page_token = self._seal.seal(EVENTS_PAGE_KIND, bound_to, [*explained.last])
+        return answer.SerializeToString()
+
     async def _write(self, entry_type: EntryType, request: pb.UpdateSessionRequest | pb.EndSessionRequest) -> bytes:
         """Journal a change, wait until it is applied, and answer with the session."""
         # Refused before it is journalled where that is already certain; what changes until then, the fold refuses.
@@ -215,3 +247,16 @@ class SessionService:
         if rank in (NUMBER, ABSENT) and not isinstance(key, str):
             key = float(key)
         return Place(rank, key, (low, high))
+
+
+def _key_field(request: pb.GetSessionRequest | pb.ExplainSessionRequest) -> str:
+    """Return by which id a session is asked for.
+
+    Raises:
+        EngineError: FIELD_MISSING if there is none.
+    """
+    field: str | None = request.WhichOneof("key")
+    if field is None:
+        message = "one of session_id, visitor_id, customer_id and client_session_id is required"
+        raise EngineError(Reason.FIELD_MISSING, message, field="session_id")
+    return field

@@ -6,9 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.query import STATES_ANY
+from rte_server.engine.session_copy import evaluate_on_copy
+from rte_server.engine.session_events import EventPicker
+from rte_server.engine.session_parts import SessionParts
+from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO
 from rte_server.models import compile_filter
 
 _TIME_MS = 1_600_000_000_000
@@ -36,6 +42,7 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     matches = engine.select(wanted, "session.start_time")
     engine.match(wanted, matches.rows)
     engine.encode(matches.rows)
+    _explain(engine)
     engine.changed_since(0)
     engine.due_count(_TIME_MS)
     engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 100_000_000, b""))
@@ -44,14 +51,19 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     engine.sweep()
 
 
-def _take_event(engine: Engine) -> None:
-    """Take one event with one property, twice, and once as JSON."""
+def _one_event() -> bytes:
+    """Return a request with one event that has one property."""
     # IngestEventsRequest{events: {event_id: "1", name: "view_item", visitor_id: "v", properties: {"price": 9.5}}}
     number = b"\x11" + b"\x00\x00\x00\x00\x00\x00\x23\x40"
     member = b"\x0a\x05price" + b"\x12" + bytes((len(number),)) + number
     properties = b"\x0a" + bytes((len(member),)) + member
     event = b"\x0a\x011" + b"\x12\x09view_item" + b"\x22\x01v" + b"\x42" + bytes((len(properties),)) + properties
-    body = b"\x12" + bytes((len(event),)) + event
+    return b"\x12" + bytes((len(event),)) + event
+
+
+def _take_event(engine: Engine) -> None:
+    """Take one event, twice, and once as JSON."""
+    body = _one_event()
     for _ in range(2):
         scanned = engine.scan(body, _TIME_MS)
         entry = Entry(EntryType.EVENTS, _TIME_MS, scanned.accepted_body())
@@ -63,6 +75,17 @@ def _take_event(engine: Engine) -> None:
     entry_bytes = b"\x0a\x06events\x12" + bytes((len(value),)) + value
     form = b"\x0a" + bytes((len(entry_bytes),)) + entry_bytes
     engine.scan(b"\x7a" + bytes((len(form),)) + form, _TIME_MS)
+
+
+def _explain(engine: Engine) -> None:
+    """Copy a session and take it apart, as an explanation does. The secret keys strings only; any is as good."""
+    secret = np.ones(4, np.uint64)
+    copied = engine.copied(engine.find_visitor, "v")
+    assert copied is not None
+    evaluate_on_copy(secret, copied, {}, (), _TIME_MS)
+    picker = EventPicker((int(copied.cells[KEY_LO]), int(copied.cells[KEY_HI])))
+    picker.add(2, engine.scan(_one_event(), _TIME_MS))
+    SessionParts(secret, engine.program.models, picker.events(), copied.cells[:HEADER_WORDS])
 
 
 def _write(engine: Engine, session_id: str) -> None:

@@ -7,6 +7,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import error_details_pb2 as _error_details_pb2
 from google.rpc import status_pb2 as _status_pb2
 from rte.v1 import session_pb2 as _session_pb2
+from rte.v1 import session_explanation_pb2 as _session_explanation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -196,3 +197,37 @@ class EndSessionResponse(_message.Message):
     session: _session_pb2.Session
     position: str
     def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ..., position: _Optional[str] = ...) -> None: ...
+
+class ExplainSessionRequest(_message.Message):
+    __slots__ = ("session_id", "visitor_id", "customer_id", "client_session_id", "attribute", "page_size", "page_token", "contributed_only", "min_position")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    MIN_POSITION_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    visitor_id: str
+    customer_id: str
+    client_session_id: str
+    attribute: str
+    page_size: int
+    page_token: str
+    contributed_only: bool
+    min_position: str
+    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., attribute: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., contributed_only: _Optional[bool] = ..., min_position: _Optional[str] = ...) -> None: ...
+
+class ExplainSessionResponse(_message.Message):
+    __slots__ = ("explanation", "next_page_token", "as_of_time", "position")
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    explanation: _session_explanation_pb2.Explanation
+    next_page_token: str
+    as_of_time: _timestamp_pb2.Timestamp
+    position: str
+    def __init__(self, explanation: _Optional[_Union[_session_explanation_pb2.Explanation, _Mapping]] = ..., next_page_token: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., position: _Optional[str] = ...) -> None: ...

@@ -69,6 +69,11 @@ class SessionServiceStub:
                 request_serializer=rte_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
                 _registered_method=True)
+        self.ExplainSession = channel.unary_unary(
+                '/rte.v1.SessionService/ExplainSession',
+                request_serializer=rte_dot_v1_dot_session__service__pb2.ExplainSessionRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_session__service__pb2.ExplainSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -135,6 +140,18 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainSession(self, request, context):
+        """Says why an attribute of a session has the value that it has: which events of the journal contributed to it and
+        which did not and why, the rule with its values, the inputs of a score. It reads the journal beside the fold, within
+        `explain.entries_max`, `explain.bytes_max` and `explain.time_ms_max`; beyond a limit the answer says that it is not
+        complete. The session is chosen as in GetSession.
+        Fails with NOT_FOUND (SESSION_NOT_FOUND, ATTRIBUTE_NOT_FOUND), INVALID_ARGUMENT (FIELD_MISSING, OUT_OF_RANGE,
+        INVALID_PAGE_TOKEN, INVALID_POSITION), RESOURCE_EXHAUSTED (OVERLOADED: too many explanations are wanted at a time).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +184,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.EndSession,
                     request_deserializer=rte_dot_v1_dot_session__service__pb2.EndSessionRequest.FromString,
                     response_serializer=rte_dot_v1_dot_session__service__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'ExplainSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSession,
+                    request_deserializer=rte_dot_v1_dot_session__service__pb2.ExplainSessionRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_session__service__pb2.ExplainSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -336,6 +358,33 @@ class SessionService:
             '/rte.v1.SessionService/EndSession',
             rte_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
             rte_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.SessionService/ExplainSession',
+            rte_dot_v1_dot_session__service__pb2.ExplainSessionRequest.SerializeToString,
+            rte_dot_v1_dot_session__service__pb2.ExplainSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

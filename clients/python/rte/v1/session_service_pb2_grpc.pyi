@@ -70,6 +70,14 @@ class SessionServiceStub:
     """Ends a session, so that the next event of the visitor starts a new one. Ending an ended session changes nothing.
     Answers after it is durable and applied. Fails with NOT_FOUND (SESSION_NOT_FOUND).
     """
+    ExplainSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ExplainSessionRequest, _session_service_pb2.ExplainSessionResponse]
+    """Says why an attribute of a session has the value that it has: which events of the journal contributed to it and
+    which did not and why, the rule with its values, the inputs of a score. It reads the journal beside the fold, within
+    `explain.entries_max`, `explain.bytes_max` and `explain.time_ms_max`; beyond a limit the answer says that it is not
+    complete. The session is chosen as in GetSession.
+    Fails with NOT_FOUND (SESSION_NOT_FOUND, ATTRIBUTE_NOT_FOUND), INVALID_ARGUMENT (FIELD_MISSING, OUT_OF_RANGE,
+    INVALID_PAGE_TOKEN, INVALID_POSITION), RESOURCE_EXHAUSTED (OVERLOADED: too many explanations are wanted at a time).
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -112,6 +120,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     EndSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]  # type: ignore[assignment]
     """Ends a session, so that the next event of the visitor starts a new one. Ending an ended session changes nothing.
     Answers after it is durable and applied. Fails with NOT_FOUND (SESSION_NOT_FOUND).
+    """
+    ExplainSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ExplainSessionRequest, _session_service_pb2.ExplainSessionResponse]  # type: ignore[assignment]
+    """Says why an attribute of a session has the value that it has: which events of the journal contributed to it and
+    which did not and why, the rule with its values, the inputs of a score. It reads the journal beside the fold, within
+    `explain.entries_max`, `explain.bytes_max` and `explain.time_ms_max`; beyond a limit the answer says that it is not
+    complete. The session is chosen as in GetSession.
+    Fails with NOT_FOUND (SESSION_NOT_FOUND, ATTRIBUTE_NOT_FOUND), INVALID_ARGUMENT (FIELD_MISSING, OUT_OF_RANGE,
+    INVALID_PAGE_TOKEN, INVALID_POSITION), RESOURCE_EXHAUSTED (OVERLOADED: too many explanations are wanted at a time).
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,6 +204,20 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.EndSessionResponse, _abc.Awaitable[_session_service_pb2.EndSessionResponse]]:
         """Ends a session, so that the next event of the visitor starts a new one. Ending an ended session changes nothing.
         Answers after it is durable and applied. Fails with NOT_FOUND (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainSession(
+        self,
+        request: _session_service_pb2.ExplainSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.ExplainSessionResponse, _abc.Awaitable[_session_service_pb2.ExplainSessionResponse]]:
+        """Says why an attribute of a session has the value that it has: which events of the journal contributed to it and
+        which did not and why, the rule with its values, the inputs of a score. It reads the journal beside the fold, within
+        `explain.entries_max`, `explain.bytes_max` and `explain.time_ms_max`; beyond a limit the answer says that it is not
+        complete. The session is chosen as in GetSession.
+        Fails with NOT_FOUND (SESSION_NOT_FOUND, ATTRIBUTE_NOT_FOUND), INVALID_ARGUMENT (FIELD_MISSING, OUT_OF_RANGE,
+        INVALID_PAGE_TOKEN, INVALID_POSITION), RESOURCE_EXHAUSTED (OVERLOADED: too many explanations are wanted at a time).
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,242 @@
+"""Explanations against folds without an event, brute force over recorded data, and journals that are not whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.struct_pb2 import Value
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rte.v1.event_pb2 import Event
+from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
+from rte_server.config import ExplainSettings
+from rte_server.engine.settings import EngineSettings
+from rte_server.models import compile_model, load_models
+from rte_server.models.loader import pack_names
+from rte_server.service.explain.values import same
+from tests.engine.recorded import BATCH_EVENTS, Row, read_rows, visits
+from tests.service.explaining import SHARD, Explaining, refolded
+
+CONTRIBUTED = ExplainedEvent.OUTCOME_CONTRIBUTED
+REDUNDANT = ExplainedEvent.OUTCOME_REDUNDANT
+START_MS = 1_790_000_000_000
+MODELS = load_models(pack_names())
+SPECS = [spec for model in MODELS for spec in model.attributes]
+FROM_EVENTS = [spec.name for spec in SPECS if spec.kind.name not in ("DERIVED", "LINEAR")]
+SETTINGS = EngineSettings()
+
+NAMES = ("page_view", "view_item", "add_to_cart", "purchase", "search", "login")
+PROPERTIES: dict[str, st.SearchStrategy[float | str]] = {
+    "price": st.sampled_from([0.0, 5.0, 7.5, "dear", 2e12]),
+    "quantity": st.sampled_from([1.0, 2.0, "two"]),
+    "value": st.sampled_from([0.0, 12.5]),
+    "item_id": st.sampled_from(["a", "b", "c"]),
+    "item_category": st.sampled_from(["shoes", "hats"]),
+    "page_location": st.sampled_from(["https://shop.example/a", "https://shop.example/b?utm_source=mail"]),
+    "page_referrer": st.sampled_from(["", "https://search.example/"]),
+    "search_term": st.sampled_from(["boots", "hats"]),
+    "utm_source": st.sampled_from(["mail", "ads"]),
+}
+
+
+@st.composite
+def visit(draw: st.DrawFn) -> list[Event]:
+    """Draw the events of one visit; some are sent twice."""
+    found = []
+    for number in range(draw(st.integers(1, 7))):
+        event = Event(event_id=str(number), name=draw(st.sampled_from(NAMES)), visitor_id="v")
+        event.event_time.FromMilliseconds(START_MS + draw(st.integers(0, 20)) * 60_000)
+        chosen = draw(st.lists(st.sampled_from(sorted(PROPERTIES)), unique=True))
+        event.properties.update({name: draw(PROPERTIES[name]) for name in chosen})
+        found.append(event)
+        if draw(st.integers(0, 5)) == 0:
+            found.append(event)
+    return found
+
+
+@pytest.fixture
+def explaining(tmp_path: Path) -> Iterator[Explaining]:
+    """What explains, with all packs."""
+    made = Explaining(tmp_path / "data", MODELS, START_MS + 1_300_000)
+    yield made
+    made.close()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=visit(), data=st.data())
+def test_an_event_contributes_if_the_value_needs_it(
+    explaining: Explaining, events: list[Event], data: st.DataObject
+) -> None:
+    """Without an event that contributed a fresh engine shows another value, without any other event the same value."""
+    visitor_id = f"v-{explaining.engine.position}"
+    for event in events:
+        event.visitor_id = visitor_id
+    explaining.send(*events[: len(events) // 2])
+    explaining.send(*events[len(events) // 2 :])
+    known = {event.event_id: event for event in events}
+    for name in data.draw(st.lists(st.sampled_from(FROM_EVENTS), min_size=8, max_size=8, unique=True)):
+        found = explaining.explain(visitor_id, name)
+        assert found.events.complete, found.events.incomplete_reason
+        value = found.value if found.HasField("value") else None
+        assert same(value, explaining.values(visitor_id).get(name))
+        for explained in found.events.events:
+            if explained.outcome == ExplainedEvent.OUTCOME_DUPLICATE or len(known) == 1:
+                continue
+            rest = [event for event_id, event in known.items() if event_id != explained.event_id]
+            batches = [(explaining.now_ms, rest)]
+            without = refolded(MODELS, SETTINGS, batches, explaining.now_ms)[visitor_id].get(name)
+            # Values that follow from the time are compared where the time is the same: `test_session_parts`.
+            assert same(without, value) == (explained.outcome != CONTRIBUTED), (name, explained)
+
+
+def test_contributions_add_up_on_recorded_data(explaining: Explaining) -> None:
+    """Over recorded visits, counts and sums are the sum of the contributions, and those are what brute force finds."""
+    rows = [row for row in read_rows("ecom_events_dev.csv.gz") if row.visitor_id]
+    explaining.now_ms = rows[-1].time_ms + 1
+    for start in range(0, len(rows), BATCH_EVENTS):
+        explaining.send(*(row.event() for row in rows[start : start + BATCH_EVENTS]))
+    checked = 0
+    for visitor_id, mine in sorted(visits(rows).items(), key=lambda item: -len(item[1][-1]))[:60]:
+        check_visit(explaining, visitor_id, mine[-1])
+        checked += len(mine[-1])
+    assert checked > 400
+
+
+def check_visit(explaining: Explaining, visitor_id: str, rows: list[Row]) -> None:
+    """Compare the explanations of a visitor's last visit with its rows."""
+    views = [row for row in rows if row.name == "view_item"]
+    adds = [row for row in rows if row.name == "add_to_cart"]
+    found = explaining.explain(visitor_id, "product_views")
+    assert found.events.complete, found.events.incomplete_reason
+    assert added_up(found) == found.value.number_value == len(views)
+    assert ids(found, CONTRIBUTED) == {row.event_id for row in views}
+    assert found.events.other_event_count == len(rows) - len(views)
+    found = explaining.explain(visitor_id, "added_value")
+    priced = {row.event_id: float(row.properties["price"]) for row in adds if "price" in row.properties}
+    assert added_up(found) == pytest.approx(found.value.number_value, rel=1e-12)
+    gives = {int(each.event_id): each.contribution.number_value for each in found.events.events if behind(each)}
+    assert gives == {event_id: price for event_id, price in priced.items() if price != 0.0} or any(
+        "quantity" in row.properties for row in adds
+    )
+    found = explaining.explain(visitor_id, "last_item")
+    with_item = [row for row in views if row.properties.get("item_id")]
+    assert ids(found, CONTRIBUTED) | ids(found, REDUNDANT) == {row.event_id for row in with_item[-1:]}
+    found = explaining.explain(visitor_id, "max_viewed_price")
+    prices = [float(row.properties["price"]) for row in views if "price" in row.properties]
+    assert found.value.number_value == max(prices, default=0.0)
+    for each in found.events.events:
+        if behind(each):
+            assert each.contribution.number_value == max(prices)
+    found = explaining.explain(visitor_id, "distinct_items")
+    items = [row.properties["item_id"] for row in with_item]
+    if len(set(items)) <= 16:
+        assert ids(found, CONTRIBUTED) == {
+            row.event_id for row in with_item if items.count(row.properties["item_id"]) == 1
+        }
+        assert len(ids(found, REDUNDANT)) == len({item for item in items if items.count(item) > 1})
+
+
+def behind(event: ExplainedEvent) -> bool:
+    """Return whether an event stands behind the value."""
+    return event.outcome in (CONTRIBUTED, REDUNDANT)
+
+
+def ids(found: Explanation, outcome: ExplainedEvent.Outcome) -> set[int]:
+    """Return the ids of the events with an outcome."""
+    return {int(each.event_id) for each in found.events.events if each.outcome == outcome}
+
+
+def added_up(found: Explanation) -> float:
+    """Return the sum of the contributions."""
+    return sum(each.contribution.number_value for each in found.events.events)
+
+
+def event_of(visitor_id: str, number: int, name: str = "page_view") -> Event:
+    """Return an event, one second after the one of the number before."""
+    event = Event(event_id=str(number), name=name, visitor_id=visitor_id)
+    event.event_time.FromMilliseconds(START_MS + number * 1_000)
+    return event
+
+
+def test_a_trimmed_journal_is_told(explaining: Explaining) -> None:
+    """Events whose entries were given up are not listed; the answer says so, and since which entry it holds."""
+    for number in range(6):
+        explaining.send(event_of("v", number))
+    explaining.journal.trim(SHARD, explaining.engine.position - 1)
+    found = explaining.explain("v", "page_views")
+    assert (found.value.number_value, found.events.refolded_value.number_value) == (6.0, 2.0)
+    assert not found.events.complete
+    assert "trimmed or erased" in found.events.incomplete_reason
+    assert found.events.journal_begin_position == f"0-{explaining.engine.position - 1}"
+    assert found.events.journal_begin_time.ToMilliseconds() == explaining.now_ms
+    assert [each.event_id for each in found.events.events] == ["5", "4"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        (ExplainSettings(entries_max=64), "explain.entries_max"),
+        (ExplainSettings(bytes_max=64), "explain.bytes_max"),
+        (ExplainSettings(events_max=50), "explain.events_max"),
+    ],
+)
+def test_a_limit_is_told(tmp_path: Path, limits: ExplainSettings, named: str) -> None:
+    """A search that reaches a limit keeps the newest events, and the answer names the limit."""
+    explaining = Explaining(tmp_path / "data", MODELS, START_MS + 300_000, limits=limits)
+    for number in range(130):
+        explaining.send(event_of("v", number))
+    found = explaining.explain("v", "page_views")
+    explaining.close()
+    assert (found.value.number_value, found.events.complete) == (130.0, False)
+    assert named in found.events.incomplete_reason
+    listed = [int(each.event_id) for each in found.events.events]
+    assert listed == list(range(129, 129 - len(listed), -1))
+    assert 50 <= len(listed) <= 64
+
+
+def test_an_attribute_that_came_later_is_told(explaining: Explaining) -> None:
+    """A value that its events do not give, because the attribute is newer than they are, is explained as such."""
+    explaining.send(event_of("v", 1), event_of("v", 2))
+    new = "model: new\nattributes:\n  seen: {count: page_view}\n"
+    explaining.configure([*MODELS, compile_model(new, "new.yaml", {})])
+    explaining.send(event_of("v", 3))
+    found = explaining.explain("v", "seen")
+    assert found.events.complete
+    assert (found.value.number_value, found.events.refolded_value.number_value) == (1.0, 3.0)
+    assert "3 when they are folded anew" in found.events.difference
+
+
+def test_merged_sessions_are_explained_as_one(explaining: Explaining) -> None:
+    """Events of two sessions that a late event joined are explained together, from the first of them on."""
+    gap_ms = SETTINGS.gap_ms
+    for number, offset_ms in enumerate((0, 2 * gap_ms, gap_ms)):
+        event = event_of("v", number)
+        event.event_time.FromMilliseconds(START_MS + offset_ms)
+        explaining.now_ms = START_MS + 2 * gap_ms
+        explaining.send(event)
+    found = explaining.explain("v", "page_views")
+    assert (found.value.number_value, found.events.counts.contributed, found.events.complete) == (3.0, 3, True)
+
+
+def test_events_of_other_sessions_are_left_out(explaining: Explaining) -> None:
+    """Events of the visitor's earlier session and of other visitors in the same entries are not listed."""
+    late = event_of("v", 5)
+    late.event_time.FromMilliseconds(START_MS + 3 * SETTINGS.gap_ms)
+    explaining.now_ms = START_MS + 3 * SETTINGS.gap_ms
+    explaining.send(event_of("v", 1), event_of("w", 2), late)
+    found = explaining.explain("v", "page_views")
+    assert [each.event_id for each in found.events.events] == ["5"]
+    assert found.events.complete
+
+
+def test_values_without_an_event_of_the_name_say_so(explaining: Explaining) -> None:
+    """An attribute without a value says that there was no such event."""
+    explaining.send(event_of("v", 1))
+    found = explaining.explain("v", "last_search")
+    assert not found.HasField("value")
+    assert found.summary == "`last_search` has no value: there is no `search` event in the session"
+    assert found.events.counts.ListFields() == []
+    assert Value() == found.value
