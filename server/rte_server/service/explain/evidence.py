@@ -308,8 +308,9 @@ class Evidence:
             explained.reason = "others give the same"
         if outcome == WITHOUT_EFFECT:
             present_ms = max(subject.now_ms - int(subject.header[LAG]), int(subject.header[LAST]))
-            age_ms = present_ms - explained.event_time.ToMilliseconds()
-            moment = Moment(age_ms, alone.get(subject.spec.name), self._whole)
+            moment = Moment(
+                explained.event_time.ToMilliseconds(), present_ms, alone.get(subject.spec.name), self._whole
+            )
             explained.reason = story_of(subject.cell.kind).without_effect(subject.cell, moment)
 
     def _why_no_value(self, alone: Mapping[str, Value]) -> str:

@@ -26,12 +26,14 @@ class Moment:
     """An event that was taken, and the session at the time of the answer.
 
     Attributes:
-        age_ms: How long before the session's present time the event happened, >= 0.
+        time_ms: When the event happened, milliseconds since 1970.
+        present_ms: What time it is for the session.
         gives: What the attribute shows for this event alone; None: nothing.
         shows: What it shows for the session; None: nothing.
     """
 
-    age_ms: int
+    time_ms: int
+    present_ms: int
     gives: Value | None
     shows: Value | None
 
@@ -67,6 +69,24 @@ def _recent(spec: AttributeSpec, moment: Moment) -> str:
     if spec.unique and moment.gives is not None and all(value in listed for value in moment.gives.list_value.values):
         return "a newer event gives the same value"
     return f"it was pushed out: the {spec.keep} newest are kept"
+
+
+def _window(text: str, *, takes_numbers: bool = False) -> Story:
+    """Return the story of a windowed kind: an event has left the window, or else `text` is said."""
+
+    def without_effect(spec: AttributeSpec, moment: Moment) -> str:
+        width_ms, tiles = spec.params
+        if moment.time_ms // width_ms <= moment.present_ms // width_ms - tiles:
+            return f"it is older than the window of {duration_text(width_ms * tiles)}"
+        return text
+
+    return Story(Behind.EVENTS, without_effect, _window_waits, takes_numbers=takes_numbers)
+
+
+def _window_waits(spec: AttributeSpec, _value: Value | None, is_due: bool) -> str:
+    width_ms, tiles = spec.params
+    window = duration_text(width_ms * tiles)
+    return f"events leave the window of {window} in steps of {duration_text(width_ms)}" if is_due else ""
 
 
 def _absence(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
@@ -107,6 +127,12 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         ),
         Kind.RATE: _always("it has faded away", takes_numbers=True),
         Kind.EWMA: _always("it has faded away, or equals the average of the others", takes_numbers=True),
+        Kind.WINDOW_COUNT: _window("another event counts in its place"),
+        Kind.WINDOW_SUM: _window("it adds 0", takes_numbers=True),
+        Kind.WINDOW_MIN: _window("another event has the same or a lower value", takes_numbers=True),
+        Kind.WINDOW_MAX: _window("another event has the same or a higher value", takes_numbers=True),
+        Kind.WINDOW_MEAN: _window("its value equals the mean of the others", takes_numbers=True),
+        Kind.WINDOW_DISTINCT: _window("its value comes with a newer event, too, or `keep` newer values push it out"),
         Kind.DERIVED: Story(Behind.RULE),
         Kind.LINEAR: Story(Behind.SCORE),
         Kind.WRITTEN: Story(Behind.WRITES),
