@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from rte_server.config import Config
 from rte_server.edge import Edge, check_port
 from rte_server.edge import EdgeSettings as EdgeConfiguration
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import CompileModels, Engine
 from rte_server.engine.native import secret_from_bytes
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire import Limits, ScannedRequest
 from rte_server.journal.directory import DataDirectory
@@ -26,13 +27,17 @@ from rte_server.journal.protocol import Journal
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.models import compile_models, configuration_of, load_models
+from rte_server.models import ModelError, compile_models, configuration_of, load_models
+from rte_server.models.configured import follow, read_configured
+from rte_server.models.loader import compile_sources, sources_of
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.event_service import EventService
 from rte_server.service.explain import Explainer, JournalSearch
 from rte_server.service.interceptors import Guard
+from rte_server.service.lifecycle import LifecycleSettings, ModelLifecycle
 from rte_server.service.log_format import configure_logging
 from rte_server.service.metrics import Metrics
+from rte_server.service.model_files import ModelFiles
 from rte_server.service.model_service import ModelService
 from rte_server.service.pipeline import Pipeline, PipelineSettings
 from rte_server.service.server import GrpcServer
@@ -134,29 +139,66 @@ class Application:
             self._pipeline_failed,
         )
         self._stack.push_async_callback(asyncio.to_thread, self.pipeline.stop)
+        self.lifecycle = ModelLifecycle(
+            self.engine,
+            self.pipeline,
+            journal,
+            snapshots,
+            self._maker(directory.secret),
+            self._clock_ms,
+            LifecycleSettings(
+                refold_s_max=self.config.models.refold_ms_max / 1000,
+                compared_sessions_max=self.config.models.compared_sessions_max,
+            ),
+        )
+        self._stack.push_async_callback(self.lifecycle.close)
+        self.model_files = ModelFiles(
+            self.config.models.packs,
+            self.lifecycle,
+            self._configured,
+            self._file_problems,
+            self.config.models.watch_interval_ms / 1000,
+        )
+        self._stack.push_async_callback(self.model_files.close)
         await self._serve(directory.secret, journal)
+
+    def _maker(self, key: bytes) -> Callable[[CompileModels], Engine]:
+        """Return what makes empty engines of the configured capacity."""
+        secret = secret_from_bytes(key)
+        capacity, limits = Capacity(**self.config.capacity()), Limits(**self.config.scan_limits())
+        return lambda compile_: Engine(secret, compile_, capacity, limits)
 
     def _recovered(self, key: bytes, journal: SqliteJournal, snapshots: SnapshotStore) -> Engine:
         """Return the engine as the journal says, configured as the settings say."""
-        secret = secret_from_bytes(key)
-        models = load_models(self.config.models.packs)
-        configuration: dict[str, Any] = {
-            "settings": self.config.engine_settings(),
-            **configuration_of(models),
-        }
-
-        def make(capacity: Capacity) -> Engine:
-            return Engine(secret, compile_models, capacity, Limits(**self.config.scan_limits()))
-
-        capacity = Capacity(**self.config.capacity())
+        make = self._maker(key)
         started_s = time.monotonic()
-        warm_up(lambda: make(_SMALL), configuration)
+        small = {"settings": self.config.engine_settings(), **configuration_of(load_models(_WARM_UP_PACKS))}
+        warm_up(lambda: Engine(secret_from_bytes(key), compile_models, _SMALL), small)
         _log.info("kernels are ready after %.1f s", time.monotonic() - started_s)
         started_s = time.monotonic()
-        engine = recover(journal, SHARD, snapshots, lambda: make(capacity), _report_recovery)
-        configure(journal, SHARD, engine, lambda: make(_SMALL), configuration, self._clock_ms())
+        engine = recover(journal, SHARD, snapshots, lambda: make(compile_models), _report_recovery)
+        configuration = self._configuration(engine.configuration)
+        configure(journal, SHARD, snapshots, engine, lambda: make(compile_models), configuration, self._clock_ms())
         _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
         return engine
+
+    def _configuration(self, running: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is in force from this start on: the settings, and the model files that changed since the last one.
+
+        Raises:
+            ModelError: Nothing ran before, and a model cannot be used.
+        """
+        sources = sources_of(running.get("models", {}), running.get("files", {}))
+        self._configured = read_configured(self.config.models.packs)
+        followed = follow(self._configured, running.get("configured", {}), sources)
+        self._file_problems = followed.problems
+        problems = [problem for found in followed.problems.values() for problem in found]
+        if problems and not sources:
+            raise ModelError(problems)
+        for problem in problems:
+            _log.error("a model runs on as it was, its file is broken: %s", problem)
+        models = configuration_of(compile_sources(followed.sources))
+        return {"settings": self.config.engine_settings(), **models, "configured": followed.seen}
 
     async def _serve(self, key: bytes, journal: Journal) -> None:
         """Start what serves calls."""
@@ -177,10 +219,11 @@ class Application:
         reads = SessionReads(self.engine, self._clock_ms)
         explainer = self._explainer(reads, journal, secret_from_bytes(key))
         sessions = SessionService(reads, self.pipeline, hub, seal, explainer, self._clock_ms)
+        models = ModelService(self.engine, seal, self.lifecycle, lambda: self.model_files.problems)
         handlers = {
             "rte.v1.EventService": events.handlers(),
             "rte.v1.SessionService": sessions.handlers(),
-            "rte.v1.ModelService": ModelService(self.engine, seal).handlers(),
+            "rte.v1.ModelService": models.handlers(),
         }
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
@@ -191,6 +234,7 @@ class Application:
         )
         self.metrics.add_numbers("rte_engine", self.engine.stats)
         self.metrics.add_numbers("rte_pipeline", self.pipeline.stats)
+        self.metrics.add_numbers("rte_models", lambda: self.lifecycle.stats() | self.model_files.stats())
         self.metrics.add_numbers("rte", lambda: {"watches_open": hub.open_count})
         if server.metrics_port:
             self.metrics.serve(server.metrics_port)
@@ -256,12 +300,15 @@ _SMALL = Capacity(
 )
 """For engines that are made only to try something."""
 
+_WARM_UP_PACKS = ("retail",)
+"""What runs kernels so that they are compiled: that does not depend on the models."""
+
 
 def _publisher(log: ChangeLog, hub: WatchHub) -> Callable[[int, Outcome], None]:
     """Return what tells watches of an applied entry; it runs in the fold thread."""
 
     def publish(position: int, outcome: Outcome) -> None:
-        is_complete = outcome.removed_all == len(outcome.removed)
+        is_complete = outcome.removed_all == len(outcome.removed) and not outcome.is_new_state
         log.add(position, outcome.rows, outcome.removed, is_complete=is_complete)
         hub.published()
 

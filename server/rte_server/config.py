@@ -133,7 +133,13 @@ class JournalSettings:
         256 * MIB, "or after so many bytes of entries, and at least half the size of the last snapshot,", low=1
     )
     snapshot_interval_ms: int = setting(600_000, "or after so much time with at least one entry.", low=1_000)
-    trim: bool = setting(True, "Gives up entries that the older of the two kept snapshots holds. `false` keeps all.")
+    snapshots_kept: int = setting(
+        4,
+        "So many snapshots are kept, and the entries since the oldest of them: a new attribute starts from there.",
+        low=2,
+        high=100,
+    )
+    trim: bool = setting(True, "Gives up entries that the oldest kept snapshot holds. `false` keeps all.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,17 @@ class ModelSettings:
 
     packs: tuple[str, ...] = setting(
         ("base", "retail"), "Names of packs that ship with the server, or paths of YAML files; used ones come first."
+    )
+    watch_interval_ms: int = setting(
+        1_000,
+        "How often the files of `packs` are looked at; those that changed are activated. 0 switches it off.",
+        low=0,
+    )
+    refold_ms_max: int = setting(
+        600_000, "How long models that are activated may take to catch up with the events that come.", low=1_000
+    )
+    compared_sessions_max: int = setting(
+        100_000, "Sessions that a dry run compares; of more, so many are taken, evenly spread.", low=1
     )
 
 

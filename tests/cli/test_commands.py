@@ -33,7 +33,7 @@ def test_help_names_every_command_and_costs_little() -> None:
     [
         *((name,) for name in COMMANDS),
         *(("sessions", name) for name in ("get", "list", "watch")),
-        *(("models", name) for name in ("list", "show", "check")),
+        *(("models", name) for name in ("list", "show", "check", "test", "apply", "rollback", "versions", "diff")),
     ],
 )
 def test_every_command_has_help(rte: Rte, command: tuple[str, ...]) -> None:
@@ -63,6 +63,9 @@ def test_a_wrong_call_is_a_usage_error(rte: Rte, arguments: tuple[str, ...]) -> 
         ("sessions", "watch"),
         ("models", "list"),
         ("models", "show", "retail"),
+        ("models", "versions"),
+        ("models", "rollback"),
+        ("models", "apply", "--remove", "retail"),
         ("simulate", "--duration", "1s"),
     ],
 )
@@ -127,19 +130,24 @@ def test_check_names_all_problems(rte: Rte, tmp_path: Path) -> None:
     assert "server.port = 99999" in result.err
 
 
-def test_models_check_names_problems_and_runs_tests(rte: Rte, tmp_path: Path) -> None:
-    """`rte models check` names the line of a mistake, and says whether the model's tests hold."""
+def test_models_are_checked_and_tested(rte: Rte, tmp_path: Path) -> None:
+    """`rte models check` names the line of a mistake, `rte models test` says whether the model's tests hold."""
     path = tmp_path / "mine.yaml"
     path.write_text("model: mine\nversion: 1\ndescription: Mine.\nattributes:\n  teas: {count: drink_tea}\n")
     result = rte("models", "check", path)
     assert (result.exit_code, result.out.splitlines()[0]) == (0, "mine, version 1: 1 attribute")
     assert "teas\tcount\t8\texact" in result.out
+    result = rte("models", "test", path)
+    assert result.exit_code == 1
+    assert "the model names no tests" in result.out
     tests = "tests:\n- name: A tea counts.\n  given: [{event: drink_tea}]\n  then: {teas: 2}\n"
     (tmp_path / "mine_tests.yaml").write_text(tests)
     path.write_text(path.read_text() + "tests: mine_tests.yaml\n")
-    result = rte("models", "check", path)
+    result = rte("models", "test", path)
     assert result.exit_code == 1
     assert "`teas` is 1.0, not 2" in result.out
+    (tmp_path / "mine_tests.yaml").write_text(tests.replace("teas: 2", "teas: 1"))
+    assert rte("models", "test", path).out == f"{path}: 1 test, all is well\n"
     path.write_text("model: mine\nattributes:\n  teas: {cuont: drink_tea}\n")
     result = rte("models", "check", path)
     assert result.exit_code == 1

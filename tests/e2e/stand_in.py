@@ -312,6 +312,20 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         """List its attribute."""
         return model_service_pb2.ListAttributesResponse(attributes=[model_pb2.Attribute(name="event_count")])
 
+    async def ApplyModels(self, request: Any, context: Any) -> Any:
+        """Answer with the place after the models given."""
+        return model_service_pb2.ApplyModelsResponse(position=f"0-{len(request.models)}")
+
+    async def RollBackModels(self, request: Any, context: Any) -> Any:
+        """Answer with the place that was asked for."""
+        return model_service_pb2.RollBackModelsResponse(position=request.position)
+
+    async def ListModelVersions(self, request: Any, context: Any) -> Any:
+        """List one."""
+        return model_service_pb2.ListModelVersionsResponse(
+            configurations=[model_pb2.ModelConfiguration(position="0-1", is_active=True)]
+        )
+
 
 class StandIn:
     """The server as a whole."""

@@ -193,6 +193,8 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
         "GetSessionRequest",
         "ExplainSessionRequest",
         "GetModelRequest",
+        "ApplyModelsRequest",
+        "RollBackModelsRequest",
     }
 
 

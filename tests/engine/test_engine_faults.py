@@ -12,9 +12,10 @@ from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_pb2 import Session
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.reasons import EngineError, Reason

@@ -59,11 +59,12 @@ def test_any_array_comes_back(content: module.Array, tmp_path_factory: pytest.Te
     assert found.arrays["a"].shape == content.shape
 
 
-def test_the_two_newest_are_kept(tmp_path: Path) -> None:
-    """A third snapshot removes the oldest, whatever the number of digits."""
+def test_only_those_stay_that_are_to_be_kept(tmp_path: Path) -> None:
+    """The others are removed; what stays is found, whatever the number of digits."""
     store = SnapshotStore(tmp_path)
-    for position in (9, 10, 100):
+    for position in (8, 9, 10, 100):
         store.write(position, {}, arrays(position))
+    store.keep_only([10, 100, 1000])
     assert store.positions() == [10, 100]
     found = store.load_latest(not_after=99)
     assert found is not None

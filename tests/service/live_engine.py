@@ -10,9 +10,10 @@ from functools import cache
 from google.protobuf import json_format
 
 from rte.v1 import event_service_pb2, session_service_pb2
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from rte_server.models import compile_models, configuration_of, load_models

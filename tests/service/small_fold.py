@@ -1,4 +1,7 @@
-"""A small pure fold that journal and pipeline can run: it counts ids, and remembers at which clock it saw them."""
+"""A small pure fold that journal and pipeline can run: it counts ids, and remembers at which clock it saw them.
+
+Its model is a number: what an id adds to its weight.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ class SmallFold:
         self.position = 0
         self.configuration: Mapping[str, Any] = {}
         self.seen: dict[int, int] = {}
+        self.step = 0
+        self.weights: dict[int, int] = {}
+        self.refolds: tuple[tuple[int, int], ...] = ()
+        self.is_refold = False
         self.clock_ms = 0
         self.closed_ms = 0
         self.due_after_ms = due_after_ms
@@ -36,16 +43,46 @@ class SmallFold:
                 if found == -1:
                     raise ZeroDivisionError("the fold has a fault")
                 self.seen[found] = self.seen.get(found, 0) + 1
+                self.weights[found] = self.weights.get(found, 0) + self.step
                 counts.append(self.seen[found])
         elif entry.type == EntryType.CONFIGURE:
             configuration = json.loads(entry.body)
             if "settings" not in configuration:
                 raise ValueError("no settings")
+            if not self.is_refold:
+                self._use(configuration)
             self.configuration = configuration
         elif entry.type == EntryType.TICK:
             self.closed_ms = entry.received_ms
         self.position = position
         return counts
+
+    def begins(self, configuration: Mapping[str, Any]) -> list[str]:
+        """Return the model if it is another one."""
+        if "settings" not in configuration:
+            raise ValueError("no settings")
+        return [] if int(configuration["models"].get("step", 0)) == self.step else ["step"]
+
+    def begin_refold(self, configuration: Mapping[str, Any]) -> None:
+        """Take over the model."""
+        self._use(configuration)
+        self.is_refold = True
+
+    def adopt(self, position: int, entry: Entry, refolded: SmallFold) -> list[int]:
+        """Take over what another one folded."""
+        if position != self.position + 1 or refolded.position != self.position or not refolded.is_refold:
+            raise ValueError(f"{position} does not follow {self.position} and {refolded.position}")
+        configuration = json.loads(entry.body)
+        refolds = (*self.refolds, (position, configuration["refold_from"]))
+        for name, value in vars(refolded).items():
+            setattr(self, name, value)
+        self.refolds, self.configuration, self.is_refold, self.position = refolds, configuration, False, position
+        return []
+
+    def _use(self, configuration: Mapping[str, Any]) -> None:
+        step = int(configuration["models"].get("step", 0))
+        if step != self.step:
+            self.step, self.weights = step, {}
 
     def due_count(self, now_ms: int) -> int:
         """Return 1 if the clock of the last entry lies `due_after_ms` back and no tick came since."""
@@ -54,6 +91,7 @@ class SmallFold:
     def snapshot(self) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
         """Return the counts as two arrays."""
         meta = {"position": self.position, "configuration": self.configuration}
+        meta |= {"refolds": self.refolds, "step": self.step, "weights": list(self.weights.items())}
         meta |= {"clock_ms": self.clock_ms, "closed_ms": self.closed_ms}
         ids = np.fromiter(self.seen.keys(), np.int64, len(self.seen))
         return meta, [("ids", ids), ("counts", np.fromiter(self.seen.values(), np.int64, len(self.seen)))]
@@ -63,6 +101,8 @@ class SmallFold:
         if len(arrays["ids"]) > self.capacity:
             raise ValueError("too many ids")
         self.position, self.configuration = meta["position"], meta["configuration"]
+        self.refolds = tuple((position, base) for position, base in meta["refolds"])
+        self.step, self.weights = meta["step"], dict(meta["weights"])
         self.clock_ms, self.closed_ms = meta["clock_ms"], meta["closed_ms"]
         self.seen = dict(zip(arrays["ids"].tolist(), arrays["counts"].tolist(), strict=True))
 

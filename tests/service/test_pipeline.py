@@ -58,7 +58,7 @@ class Shard:
             self.journal.close()
             self.directory.close()
             raise
-        configure(self.journal, 0, self.engine, SmallFold, CONFIGURATION, 1)
+        configure(self.journal, 0, self.snapshots, self.engine, SmallFold, CONFIGURATION, 1)
         self.pipeline = Pipeline(
             self.journal,
             0,
@@ -266,7 +266,7 @@ async def test_a_stop_finishes_what_was_submitted(open_shard: Open) -> None:
 
 def test_a_restart_needs_only_the_entries_after_the_snapshot(open_shard: Open) -> None:
     """Snapshots are taken by count, two are kept, the journal before the older is given up, the state is the same."""
-    shard = open_shard(PipelineSettings(snapshot_entries=10))
+    shard = open_shard(PipelineSettings(snapshot_entries=10, snapshots_kept=2))
     for n in range(60):
         shard.submit(n % 7)
     until(lambda: shard.pipeline.stats()["snapshots"] >= 2)
@@ -346,12 +346,13 @@ def test_configure_appends_only_what_changed(tmp_path: Path) -> None:
     """The same configuration is not written twice, another one is, and one that the engine refuses never is."""
     with DataDirectory(tmp_path) as directory:
         journal = SqliteJournal(directory)
-        engine = recover(journal, 0, SnapshotStore(directory.snapshots_path), SmallFold)
-        assert configure(journal, 0, engine, SmallFold, CONFIGURATION, 5)
-        assert not configure(journal, 0, engine, SmallFold, CONFIGURATION, 6)
-        assert configure(journal, 0, engine, SmallFold, CONFIGURATION | {"models": {}}, 7)
+        store = SnapshotStore(directory.snapshots_path)
+        engine = recover(journal, 0, store, SmallFold)
+        assert configure(journal, 0, store, engine, SmallFold, CONFIGURATION, 5)
+        assert not configure(journal, 0, store, engine, SmallFold, CONFIGURATION, 6)
+        assert configure(journal, 0, store, engine, SmallFold, CONFIGURATION | {"models": {}}, 7)
         with pytest.raises(ValueError, match="no settings"):
-            configure(journal, 0, engine, SmallFold, {"models": {}}, 8)
+            configure(journal, 0, store, engine, SmallFold, {"models": {}}, 8)
         assert [e.received_ms for _, e in journal.read(0, 1)] == [5, 7]
         journal.close()
 

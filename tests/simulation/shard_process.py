@@ -14,9 +14,10 @@ import threading
 from pathlib import Path
 
 from rte_server.config import Config
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire import ScannedRequest
 from rte_server.journal.directory import DataDirectory
@@ -47,7 +48,7 @@ def opened(directory: DataDirectory) -> tuple[Journal, Engine, SnapshotStore]:
 
     engine = recover(journal, 0, snapshots, make_engine)
     configuration = {"settings": Config().engine_settings()} | configuration_of(load_models(["retail"]))
-    configure(journal, 0, engine, make_engine, configuration, now_ms())
+    configure(journal, 0, snapshots, engine, make_engine, configuration, now_ms())
     return journal, engine, snapshots
 
 

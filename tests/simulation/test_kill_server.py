@@ -26,7 +26,7 @@ START_S_MAX = 300
 class Server:
     """One life of a server process on a data directory."""
 
-    def __init__(self, data_dir: Path, log: Path) -> None:
+    def __init__(self, data_dir: Path, log: Path, **variables: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -38,6 +38,7 @@ class Server:
             # So many snapshots and trims that a kill often falls into one; room for a million sessions is not needed.
             "RTE_JOURNAL__SNAPSHOT_ENTRIES": "40",
             "RTE_SESSION__SESSIONS_MAX": "10000",
+            **variables,
         }
         with log.open("ab") as output:
             self.process = subprocess.Popen(

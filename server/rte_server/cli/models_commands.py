@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rte_server.cli import train_command
+from rte_server.cli import model_changes, model_diff, train_command
 from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
@@ -16,15 +16,19 @@ from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
 from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from rte.v1.model_pb2 import Attribute, Model
+    from rte.v1.model_pb2 import Attribute, Model, ModelProblem
     from rte_server.engine.program import ModelSpec
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List the models of a running server, show one, check model files, or train models.",
-    epilog="Examples:\n\n  rte models list\n\n  rte models show retail\n\n  rte models check my_model.yaml",
+    help="Models of a running server: list, show, change, go back. Model files: check, test, compare, train.",
+    epilog="Examples:\n\n  rte models list\n\n  rte models check my_model.yaml\n\n  rte models apply my_model.yaml",
 )
 
+app.command("apply", epilog=model_changes.APPLY_EXAMPLES)(model_changes.apply)
+app.command("rollback")(model_changes.roll_back)
+app.command("versions")(model_changes.versions)
+app.command("diff", epilog=model_diff.EXAMPLES)(model_diff.diff)
 app.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 
 FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed.")]
@@ -42,12 +46,14 @@ def list_models(
     from rte.v1.model_service_pb2_grpc import ModelServiceStub
 
     models: list[Model] = []
+    problems: list[ModelProblem] = []
     with connect(server) as channel:
         stub = ModelServiceStub(channel)
         token = ""
         while True:
             answer = call(stub.ListModels, ListModelsRequest(page_size=PAGE_SIZE, page_token=token), timeout)
             models += answer.models
+            problems = list(answer.problems)
             token = answer.next_page_token
             if not token:
                 break
@@ -55,10 +61,24 @@ def list_models(
         typer.echo(json.dumps([MessageToDict(model, preserving_proto_field_name=True) for model in models], indent=2))
         return
     rows = [
-        (model.name, str(model.version), str(model.attribute_count), str(model.session_bytes), model.description)
+        (
+            model.name,
+            str(model.version),
+            str(model.attribute_count),
+            str(model.session_bytes),
+            "broken" if model.problems else "",
+            model.description,
+        )
         for model in models
     ]
-    print_table(("model", "version", "attributes", "bytes/session", "description"), rows)
+    print_table(("model", "version", "attributes", "bytes/session", "file", "description"), rows)
+    for model in models:
+        if model.problems:
+            typer.echo(f"\n{model.name} runs on as it was, its file is broken:")
+            model_changes.print_problems(model.problems)
+    if problems:
+        typer.echo("\nFiles of models that do not run:")
+        model_changes.print_problems(problems)
 
 
 @app.command("show")
@@ -102,13 +122,14 @@ def _exactness(attribute: Attribute) -> str:
     return "yes"
 
 
-@app.command("check")
-def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files, YAML.")],
-) -> None:
-    """Check model files without a server, and run the tests that they name.
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files, YAML.")]
 
-    Models may use one another and the packs that ship.
+
+@app.command("check")
+def check(files: FilesArgument) -> None:
+    """Check model files without a server: whether they are valid, and what their attributes cost and promise.
+
+    Models may use one another and the packs that ship. `rte models test` runs their tests.
     """
     from rte_server.models import ModelError, load_models
 
@@ -120,15 +141,21 @@ def check(
         count = len(error.problems)
         raise CommandError(f"{count} problem{'s' if count != 1 else ''} found.") from None
     given = {path.read_text("utf-8") for path in files}
-    failed = 0
     for model in models:
         if model.source not in given:
             continue
         count = len(model.attributes)
         typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
         _print_declared(model)
-    for path in files:
-        failed += _run_tests(path)
+
+
+@app.command("test")
+def test(files: FilesArgument) -> None:
+    """Run the tests that model files name.
+
+    Each case is played in order, in reverse, and with every event twice.
+    """
+    failed = sum(_run_tests(path) for path in files)
     if failed:
         raise CommandError(f"{failed} expectation{'s' if failed != 1 else ''} not met.")
 
@@ -146,15 +173,10 @@ def _print_declared(model: ModelSpec) -> None:
 
 
 def _run_tests(path: Path) -> int:
-    """Run the tests that a model names, if any, and return the number of expectations that are not met."""
-    import yaml
-
+    """Run the tests that a model names, and return the number of expectations that are not met."""
     from rte_server.models import ModelError
     from rte_server.models.trials import run_file
 
-    if not yaml.safe_load(path.read_text("utf-8")).get("tests"):
-        typer.echo(f"{path}: names no tests")
-        return 0
     try:
         count, failures = run_file(path)
     except ModelError as error:
@@ -163,5 +185,6 @@ def _run_tests(path: Path) -> int:
         raise CommandError(f"The tests of {path} cannot be run.") from None
     for failure in failures:
         typer.echo(str(failure))
-    typer.echo(f"{path}: {count} tests, {len(failures)} expectations not met")
+    outcome = f"{len(failures)} expectation{'s' if len(failures) != 1 else ''} not met" if failures else "all is well"
+    typer.echo(f"{path}: {count} test{'s' if count != 1 else ''}, {outcome}")
     return len(failures)

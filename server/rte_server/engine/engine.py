@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
 from rte_server.engine.assembly import assemble
+from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since
 from rte_server.engine.context import new_context
 from rte_server.engine.encode import TOO_SMALL, ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
@@ -24,29 +25,32 @@ from rte_server.engine.expiry import due_rows, end_session, expire
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
+from rte_server.engine.lookups import has_alias, look_up
 from rte_server.engine.masks import Mask
+from rte_server.engine.moves import carried, copied, is_computed, moved_rows, since_after
 from rte_server.engine.native import float_bits, siphash24_128, text_id
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, Program
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update
+from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.rows import read_customer, start_entry
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import StringPool, intern_bytes, text_of
 from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
-    ALIAS_COUNT_MAX,
-    ALIASES,
     CHANGED,
     CLOCK,
     COUNT_NAMES,
     FREE,
-    HEADER_WORDS,
     HIGH_WATER,
+    NEVER_MS,
     REQUESTS_DUPLICATE,
     SESSION_HI,
     SESSION_LO,
-    STALE,
+    SESSIONS_STARTED,
+    START,
     STATE,
     STRING_SWEEPS,
     STRINGS_LOST,
@@ -61,7 +65,6 @@ from rte_server.engine.table import (
     knows_request,
     new_strings,
     new_table,
-    read_index,
     read_visitor,
     see_request,
 )
@@ -96,44 +99,6 @@ CUSTOMER_TRIES = 100
 
 IDLE_TICK_MS = 60_000
 """At least this often the clock moves, as long as there are visitors to forget."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one entry did.
-
-    Attributes:
-        event_outcomes: uint8[n], per event of the scanned request: `fold.APPLIED`, REJECTED, DUPLICATE or TOO_LATE.
-        rows: int64[m], sessions that changed, each once.
-        removed: Session ids that lead to no session of their own any more: left, evicted or merged.
-        removed_all: The number removed; greater than `len(removed)` when there were too many to list.
-        row: UPDATE, END: the session, or -1.
-        error: UPDATE, END: why nothing was done.
-    """
-
-    event_outcomes: NDArray[np.uint8]
-    rows: NDArray[np.int64]
-    removed: list[str] = field(default_factory=list)
-    removed_all: int = 0
-    row: int = NO_ROW
-    error: EngineError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RowCopy:
-    """A session at one moment, with what its words refer to.
-
-    Attributes:
-        cells: int64[row_words], its row.
-        program: The program that gives the words their meaning.
-        pool: Holds its strings.
-        position: Position of the last entry that was applied, or an earlier one.
-    """
-
-    cells: NDArray[np.int64]
-    program: Program
-    pool: StringPool
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +148,9 @@ class Engine:
         self._position = 0
         self._constants = np.zeros(0, np.int64)
         self._written_names: dict[str, int] = {}
+        self._configurations = Configurations()
+        self._since: Since = {}
+        self._is_refold = False
         self._names_version = 0
         program = assemble([], secret)
         table = new_table(self._capacity, program.row_words)
@@ -229,6 +197,22 @@ class Engine:
         return self._configuration
 
     @property
+    def configurations(self) -> Configurations:
+        """The configurations that the shard has had, the one in force last."""
+        return self._configurations
+
+    @property
+    def refolds(self) -> tuple[tuple[int, int], ...]:
+        """For each CONFIGURE entry that was adopted: its position, and the one from whose state on it was folded."""
+        entries = self._configurations.entries
+        return tuple((entry.position, entry.refold_from) for entry in entries if entry.refold_from is not None)
+
+    @property
+    def since(self) -> Since:
+        """Which attributes do not have all of the history, and since when they are complete."""
+        return self._since
+
+    @property
     def limits(self) -> Limits:
         """What requests are checked against."""
         return self._limits
@@ -261,7 +245,7 @@ class Engine:
             expire(self._state.context, entry.received_ms, position, EXPIRED_PER_TICK_MAX)
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.CONFIGURE:
-            self._configure(json.loads(entry.body))
+            self._apply_configure(position, entry)
             start_entry(self._state.context, entry.received_ms, position)
             outcome = self._outcome(_NOTHING)
         else:
@@ -419,17 +403,97 @@ class Engine:
             return STRING, self._keep(value)
         return DOUBLE, int(float_bits(value))
 
-    def _configure(self, configuration: dict[str, Any]) -> None:
-        """Take over settings and models. Attributes whose definition stays keep their values, new ones begin empty."""
+    def begins(self, configuration: Mapping[str, Any]) -> list[str]:
+        """Return the attributes of a configuration that have no cells here, so that they need history. Any thread.
+
+        Raises:
+            ValueError: It cannot be understood.
+        """
+        EngineSettings(**configuration["settings"])
+        after = assemble(self._compile(configuration["models"], configuration.get("files", {})), self._secret)
+        goes_on = carried(self._state.program, after, self._since)
+        return [s.name for n, s in enumerate(after.attributes) if n not in goes_on and not is_computed(s)]
+
+    def begin_refold(self, configuration: Mapping[str, Any]) -> None:
+        """Take over the models of another configuration, and keep them whatever CONFIGURE entries come.
+
+        From here on this engine shows what the state would be if these models had run since its position. When it has
+        caught up with the running engine, that one may `adopt` it.
+
+        Args:
+            configuration: The body of the CONFIGURE entry to come.
+
+        Raises:
+            ValueError: It cannot be understood; nothing has changed.
+        """
+        settings = self._configuration.get("settings", {})
+        self._configure({**configuration, "settings": settings}, self._position, int(self._state.table.counts[CLOCK]))
+        self._is_refold = True
+
+    def adopt(self, position: int, entry: Entry, refolded: Engine) -> Outcome:
+        """Apply a CONFIGURE entry by taking over the state of an engine that folded its models from earlier on.
+
+        Args:
+            position: Position of the entry: that of the last one plus 1.
+            entry: It has the member `refold_from`.
+            refolded: Began with `begin_refold` at that position, and has folded all entries since. Not used afterwards.
+
+        Raises:
+            ValueError: `position` is not the next one, or `refolded` has not folded just the entries before it.
+        """
+        if position != self._position + 1 or refolded.position != self._position or not refolded._is_refold:
+            raise ValueError(f"entry {position} cannot be applied to {self._position} by way of {refolded.position}")
+        configuration = json.loads(entry.body)
+        refolded._set_settings(configuration["settings"])
+        refolded._configuration = configuration
+        refolded._configurations = refolded._configurations.followed_by(position, entry.received_ms, configuration)
+        table = refolded._state.table
+        # More than any number of changes by another configuration before: other values, another etag.
+        table.rows[: table.counts[HIGH_WATER], VERSION] += 2 * refolded._configurations.count
+        start_entry(refolded._state.context, entry.received_ms, position)
+        for name in _TAKEN_OVER:
+            setattr(self, name, getattr(refolded, name))
+        self._names_version += 1
+        self._position = position
+        return Outcome(_NOTHING, np.zeros(0, np.int64), is_new_state=True)
+
+    def _apply_configure(self, position: int, entry: Entry) -> None:
+        configuration = json.loads(entry.body)
+        if self._is_refold:
+            self._set_settings(configuration["settings"])
+        elif REFOLD_FROM in configuration:
+            raise ValueError(f"entry {position} must be adopted from an engine that folded its models")
+        else:
+            self._configure(configuration, position, entry.received_ms)
+        self._configurations = self._configurations.followed_by(position, entry.received_ms, configuration)
+
+    def _set_settings(self, settings: Mapping[str, int]) -> None:
+        """Take over settings alone; in place, since the context holds the address."""
+        self._settings = EngineSettings(**settings)
+        self._settings_words[:] = self._settings.words()
+
+    def _configure(self, configuration: dict[str, Any], position: int, now_ms: int) -> None:
+        """Take over settings and models. Attributes whose definition stays keep their values, new ones begin empty.
+
+        Args:
+            configuration: The body of a CONFIGURE entry.
+            position: New attributes are complete from there on,
+            now_ms: and this is the clock there.
+        """
         program = assemble(self._compile(configuration["models"], configuration.get("files", {})), self._secret)
         self._settings = EngineSettings(**configuration["settings"])
         self._settings_words = self._settings.words()
         self._configuration = configuration
         before = self._state
-        rows = _moved_rows(before, program, self._capacity)
+        goes_on = carried(before.program, program, self._since)
+        has_begun = before.table.counts[SESSIONS_STARTED] > 0
+        self._since = since_after(
+            before.program, program, goes_on, self._since, (position, now_ms) if has_begun else None
+        )
+        rows = moved_rows(before.table, before.program, program, goes_on)
         is_moved = rows is not before.table.rows
         # Readers may still go through the old rows, which lead to the blocks as they are now.
-        written = _copy(before.table.written, WRITTEN_HIGH_WATER, before) if is_moved else before.table.written
+        written = copied(before.table, before.table.written, WRITTEN_HIGH_WATER) if is_moved else before.table.written
         table = before.table._replace(rows=rows, written=written)
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = self._constants_of(program)
@@ -469,23 +533,23 @@ class Engine:
             return NO_ROW
         while True:
             state = self._state
-            row = _look_up(state, low)
+            row = look_up(state.context, low)
             if row == NO_ROW:
                 return NO_ROW
             cells = state.table.rows[row]
-            if (cells[SESSION_LO] == low and cells[SESSION_HI] == high) or _has_alias(state, row, low, high):
+            if (cells[SESSION_LO] == low and cells[SESSION_HI] == high) or has_alias(state.table, row, low, high):
                 return row
             # Else a merge may have been under way, or the rows have been moved.
-            if row == _look_up(self._state, low) and state is self._state:
-                return row if _has_alias(state, row, low, high) else NO_ROW
+            if row == look_up(self._state.context, low) and state is self._state:
+                return row if has_alias(state.table, row, low, high) else NO_ROW
 
     def find_alias(self, client_session_id: str) -> int:
         """Return the row of the latest session that a client calls by this id, or -1. Any thread."""
         text = text_id(client_session_id.encode(), self._secret)
         while True:
             state = self._state
-            row = _look_up(state, int(alias_key(text)))
-            found = row if row != NO_ROW and _has_alias(state, row, text, 0) else NO_ROW
+            row = look_up(state.context, int(alias_key(text)))
+            found = row if row != NO_ROW and has_alias(state.table, row, text, 0) else NO_ROW
             # The rows of a state that was replaced meanwhile stand still and say nothing about the present ones.
             if state is self._state:
                 return found
@@ -660,6 +724,17 @@ class Engine:
         cells = self._state.table.rows[row]
         return session_id_text(int(cells[SESSION_LO]), int(cells[SESSION_HI]))
 
+    def rows_in_use(self) -> NDArray[np.int64]:
+        """Return the rows that hold sessions. Any thread."""
+        table = self._state.table
+        return np.flatnonzero(table.rows[: table.counts[HIGH_WATER], STATE] != FREE)
+
+    def oldest_start_ms(self) -> int:
+        """Return the time of the first event of any session there is, NEVER_MS if there is none. Any thread."""
+        table = self._state.table
+        rows = table.rows[: table.counts[HIGH_WATER]]
+        return int(np.min(rows[:, START], where=rows[:, STATE] != FREE, initial=NEVER_MS))
+
     def changed_since(self, position: int) -> NDArray[np.int64]:
         """Return the rows of sessions that an entry after `position` changed. Any thread."""
         rows = self._state.table.rows[: self._state.table.counts[HIGH_WATER]]
@@ -672,6 +747,8 @@ class Engine:
             "layout": LAYOUT_VERSION,
             "configuration": self._configuration,
             "written_names": sorted(self._written_names),
+            "configurations": self._configurations.to_meta(),
+            "since": self._since,
             "capacity": asdict(self._capacity),
         }
         return meta, snapshot.take(self._state.table, self._state.pool)
@@ -686,7 +763,7 @@ class Engine:
             raise ValueError("only a new engine can take over a snapshot")
         if meta.get("layout") != LAYOUT_VERSION:
             raise ValueError(f"it has the layout {meta.get('layout')}, this version of RTE has {LAYOUT_VERSION}")
-        self._configure(meta["configuration"])
+        self._configure(meta["configuration"], 0, 0)
         if arrays["rows"].shape[1] != self._state.program.row_words:
             raise ValueError("it was taken with other models")
         state = self._state
@@ -695,6 +772,8 @@ class Engine:
         snapshot.put_back(state.table, pool, arrays, same_capacity=same_capacity)
         self._state = self._state_of(state.table, pool, state.program)
         self._position = int(meta["position"])
+        self._configurations = Configurations.of_meta(meta["configurations"])
+        self._since = {name: (position, time_ms) for name, (position, time_ms) in meta["since"].items()}
         self._written_names = {name: text_id(name.encode(), self._secret) for name in meta["written_names"]}
 
     def stats(self) -> dict[str, int]:
@@ -705,42 +784,16 @@ class Engine:
         return found | {"position": self._position, "strings": int(pool.counts[0]), "string_bytes": int(pool.counts[1])}
 
 
-def _look_up(state: _State, key: int) -> int:
-    """Return the row that a key of the index leads to, or NO_ROW."""
-    row = RETRY_READ
-    while row == RETRY_READ:
-        row = int(read_index(state.context, key))
-    return row
-
-
-def _has_alias(state: _State, row: int, low: int, high: int) -> bool:
-    pairs = state.table.rows[row, ALIASES : ALIASES + 2 * ALIAS_COUNT_MAX].reshape(-1, 2)
-    return any(int(a) == low and int(b) == high for a, b in pairs)
-
-
-def _copy(array: NDArray[np.int64], used: np.int64, state: _State) -> NDArray[np.int64]:
-    """Return a copy of an array of which as many rows are in use as the word `used` of `counts` says."""
-    copied = np.zeros_like(array)
-    count = int(state.table.counts[used])
-    copied[:count] = array[:count]
-    return copied
-
-
-def _moved_rows(before: _State, program: Program, capacity: Capacity) -> NDArray[np.int64]:
-    """Return the rows in the layout of another program; attributes that are defined as before keep their cells."""
-    old = before.program
-    if old.row_words == program.row_words and old.attributes == program.attributes:
-        return before.table.rows
-    rows = np.zeros((capacity.sessions_max, program.row_words), np.int64)
-    used = int(before.table.counts[HIGH_WATER])
-    rows[:used, :HEADER_WORDS] = before.table.rows[:used, :HEADER_WORDS]
-    rows[:used, STALE] = 1
-    # Other values: another etag.
-    rows[:used, VERSION] += 2
-    known = {spec: number for number, spec in enumerate(old.attributes)}
-    for number, spec in enumerate(program.attributes):
-        if spec in known:
-            start, end = program.words_of(number)
-            old_start, old_end = old.words_of(known[spec])
-            rows[:used, start:end] = before.table.rows[:used, old_start:old_end]
-    return rows
+_TAKEN_OVER = (
+    "_settings",
+    "_settings_words",
+    "_configuration",
+    "_configurations",
+    "_since",
+    "_constants",
+    "_written_names",
+    "_scratch",
+    "_everything",
+    "_state",
+)
+"""What an engine takes over from one that it adopts; `_state` last, since readers look there first."""

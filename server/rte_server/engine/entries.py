@@ -19,7 +19,9 @@ class EntryType(IntEnum):
     """Empty. Only moves the engine's clock to `received_ms`, so that sessions close and leave."""
     CONFIGURE = 5
     """UTF-8 JSON `{"settings": {...}, "models": {name: yaml source}, "files": {"model/file": text}}`. The first entry of
-    every journal, and again whenever the configuration, a model or one of its files changes."""
+    every journal, and again whenever the configuration, a model or one of its files changes. With `"refold_from": position`
+    its models have been folded from the state at that position on, see `Engine.adopt`; who, why and the like are in members
+    that the fold passes over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from rte_server.engine.assembly import assemble
 from rte_server.engine.context import row_cells
-from rte_server.engine.engine import Engine, RowCopy
+from rte_server.engine.engine import Engine
 from rte_server.engine.expressions import Code
 from rte_server.engine.fold import new_scratch, refresh_rows
 from rte_server.engine.native import span_of
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
+from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.row_values import change_ms
 from rte_server.engine.table import (
     ACTIVE,

@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,6 @@ from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
 
 MAGIC = b"RTESNAP1"
 SUFFIX = ".snapshot"
-KEPT = 2
-"""The newest, and the one before it in case the newest turns out to be damaged."""
 ALIGNMENT_BYTES = 4096
 BLOCK_BYTES = 16 * 1024 * 1024
 READERS = 2
@@ -81,7 +79,7 @@ class SnapshotStore:
         return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def write(self, position: int, meta: Meta, arrays: Sequence[tuple[str, Array]]) -> int:
-        """Store a snapshot durably, then remove all but the newest KEPT.
+        """Store a snapshot durably.
 
         Args:
             position: The last entry that is folded into `arrays`, >= 1.
@@ -105,12 +103,23 @@ class SnapshotStore:
                 os.fsync(file.fileno())
             temporary.rename(path)
             sync_directory(self._directory)
-            for old in self.positions()[:-KEPT]:
-                self._path(old).unlink(missing_ok=True)
             return length
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise JournalUnavailable(f"cannot write the snapshot {path}: {error}") from error
+
+    def keep_only(self, positions: Collection[int]) -> None:
+        """Remove the snapshots at other positions.
+
+        Raises:
+            JournalUnavailable: One cannot be removed.
+        """
+        for old in self.positions():
+            if old not in positions:
+                try:
+                    self._path(old).unlink(missing_ok=True)
+                except OSError as error:
+                    raise JournalUnavailable(f"cannot remove the snapshot {self._path(old)}: {error}") from error
 
     def load_latest(self, not_after: int | None = None) -> Snapshot | None:
         """Return the newest snapshot that is whole, or None.

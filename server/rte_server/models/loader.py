@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
+from rte_server.models.alongside import alongside_name, renamed
 from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
 from rte_server.models.documents import Item, read_document
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
@@ -65,11 +66,11 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
     Raises:
         ModelError: With the problems of all files.
     """
-    sources: list[_Source] = []
+    sources: list[Source] = []
     problems: list[Problem] = []
     for path in paths:
         try:
-            sources.append(_read_source(path))
+            sources.append(read_source(path))
         except ModelError as error:
             problems += error.problems
     if problems:
@@ -87,7 +88,7 @@ def configuration_of(models: Iterable[ModelSpec]) -> dict[str, dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A model file that is not compiled yet.
 
     Attributes:
@@ -101,11 +102,15 @@ class _Source:
     files: Mapping[str, str]
 
 
-def _read_source(path: str | Path) -> _Source:
-    """Return the source of a pack's name or of a path."""
+def read_source(path: str | Path) -> Source:
+    """Return the source of a pack's name or of a path, with the files that it names.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
     text = str(path)
     if text in pack_names():
-        return _pack(text)
+        return pack(text)
     if "/" not in text and "\\" not in text and not text.endswith((".yaml", ".yml")):
         pack_source(text)
     try:
@@ -113,12 +118,17 @@ def _read_source(path: str | Path) -> _Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
-    return _Source(text, source, _read_files(source, text, Path(path).parent))
+    return Source(text, source, _read_files(source, text, Path(path).parent))
 
 
-def _pack(name: str) -> _Source:
+def pack(name: str) -> Source:
+    """Return a pack that ships.
+
+    Raises:
+        ModelError: There is no such pack.
+    """
     source = pack_source(name)
-    return _Source(f"{name}.yaml", source, _read_files(source, f"{name}.yaml", resources.files(_PACKS)))
+    return Source(f"{name}.yaml", source, _read_files(source, f"{name}.yaml", resources.files(_PACKS)))
 
 
 def _read_files(source: str, file: str, folder: Traversable) -> dict[str, str]:
@@ -151,7 +161,8 @@ def compile_models(sources: Mapping[str, str], files: Mapping[str, str] | None =
     """Compile models that may use one another, and nothing else: what a journal holds must not change with the packs.
 
     Args:
-        sources: YAML text by name of the model, at most MODELS_MAX.
+        sources: YAML text by name of the model, at most MODELS_MAX. Under the name of the model and its version, as
+            `retail_v4`, it runs alongside the version under the plain name, see `alongside`.
         files: The texts of the files that they name, by `model/file`.
 
     Returns:
@@ -160,32 +171,78 @@ def compile_models(sources: Mapping[str, str], files: Mapping[str, str] | None =
     Raises:
         ModelError: With the problems of all of them.
     """
-    named: dict[str, dict[str, str]] = {name: {} for name in sources}
-    for path, text in (files or {}).items():
+    return compile_sources(sources_of(sources, files or {}))
+
+
+def sources_of(models: Mapping[str, str], files: Mapping[str, str]) -> dict[str, Source]:
+    """Return sources by name of the model, of texts by name and files by `model/file`."""
+    named: dict[str, dict[str, str]] = {name: {} for name in models}
+    for path, text in files.items():
         name, _, file = path.partition("/")
         if name in named:
             named[name][file] = text
-    return _compile_files([_Source(f"{name}.yaml", source, named[name]) for name, source in sources.items()])
+    return {name: Source(f"{name}.yaml", text, named[name]) for name, text in models.items()}
 
 
-def _with_packs(sources: Sequence[_Source]) -> list[_Source]:
+def compile_sources(sources: Mapping[str, Source]) -> list[ModelSpec]:
+    """Compile models as `compile_models` does."""
+    models = _compile_files([source for name, source in sources.items() if header(source)[0] == name])
+    return [*models, *_compile_alongside({n: each for n, each in sources.items() if header(each)[0] != n}, models)]
+
+
+def _compile_alongside(sources: Mapping[str, Source], plain: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """Compile versions of models that run alongside others, under names of their own, each after those that it uses."""
+    known = {model.name: model for model in plain}
+    beside: dict[str, ModelSpec] = {}
+    problems: list[Problem] = []
+    for source in _by_uses(list(sources.values())):
+        # A model alongside uses the newest version alongside of another one, so that several are tried together.
+        used = {model.name: model for model in sorted(beside.values(), key=lambda model: model.version)}
+        try:
+            found = compile_model(source.text, source.file, known | used, source.files)
+        except ModelError as error:
+            problems += error.problems
+            continue
+        key = alongside_name(found)
+        if key in known or key in beside:
+            problems.append(Problem(source.file, 1, f"there is a model `{key}` already", "raise `version`"))
+        beside[key] = found
+    if problems:
+        raise ModelError(problems)
+    newest = {model.name: key for key, model in sorted(beside.items(), key=lambda each: each[1].version)}
+    return [renamed(model, key, {**newest, model.name: key}, beside) for key, model in beside.items()]
+
+
+def _by_uses(sources: Sequence[Source]) -> list[Source]:
+    """Return sources so that each stands after those that it uses; a ring is noted when they are compiled."""
+    order: list[Source] = []
+    left = [(source, *header(source)) for source in sources]
+    while left:
+        names = {name for _, name, _ in left}
+        ready = [each for each in left if not names & (set(each[2]) - {each[1]})] or left
+        order += [source for source, _, _ in ready]
+        left = [each for each in left if each not in ready]
+    return order
+
+
+def _with_packs(sources: Sequence[Source]) -> list[Source]:
     """Return the sources and those of the packs that they use, directly or not."""
     found = list(sources)
-    names = {_header(each)[0] for each in found}
+    names = {header(each)[0] for each in found}
     for each in found:
-        for used in _header(each)[1]:
+        for used in header(each)[1]:
             if used not in names and used in pack_names():
                 names.add(used)
-                found.append(_pack(used))
+                found.append(pack(used))
     return found
 
 
-def _compile_files(sources: Sequence[_Source]) -> list[ModelSpec]:
-    files: dict[str, _Source] = {}
+def _compile_files(sources: Sequence[Source]) -> list[ModelSpec]:
+    files: dict[str, Source] = {}
     uses: dict[str, list[str]] = {}
     problems: list[Problem] = []
     for each in sources:
-        name, used = _header(each)
+        name, used = header(each)
         if name in files:
             remedy = f"the other is {files[name].file}"
             problems.append(Problem(each.file, 1, f"the model `{name}` is given twice", remedy))
@@ -201,7 +258,7 @@ def _compile_files(sources: Sequence[_Source]) -> list[ModelSpec]:
     return _compile_in_order(files, uses)
 
 
-def _header(source: _Source) -> tuple[str, list[str]]:
+def header(source: Source) -> tuple[str, list[str]]:
     """Return name and `uses` of a model, leniently: `compile_model` says what is wrong with them."""
     content = read_document(source.text, source.file).content
     members = content if isinstance(content, dict) else {}
@@ -211,7 +268,7 @@ def _header(source: _Source) -> tuple[str, list[str]]:
     return str(name), [str(item.content) for item in items]
 
 
-def _compile_in_order(files: Mapping[str, _Source], uses: Mapping[str, list[str]]) -> list[ModelSpec]:
+def _compile_in_order(files: Mapping[str, Source], uses: Mapping[str, list[str]]) -> list[ModelSpec]:
     graph = {name: [each for each in used if each in files] for name, used in uses.items()}
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
@@ -247,13 +304,13 @@ def compile_model(
     Raises:
         ModelError: With all problems of the file.
     """
-    return _ModelReader(_Source(filename, source, files or {}), known).model()
+    return _ModelReader(Source(filename, source, files or {}), known).model()
 
 
 class _ModelReader:
     """Reads one model file."""
 
-    def __init__(self, source: _Source, known: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, source: Source, known: Mapping[str, ModelSpec]) -> None:
         self.source = source
         self.reader = Reader(source.file)
         self.document = read_document(source.text, source.file)

@@ -294,7 +294,7 @@ def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) 
     if trial.passes_ms:
         engine.apply(engine.position + 1, Entry(EntryType.TICK, received_ms + trial.passes_ms, b""))
     row = engine.find_visitor(trial.visitor_id)
-    return _attributes(engine.encode([row])[0]) if row >= 0 else None
+    return attributes_of(engine.encode([row])[0]) if row >= 0 else None
 
 
 def _agrees(expected: Expected, found: Value) -> bool:
@@ -340,7 +340,7 @@ def _encoded(event: TrialEvent) -> bytes:
     return _field(_REQUEST_EVENTS, b"".join(_field(number, body) for number, body in fields.items() if body))
 
 
-def _attributes(session: bytes) -> dict[str, Value]:
+def attributes_of(session: bytes) -> dict[str, Value]:
     """Return the attributes of a serialized session; the engine's own bytes are trusted."""
     at = 0
     attributes = struct_pb2.Struct()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,8 +18,15 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.models.problems import Problem
 
 DOMAIN = "rte.v1"
+VIOLATIONS_BYTES_MAX = 3_000
+"""Bytes of the problems of models that a refusal lists: clients of gRPC take headers of 8 KiB. VALIDATE lists all."""
+
+MESSAGE_CHARS_MAX = 500
+"""Characters of the first problem in the message of such a refusal."""
+
 DETAILS_METADATA_KEY = "grpc-status-details-bin"
 
 _log = logging.getLogger(__name__)
@@ -65,6 +72,8 @@ RULES: Mapping[Reason, Rule] = MappingProxyType(
         Reason.TOO_MANY_WRITTEN_ATTRIBUTES: Rule(grpc.StatusCode.FAILED_PRECONDITION),
         Reason.ATTRIBUTE_NOT_WRITABLE: _INVALID,
         Reason.ATTRIBUTE_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
+        Reason.INVALID_MODEL: _INVALID,
+        Reason.CONFIGURATION_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
         Reason.INVALID_EXPRESSION: _INVALID,
         Reason.INVALID_PAGE_TOKEN: _INVALID,
         Reason.INVALID_POSITION: _INVALID,
@@ -85,6 +94,22 @@ RULES: Mapping[Reason, Rule] = MappingProxyType(
 )
 
 
+class ModelsRefused(EngineError):
+    """Models cannot be used.
+
+    Attributes:
+        problems: What is wrong, at least one.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first, more = problems[0], len(problems) - 1
+        others = f" (and {more} more)" if more else ""
+        super().__init__(
+            Reason.INVALID_MODEL, f"{str(first)[:MESSAGE_CHARS_MAX]}{others}", field="models", value=first.file
+        )
+        self.problems = tuple(problems)
+
+
 def status_of(error: EngineError) -> status_pb2.Status:
     """Return the status of a refusal, with its details.
 
@@ -95,7 +120,9 @@ def status_of(error: EngineError) -> status_pb2.Status:
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
     ]
-    if error.field and rule.code is grpc.StatusCode.INVALID_ARGUMENT:
+    if isinstance(error, ModelsRefused):
+        details.append(_bad_models(error))
+    elif error.field and rule.code is grpc.StatusCode.INVALID_ARGUMENT:
         details.append(
             error_details_pb2.BadRequest(
                 field_violations=[
@@ -115,6 +142,21 @@ def status_of(error: EngineError) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _bad_models(error: ModelsRefused) -> error_details_pb2.BadRequest:
+    """Return the problems of models, as many as travel in the headers of an answer."""
+    found = error_details_pb2.BadRequest()
+    for problem in error.problems:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=f"{problem.file}:{problem.line}" if problem.line else problem.file,
+            description=problem.message + (f"; {problem.remedy}" if problem.remedy else ""),
+            reason=error.reason.name,
+        )
+        if found.ByteSize() + violation.ByteSize() > VIOLATIONS_BYTES_MAX:
+            break
+        found.field_violations.append(violation)
+    return found
 
 
 def refusal_of(failure: BaseException) -> EngineError:

@@ -10,8 +10,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import Engine
 from rte_server.engine.fold import DUPLICATE, TOO_LATE
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import Reason
 from rte_server.engine.wire import VERDICT, ScannedRequest
 from rte_server.service.proto_wire import int_field, message_field, message_fields, text_field, timestamp_field

@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 
 from rte.v1 import event_service_pb2
-from rte_server.engine.engine import Engine, Outcome
+from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.json_form import JSON_TAG
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import refusal_of, status_of

@@ -20,6 +20,10 @@ from rte_server.service.metrics import Metrics
 UNARY_SECONDS_MAX = 30.0
 """How long a unary call may take if its caller gives no deadline, or a later one."""
 
+LONG_SECONDS_MAX = 600.0
+LONG_METHODS = frozenset(("rte.v1.ModelService/ApplyModels", "rte.v1.ModelService/RollBackModels"))
+"""The same for calls that fold history: envoy.yaml gives them as long."""
+
 DEADLINE_MARGIN_S = 0.02
 """The server gives up this long before the caller does, so that its answer still arrives and names the reason."""
 
@@ -77,6 +81,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def _unary(self, name: str, inner: Unary) -> Unary:
         seconds = self._metrics.call_seconds.labels(name)
         answered = self._metrics.calls.labels(name, "OK")
+        seconds_max = LONG_SECONDS_MAX if name in LONG_METHODS else UNARY_SECONDS_MAX
 
         async def call(request: Any, context: Context) -> Any:
             started = time.perf_counter()
@@ -85,7 +90,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 if self._calls > self._calls_max:
                     message = f"{self._calls_max} calls are in flight; send fewer at a time"
                     raise EngineError(Reason.OVERLOADED, message, limit=str(self._calls_max))
-                async with asyncio.timeout(_seconds_left(context)):
+                async with asyncio.timeout(_seconds_left(context, seconds_max)):
                     answer = await inner(request, context)
                 answered.inc()
                 return answer
@@ -140,9 +145,9 @@ class Guard(grpc.aio.ServerInterceptor):
         await context.abort(code, status.message, trailing_metadata(status))
 
 
-def _seconds_left(context: Context) -> float:
+def _seconds_left(context: Context, seconds_max: float) -> float:
     """Return how long the server works on a unary call, > 0."""
     left: float | None = context.time_remaining()
     if left is None:
-        return UNARY_SECONDS_MAX
-    return min(max(left - min(DEADLINE_MARGIN_S, left / 4), 0.0), UNARY_SECONDS_MAX)
+        return seconds_max
+    return min(max(left - min(DEADLINE_MARGIN_S, left / 4), 0.0), seconds_max)

@@ -31,7 +31,7 @@ from rte_server.config import Config
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.journal.protocol import ENTRY_BYTES_MAX, Journal, JournalError
-from rte_server.journal.recovery import FoldEngine
+from rte_server.journal.recovery import FoldEngine, refold_bases
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.service.receipts import Receipt, Settlement, Waiter, Want, settle
 
@@ -64,8 +64,10 @@ class PipelineSettings:
     """or so many bytes of bodies, and at least half the size of the last snapshot, >= 1,"""
     snapshot_interval_ms: int = 600_000
     """or so much time with at least one entry, milliseconds, >= 1."""
+    snapshots_kept: int = 4
+    """So many snapshots are kept, >= 2: the older ones in case the newest is damaged, and as beginnings of refolds."""
     trim: bool = True
-    """Whether the journal gives up what the older of the two kept snapshots holds."""
+    """Whether the journal gives up what the oldest kept snapshot holds."""
 
     @classmethod
     def of(cls, config: Config) -> PipelineSettings:
@@ -77,6 +79,7 @@ class PipelineSettings:
             snapshot_entries=journal.snapshot_entries,
             snapshot_bytes=journal.snapshot_bytes,
             snapshot_interval_ms=journal.snapshot_interval_ms,
+            snapshots_kept=journal.snapshots_kept,
             trim=journal.trim,
         )
 
@@ -87,6 +90,8 @@ class _Submission(Generic[ScannedT]):
     scanned: ScannedT | None
     want: Want
     waiter: Waiter | None
+    refolded: Callable[[int], Any] | None = None
+    wants_snapshot: bool = False
     position: int = 0
 
 
@@ -148,6 +153,10 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._since_bytes = 0
         self._since_at = monotonic()
         self._snapshot_busy = False
+        self._snapshot_wanted = False
+        self._retention = threading.Lock()
+        """Held while snapshots and entries are given up, and while a refold chooses where it begins."""
+        self._held: list[int] = []
         # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
         self._snapshot_bytes = 0
         self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
@@ -215,6 +224,48 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         future: concurrent.futures.Future[Receipt[OutcomeT]] = concurrent.futures.Future()
         self._submit(_Submission(entry, scanned, want, future))
         return future.result(timeout_s)
+
+    def activate(
+        self, entry: Entry, refolded: Callable[[int], FoldEngine[ScannedT, OutcomeT]], *, wants_snapshot: bool
+    ) -> asyncio.Future[Receipt[OutcomeT]]:
+        """Submit a CONFIGURE entry that is applied by adopting another engine; wait until it is applied.
+
+        Args:
+            entry: It has the member `refold_from`; that position is held, see `hold_base`.
+            refolded: Called in the fold thread with the position of the entry; gives the engine to adopt.
+            wants_snapshot: Whether a snapshot is taken right after it, because the same refold after a crash would take
+                long.
+
+        Raises:
+            EngineError: As `submit`.
+        """
+        future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
+        self._submit(_Submission(entry, None, Want.APPLIED, future, refolded, wants_snapshot))
+        return future
+
+    def hold_base(self, *, oldest: bool) -> int:
+        """Choose a position from whose state on models can be folded, and keep what that needs until `release_base`.
+
+        Args:
+            oldest: Whether as much history as there is is wanted, else as little as is possible.
+        """
+        with self._retention:
+            bases = refold_bases(self._journal, self._shard, self._snapshots, self._engine.refolds)
+            base = bases[0 if oldest else -1]
+            self._held.append(base)
+            return base
+
+    def release_base(self, base: int) -> None:
+        """Undo one `hold_base`. What an entry needs that was adopted stays all the same."""
+        with self._retention:
+            self._held.remove(base)
+
+    def is_busy(self) -> bool:
+        """Return whether more than a quarter of the queue waits."""
+        settings = self._settings
+        return (
+            4 * self._queued_bytes > settings.queue_bytes_max or 4 * self._queued_entries > settings.queue_entries_max
+        )
 
     def wait_position(self, position: int) -> asyncio.Future[int]:
         """Return, on an event loop, what is done with the applied position once that is at least `position`.
@@ -417,7 +468,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         settlements: list[Settlement] = []
         publish_at = monotonic() + PUBLISH_S
         for submission in group:
-            outcome = self._engine.apply(submission.position, submission.entry, submission.scanned)
+            outcome = self._apply(submission)
             for listener in self._listeners:
                 listener(submission.position, outcome)
             done.append(submission)
@@ -431,6 +482,18 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 publish_at = monotonic() + PUBLISH_S
         if done:
             self._publish(done, settlements)
+
+    def _apply(self, submission: _Submission[ScannedT]) -> OutcomeT:
+        if submission.refolded is None:
+            return self._engine.apply(submission.position, submission.entry, submission.scanned)
+        began = monotonic()
+        refolded = submission.refolded(submission.position)
+        outcome = self._engine.adopt(submission.position, submission.entry, refolded)
+        self._snapshot_wanted = self._snapshot_wanted or submission.wants_snapshot
+        _log.info(
+            "other models since position %d, a pause of %.1f ms", submission.position, (monotonic() - began) * 1e3
+        )
+        return outcome
 
     def _publish(self, done: Sequence[_Submission[ScannedT]], settlements: list[Settlement]) -> None:
         """Make entries count as applied, and wake those who wait for them."""
@@ -464,7 +527,8 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         settings = self._settings
         since_ms = (monotonic() - self._since_at) * 1000
         is_due = (
-            self._since_entries >= settings.snapshot_entries
+            self._snapshot_wanted
+            or self._since_entries >= settings.snapshot_entries
             or self._since_bytes >= max(settings.snapshot_bytes, self._snapshot_bytes // 2)
             or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
         )
@@ -473,6 +537,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
 
     def _hand_over_snapshot(self) -> None:
         self._since_entries = self._since_bytes = 0
+        self._snapshot_wanted = False
         self._since_at = monotonic()
         self._snapshot_busy = True
         meta, arrays = self._engine.snapshot()
@@ -484,10 +549,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             began = monotonic()
             try:
                 size = self._snapshots.write(position, meta, arrays)
-                kept = self._snapshots.positions()
-                if self._settings.trim and len(kept) > 1:
-                    # The older one must stay usable, in case the newer one turns out to be damaged.
-                    self._journal.trim(self._shard, kept[-2] + 1)
+                self._give_up()
             except JournalError as error:
                 self._counts["snapshot_failures"] += 1
                 _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
@@ -498,6 +560,17 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             finally:
                 del item, arrays
                 self._snapshot_busy = False
+
+    def _give_up(self) -> None:
+        """Give up snapshots and entries that nobody needs any more."""
+        with self._retention:
+            kept = self._snapshots.positions()[-self._settings.snapshots_kept :]
+            # Whichever of the kept snapshots a recovery begins with, it must be able to repeat what comes after it.
+            needed = {base for position, base in self._engine.refolds if position > kept[0]}
+            needed.update(kept, self._held)
+            self._snapshots.keep_only(needed)
+            if self._settings.trim and len(kept) == self._settings.snapshots_kept:
+                self._journal.trim(self._shard, min(needed) + 1)
 
     # Failing.
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import grpc
 
 from rte.v1 import session_service_pb2 as pb
-from rte_server.engine.engine import Outcome
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.masks import FIELD_NUMBERS
+from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.errors import status_of

@@ -1,14 +1,18 @@
+import datetime
+
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "description", "uses", "attribute_count", "session_bytes", "source_sha256")
+    __slots__ = ("name", "version", "description", "uses", "attribute_count", "session_bytes", "source_sha256", "is_alongside", "problems")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +20,8 @@ class Model(_message.Message):
     ATTRIBUTE_COUNT_FIELD_NUMBER: _ClassVar[int]
     SESSION_BYTES_FIELD_NUMBER: _ClassVar[int]
     SOURCE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    IS_ALONGSIDE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     description: str
@@ -23,10 +29,12 @@ class Model(_message.Message):
     attribute_count: int
     session_bytes: int
     source_sha256: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., description: _Optional[str] = ..., uses: _Optional[_Iterable[str]] = ..., attribute_count: _Optional[int] = ..., session_bytes: _Optional[int] = ..., source_sha256: _Optional[str] = ...) -> None: ...
+    is_alongside: bool
+    problems: _containers.RepeatedCompositeFieldContainer[ModelProblem]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., description: _Optional[str] = ..., uses: _Optional[_Iterable[str]] = ..., attribute_count: _Optional[int] = ..., session_bytes: _Optional[int] = ..., source_sha256: _Optional[str] = ..., is_alongside: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[ModelProblem, _Mapping]]] = ...) -> None: ...
 
 class Attribute(_message.Message):
-    __slots__ = ("name", "model", "kind", "value_type", "unit", "description", "session_bytes", "exactness", "exact_up_to", "relative_error")
+    __slots__ = ("name", "model", "kind", "value_type", "unit", "description", "session_bytes", "exactness", "exact_up_to", "relative_error", "complete_since_time")
     class Exactness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         EXACTNESS_UNSPECIFIED: _ClassVar[Attribute.Exactness]
@@ -47,6 +55,7 @@ class Attribute(_message.Message):
     EXACTNESS_FIELD_NUMBER: _ClassVar[int]
     EXACT_UP_TO_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     kind: str
@@ -57,4 +66,99 @@ class Attribute(_message.Message):
     exactness: Attribute.Exactness
     exact_up_to: int
     relative_error: float
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[str] = ..., value_type: _Optional[str] = ..., unit: _Optional[str] = ..., description: _Optional[str] = ..., session_bytes: _Optional[int] = ..., exactness: _Optional[_Union[Attribute.Exactness, str]] = ..., exact_up_to: _Optional[int] = ..., relative_error: _Optional[float] = ...) -> None: ...
+    complete_since_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[str] = ..., value_type: _Optional[str] = ..., unit: _Optional[str] = ..., description: _Optional[str] = ..., session_bytes: _Optional[int] = ..., exactness: _Optional[_Union[Attribute.Exactness, str]] = ..., exact_up_to: _Optional[int] = ..., relative_error: _Optional[float] = ..., complete_since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ModelProblem(_message.Message):
+    __slots__ = ("file", "line", "message", "remedy")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    line: int
+    message: str
+    remedy: str
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., message: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class ModelChange(_message.Message):
+    __slots__ = ("name", "kind", "version_before", "version_after")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[ModelChange.Kind]
+        KIND_ADDED: _ClassVar[ModelChange.Kind]
+        KIND_REMOVED: _ClassVar[ModelChange.Kind]
+        KIND_CHANGED: _ClassVar[ModelChange.Kind]
+    KIND_UNSPECIFIED: ModelChange.Kind
+    KIND_ADDED: ModelChange.Kind
+    KIND_REMOVED: ModelChange.Kind
+    KIND_CHANGED: ModelChange.Kind
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VERSION_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_AFTER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: ModelChange.Kind
+    version_before: int
+    version_after: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelChange.Kind, str]] = ..., version_before: _Optional[int] = ..., version_after: _Optional[int] = ...) -> None: ...
+
+class AttributeChange(_message.Message):
+    __slots__ = ("name", "model", "kind", "session_count", "samples")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[AttributeChange.Kind]
+        KIND_ADDED: _ClassVar[AttributeChange.Kind]
+        KIND_REMOVED: _ClassVar[AttributeChange.Kind]
+        KIND_REDEFINED: _ClassVar[AttributeChange.Kind]
+        KIND_OTHER_VALUES: _ClassVar[AttributeChange.Kind]
+    KIND_UNSPECIFIED: AttributeChange.Kind
+    KIND_ADDED: AttributeChange.Kind
+    KIND_REMOVED: AttributeChange.Kind
+    KIND_REDEFINED: AttributeChange.Kind
+    KIND_OTHER_VALUES: AttributeChange.Kind
+    class Sample(_message.Message):
+        __slots__ = ("session_id", "before", "after")
+        SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+        BEFORE_FIELD_NUMBER: _ClassVar[int]
+        AFTER_FIELD_NUMBER: _ClassVar[int]
+        session_id: str
+        before: _struct_pb2.Value
+        after: _struct_pb2.Value
+        def __init__(self, session_id: _Optional[str] = ..., before: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., after: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    kind: AttributeChange.Kind
+    session_count: int
+    samples: _containers.RepeatedCompositeFieldContainer[AttributeChange.Sample]
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[_Union[AttributeChange.Kind, str]] = ..., session_count: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[AttributeChange.Sample, _Mapping]]] = ...) -> None: ...
+
+class ModelConfiguration(_message.Message):
+    __slots__ = ("position", "activated_time", "note", "author", "models", "is_active")
+    class Member(_message.Message):
+        __slots__ = ("name", "version", "source_sha256")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VERSION_FIELD_NUMBER: _ClassVar[int]
+        SOURCE_SHA256_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        version: int
+        source_sha256: str
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., source_sha256: _Optional[str] = ...) -> None: ...
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATED_TIME_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    IS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    position: str
+    activated_time: _timestamp_pb2.Timestamp
+    note: str
+    author: str
+    models: _containers.RepeatedCompositeFieldContainer[ModelConfiguration.Member]
+    is_active: bool
+    def __init__(self, position: _Optional[str] = ..., activated_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., note: _Optional[str] = ..., author: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelConfiguration.Member, _Mapping]]] = ..., is_active: _Optional[bool] = ...) -> None: ...

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rte.v1 import model_pb2 as rte_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arte/v1/model_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x12rte/v1/model.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.rte.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"g\n\x10GetModelResponse\x12\x1c\n\x05model\x18\x01 \x01(\x0b\x32\r.rte.v1.Model\x12\x0e\n\x06source\x18\x02 \x01(\t\x12%\n\nattributes\x18\x03 \x03(\x0b\x32\x11.rte.v1.Attribute\">\n\x15ListAttributesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x16ListAttributesResponse\x12%\n\nattributes\x18\x01 \x03(\x0b\x32\x11.rte.v1.Attribute\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xaa\x02\n\x0cModelService\x12W\n\nListModels\x12\x19.rte.v1.ListModelsRequest\x1a\x1a.rte.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12X\n\x08GetModel\x12\x17.rte.v1.GetModelRequest\x1a\x18.rte.v1.GetModelResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/{name}\x12g\n\x0eListAttributes\x12\x1d.rte.v1.ListAttributesRequest\x1a\x1e.rte.v1.ListAttributesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/attributesBA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arte/v1/model_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rte/v1/model.proto\")\n\x0bModelSource\x12\x0c\n\x04yaml\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"\x99\x03\n\x12\x41pplyModelsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x06models\x18\x02 \x03(\x0b\x32\x13.rte.v1.ModelSource\x12\x34\n\x05\x66iles\x18\x03 \x03(\x0b\x32%.rte.v1.ApplyModelsRequest.FilesEntry\x12-\n\x04mode\x18\x04 \x01(\x0e\x32\x1f.rte.v1.ApplyModelsRequest.Mode\x12\x11\n\talongside\x18\x05 \x01(\x08\x12\x14\n\x0cremove_names\x18\x06 \x03(\t\x12\x14\n\x0cskip_history\x18\x07 \x01(\x08\x12\x0c\n\x04note\x18\x08 \x01(\t\x12\x0e\n\x06\x61uthor\x18\t \x01(\t\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"T\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x11\n\rMODE_VALIDATE\x10\x01\x12\x10\n\x0cMODE_DRY_RUN\x10\x02\x12\x11\n\rMODE_ACTIVATE\x10\x03J\x04\x08\x0f\x10\x10\"\xcc\x02\n\x13\x41pplyModelsResponse\x12&\n\x08problems\x18\x01 \x03(\x0b\x32\x14.rte.v1.ModelProblem\x12#\n\x06models\x18\x02 \x03(\x0b\x32\x13.rte.v1.ModelChange\x12+\n\nattributes\x18\x03 \x03(\x0b\x32\x17.rte.v1.AttributeChange\x12\x1c\n\x14session_bytes_before\x18\x04 \x01(\x05\x12\x1b\n\x13session_bytes_after\x18\x05 \x01(\x05\x12\x15\n\rsession_count\x18\x06 \x01(\x05\x12\x1e\n\x16\x63ompared_session_count\x18\x07 \x01(\x05\x12\x10\n\x08position\x18\x08 \x01(\t\x12\x37\n\x13\x63omplete_since_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x15RollBackModelsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"\xb5\x01\n\x16RollBackModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.rte.v1.ModelChange\x12+\n\nattributes\x18\x02 \x03(\x0b\x32\x17.rte.v1.AttributeChange\x12\x10\n\x08position\x18\x03 \x01(\t\x12\x37\n\x13\x63omplete_since_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x18ListModelVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x19ListModelVersionsResponse\x12\x32\n\x0e\x63onfigurations\x18\x01 \x03(\x0b\x32\x1a.rte.v1.ModelConfiguration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"t\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.rte.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x08problems\x18\x03 \x03(\x0b\x32\x14.rte.v1.ModelProblem\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"g\n\x10GetModelResponse\x12\x1c\n\x05model\x18\x01 \x01(\x0b\x32\r.rte.v1.Model\x12\x0e\n\x06source\x18\x02 \x01(\t\x12%\n\nattributes\x18\x03 \x03(\x0b\x32\x11.rte.v1.Attribute\">\n\x15ListAttributesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x16ListAttributesResponse\x12%\n\nattributes\x18\x01 \x03(\x0b\x32\x11.rte.v1.Attribute\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf7\x04\n\x0cModelService\x12W\n\nListModels\x12\x19.rte.v1.ListModelsRequest\x1a\x1a.rte.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12X\n\x08GetModel\x12\x17.rte.v1.GetModelRequest\x1a\x18.rte.v1.GetModelResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/{name}\x12g\n\x0eListAttributes\x12\x1d.rte.v1.ListAttributesRequest\x1a\x1e.rte.v1.ListAttributesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/attributes\x12\x63\n\x0b\x41pplyModels\x12\x1a.rte.v1.ApplyModelsRequest\x1a\x1b.rte.v1.ApplyModelsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/models:apply:\x01*\x12o\n\x0eRollBackModels\x12\x1d.rte.v1.RollBackModelsRequest\x1a\x1e.rte.v1.RollBackModelsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/models:rollBack:\x01*\x12u\n\x11ListModelVersions\x12 .rte.v1.ListModelVersionsRequest\x1a!.rte.v1.ListModelVersionsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/models:versionsBA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +35,50 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rte.v1.model_service_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\ncom.rte.v1P\001Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1'
+  _globals['_APPLYMODELSREQUEST_FILESENTRY']._loaded_options = None
+  _globals['_APPLYMODELSREQUEST_FILESENTRY']._serialized_options = b'8\001'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/models/{name}'
   _globals['_MODELSERVICE'].methods_by_name['ListAttributes']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListAttributes']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/attributes'
-  _globals['_LISTMODELSREQUEST']._serialized_start=88
-  _globals['_LISTMODELSREQUEST']._serialized_end=146
-  _globals['_LISTMODELSRESPONSE']._serialized_start=148
-  _globals['_LISTMODELSRESPONSE']._serialized_end=224
-  _globals['_GETMODELREQUEST']._serialized_start=226
-  _globals['_GETMODELREQUEST']._serialized_end=257
-  _globals['_GETMODELRESPONSE']._serialized_start=259
-  _globals['_GETMODELRESPONSE']._serialized_end=362
-  _globals['_LISTATTRIBUTESREQUEST']._serialized_start=364
-  _globals['_LISTATTRIBUTESREQUEST']._serialized_end=426
-  _globals['_LISTATTRIBUTESRESPONSE']._serialized_start=428
-  _globals['_LISTATTRIBUTESRESPONSE']._serialized_end=516
-  _globals['_MODELSERVICE']._serialized_start=519
-  _globals['_MODELSERVICE']._serialized_end=817
+  _globals['_MODELSERVICE'].methods_by_name['ApplyModels']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ApplyModels']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/models:apply:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['RollBackModels']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['RollBackModels']._serialized_options = b'\202\323\344\223\002\030\"\023/v1/models:rollBack:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['ListModelVersions']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListModelVersions']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/models:versions'
+  _globals['_MODELSOURCE']._serialized_start=121
+  _globals['_MODELSOURCE']._serialized_end=162
+  _globals['_APPLYMODELSREQUEST']._serialized_start=165
+  _globals['_APPLYMODELSREQUEST']._serialized_end=574
+  _globals['_APPLYMODELSREQUEST_FILESENTRY']._serialized_start=438
+  _globals['_APPLYMODELSREQUEST_FILESENTRY']._serialized_end=482
+  _globals['_APPLYMODELSREQUEST_MODE']._serialized_start=484
+  _globals['_APPLYMODELSREQUEST_MODE']._serialized_end=568
+  _globals['_APPLYMODELSRESPONSE']._serialized_start=577
+  _globals['_APPLYMODELSRESPONSE']._serialized_end=909
+  _globals['_ROLLBACKMODELSREQUEST']._serialized_start=911
+  _globals['_ROLLBACKMODELSREQUEST']._serialized_end=1008
+  _globals['_ROLLBACKMODELSRESPONSE']._serialized_start=1011
+  _globals['_ROLLBACKMODELSRESPONSE']._serialized_end=1192
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1194
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1259
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1261
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1365
+  _globals['_LISTMODELSREQUEST']._serialized_start=1367
+  _globals['_LISTMODELSREQUEST']._serialized_end=1425
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1427
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1543
+  _globals['_GETMODELREQUEST']._serialized_start=1545
+  _globals['_GETMODELREQUEST']._serialized_end=1576
+  _globals['_GETMODELRESPONSE']._serialized_start=1578
+  _globals['_GETMODELRESPONSE']._serialized_end=1681
+  _globals['_LISTATTRIBUTESREQUEST']._serialized_start=1683
+  _globals['_LISTATTRIBUTESREQUEST']._serialized_end=1745
+  _globals['_LISTATTRIBUTESRESPONSE']._serialized_start=1747
+  _globals['_LISTATTRIBUTESRESPONSE']._serialized_end=1835
+  _globals['_MODELSERVICE']._serialized_start=1838
+  _globals['_MODELSERVICE']._serialized_end=2469
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models run and what they compute.
+    """Tells which models run and what they compute, and lets others run without a restart.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,25 @@ class ModelServiceStub:
                 request_serializer=rte_dot_v1_dot_model__service__pb2.ListAttributesRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_model__service__pb2.ListAttributesResponse.FromString,
                 _registered_method=True)
+        self.ApplyModels = channel.unary_unary(
+                '/rte.v1.ModelService/ApplyModels',
+                request_serializer=rte_dot_v1_dot_model__service__pb2.ApplyModelsRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_model__service__pb2.ApplyModelsResponse.FromString,
+                _registered_method=True)
+        self.RollBackModels = channel.unary_unary(
+                '/rte.v1.ModelService/RollBackModels',
+                request_serializer=rte_dot_v1_dot_model__service__pb2.RollBackModelsRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_model__service__pb2.RollBackModelsResponse.FromString,
+                _registered_method=True)
+        self.ListModelVersions = channel.unary_unary(
+                '/rte.v1.ModelService/ListModelVersions',
+                request_serializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """Tells which models run and what they compute.
+    """Tells which models run and what they compute, and lets others run without a restart.
     """
 
     def ListModels(self, request, context):
@@ -77,6 +92,37 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyModels(self, request, context):
+        """Checks models, tries them on the sessions alive, or lets them run; `mode` says which. The models given take the place
+        of those of the same names, all others run on. Activation is atomic: every event counts exactly once for the models
+        before and for those after. A new attribute starts from history as far as the journal has it. Idempotent by
+        `request_id`. An activation goes on when the caller's deadline passes; the same call again waits for it.
+
+        Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
+        NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
+        history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
+        SHUTTING_DOWN), DEADLINE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackModels(self, request, context):
+        """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
+        `request_id`. Fails with NOT_FOUND (CONFIGURATION_NOT_FOUND) and as ApplyModels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelVersions(self, request, context):
+        """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +141,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=rte_dot_v1_dot_model__service__pb2.ListAttributesRequest.FromString,
                     response_serializer=rte_dot_v1_dot_model__service__pb2.ListAttributesResponse.SerializeToString,
             ),
+            'ApplyModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyModels,
+                    request_deserializer=rte_dot_v1_dot_model__service__pb2.ApplyModelsRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_model__service__pb2.ApplyModelsResponse.SerializeToString,
+            ),
+            'RollBackModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackModels,
+                    request_deserializer=rte_dot_v1_dot_model__service__pb2.RollBackModelsRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_model__service__pb2.RollBackModelsResponse.SerializeToString,
+            ),
+            'ListModelVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelVersions,
+                    request_deserializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'rte.v1.ModelService', rpc_method_handlers)
@@ -104,7 +165,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models run and what they compute.
+    """Tells which models run and what they compute, and lets others run without a restart.
     """
 
     @staticmethod
@@ -178,6 +239,87 @@ class ModelService:
             '/rte.v1.ModelService/ListAttributes',
             rte_dot_v1_dot_model__service__pb2.ListAttributesRequest.SerializeToString,
             rte_dot_v1_dot_model__service__pb2.ListAttributesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.ModelService/ApplyModels',
+            rte_dot_v1_dot_model__service__pb2.ApplyModelsRequest.SerializeToString,
+            rte_dot_v1_dot_model__service__pb2.ApplyModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.ModelService/RollBackModels',
+            rte_dot_v1_dot_model__service__pb2.RollBackModelsRequest.SerializeToString,
+            rte_dot_v1_dot_model__service__pb2.RollBackModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.ModelService/ListModelVersions',
+            rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+            rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Tells which models run and what they compute."""
+    """Tells which models run and what they compute, and lets others run without a restart."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,10 +39,29 @@ class ModelServiceStub:
     """Gets one model with its source and attributes. Fails with NOT_FOUND (MODEL_NOT_FOUND)."""
     ListAttributes: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListAttributesRequest, _model_service_pb2.ListAttributesResponse]
     """Lists the attributes of all models that run, by name. Fails with INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
+    ApplyModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ApplyModelsRequest, _model_service_pb2.ApplyModelsResponse]
+    """Checks models, tries them on the sessions alive, or lets them run; `mode` says which. The models given take the place
+    of those of the same names, all others run on. Activation is atomic: every event counts exactly once for the models
+    before and for those after. A new attribute starts from history as far as the journal has it. Idempotent by
+    `request_id`. An activation goes on when the caller's deadline passes; the same call again waits for it.
+
+    Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
+    NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
+    history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
+    SHUTTING_DOWN), DEADLINE_EXCEEDED.
+    """
+    RollBackModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RollBackModelsRequest, _model_service_pb2.RollBackModelsResponse]
+    """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
+    `request_id`. Fails with NOT_FOUND (CONFIGURATION_NOT_FOUND) and as ApplyModels.
+    """
+    ListModelVersions: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]
+    """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN).
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Tells which models run and what they compute."""
+    """Tells which models run and what they compute, and lets others run without a restart."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -51,9 +70,28 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Gets one model with its source and attributes. Fails with NOT_FOUND (MODEL_NOT_FOUND)."""
     ListAttributes: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListAttributesRequest, _model_service_pb2.ListAttributesResponse]  # type: ignore[assignment]
     """Lists the attributes of all models that run, by name. Fails with INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
+    ApplyModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ApplyModelsRequest, _model_service_pb2.ApplyModelsResponse]  # type: ignore[assignment]
+    """Checks models, tries them on the sessions alive, or lets them run; `mode` says which. The models given take the place
+    of those of the same names, all others run on. Activation is atomic: every event counts exactly once for the models
+    before and for those after. A new attribute starts from history as far as the journal has it. Idempotent by
+    `request_id`. An activation goes on when the caller's deadline passes; the same call again waits for it.
+
+    Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
+    NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
+    history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
+    SHUTTING_DOWN), DEADLINE_EXCEEDED.
+    """
+    RollBackModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RollBackModelsRequest, _model_service_pb2.RollBackModelsResponse]  # type: ignore[assignment]
+    """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
+    `request_id`. Fails with NOT_FOUND (CONFIGURATION_NOT_FOUND) and as ApplyModels.
+    """
+    ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
+    """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN).
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells which models run and what they compute."""
+    """Tells which models run and what they compute, and lets others run without a restart."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -78,5 +116,42 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListAttributesResponse, _abc.Awaitable[_model_service_pb2.ListAttributesResponse]]:
         """Lists the attributes of all models that run, by name. Fails with INVALID_ARGUMENT (INVALID_PAGE_TOKEN)."""
+
+    @_abc_1.abstractmethod
+    def ApplyModels(
+        self,
+        request: _model_service_pb2.ApplyModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ApplyModelsResponse, _abc.Awaitable[_model_service_pb2.ApplyModelsResponse]]:
+        """Checks models, tries them on the sessions alive, or lets them run; `mode` says which. The models given take the place
+        of those of the same names, all others run on. Activation is atomic: every event counts exactly once for the models
+        before and for those after. A new attribute starts from history as far as the journal has it. Idempotent by
+        `request_id`. An activation goes on when the caller's deadline passes; the same call again waits for it.
+
+        Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
+        NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
+        history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
+        SHUTTING_DOWN), DEADLINE_EXCEEDED.
+        """
+
+    @_abc_1.abstractmethod
+    def RollBackModels(
+        self,
+        request: _model_service_pb2.RollBackModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.RollBackModelsResponse, _abc.Awaitable[_model_service_pb2.RollBackModelsResponse]]:
+        """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
+        `request_id`. Fails with NOT_FOUND (CONFIGURATION_NOT_FOUND) and as ApplyModels.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModelVersions(
+        self,
+        request: _model_service_pb2.ListModelVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_model_service_pb2.ListModelVersionsResponse]]:
+        """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN).
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

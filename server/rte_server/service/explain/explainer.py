@@ -15,10 +15,10 @@ from rte.v1.model_pb2 import Attribute
 from rte.v1.session_explanation_pb2 import Definition as DefinitionMessage
 from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Session
-from rte_server.engine.engine import RowCopy
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.program import AttributeSpec
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.session_copy import evaluate_on_copy
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import (

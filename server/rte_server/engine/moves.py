@@ -1,0 +1,132 @@
+"""From one program to the next: which attributes go on with their cells, and which begin without a history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.configurations import Since
+from rte_server.engine.expressions import Code, Op
+from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
+from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, VERSION, Table
+
+
+def carried(before: Program, after: Program, since: Since) -> dict[int, int]:
+    """Return for attributes of a new program the old ones whose cells they go on with, by number.
+
+    Those are the ones that are computed in the same way under the same name. The name of a model that runs alongside
+    another version of itself is not looked at, so that it keeps its values when it takes the place of the other one.
+    Of several, the one with the most history is taken.
+
+    Args:
+        before: The old program.
+        after: The new one.
+        since: Which attributes of `before` lack history.
+    """
+    found: dict[tuple[Any, ...], int] = {}
+    attributes = before.attributes
+    lists = list_values(before.models)
+    for number, spec in enumerate(attributes):
+        if not is_computed(spec):
+            key = definition(spec, lists)
+            if key not in found or _start(spec, since) < _start(attributes[found[key]], since):
+                found[key] = number
+    lists = list_values(after.models)
+    keys = {n: definition(spec, lists) for n, spec in enumerate(after.attributes) if not is_computed(spec)}
+    return {number: found[key] for number, key in keys.items() if key in found}
+
+
+def definition(spec: AttributeSpec, lists: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:
+    """Return what must be equal for two attributes to have equal cells, hashable.
+
+    Args:
+        spec: The attribute.
+        lists: The values of the look-up lists of its program, by name.
+    """
+    prefix = f"{spec.model}."
+    plain = replace(
+        spec,
+        name=spec.name.removeprefix(prefix),
+        owner=spec.owner.removeprefix(prefix),
+        model="",
+        unit="",
+        description="",
+        value=_without_lists(spec.value),
+        where=_without_lists(spec.where),
+        extras=tuple(map(_without_lists, spec.extras)),
+        code=_without_lists(spec.code),
+    )
+    codes = (spec.value, spec.where, *spec.extras, spec.code)
+    used = [step.text.decode() for code in codes for step in code if step.op == Op.IN_LIST and step.text is not None]
+    return plain, *(lists.get(name, ()) for name in used)
+
+
+def list_values(models: Sequence[ModelSpec]) -> dict[str, tuple[str, ...]]:
+    """Return the values of the look-up lists of models, by name."""
+    return {each.name: each.values for model in models for each in model.lists}
+
+
+def _without_lists(code: Code) -> Code:
+    """Return code without the names of look-up lists: their values decide, not their names."""
+    return tuple(step._replace(text=b"") if step.op == Op.IN_LIST else step for step in code)
+
+
+def is_computed(spec: AttributeSpec) -> bool:
+    """Return whether an attribute follows from others, so that it needs no history of its own."""
+    return spec.kind in (Kind.DERIVED, Kind.LINEAR)
+
+
+def since_after(
+    before: Program, after: Program, goes_on: Mapping[int, int], since: Since, begin: tuple[int, int] | None
+) -> dict[str, tuple[int, int]]:
+    """Return which attributes of a new program lack history, and since when they are complete.
+
+    Args:
+        before: The old program.
+        after: The new one.
+        goes_on: From `carried`.
+        since: The same of the old program.
+        begin: Since when the new attributes are; None: there has been no session yet.
+    """
+    found = {}
+    for number, spec in enumerate(after.attributes):
+        if number in goes_on:
+            old = before.attributes[goes_on[number]].name
+            if old in since:
+                found[spec.name] = since[old]
+        elif begin is not None and not is_computed(spec):
+            found[spec.name] = begin
+    return found
+
+
+def moved_rows(table: Table, before: Program, after: Program, goes_on: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the rows in the layout of another program; attributes that go on keep their cells, others begin empty."""
+    if before.row_words == after.row_words and before.attributes == after.attributes:
+        return table.rows
+    rows = np.zeros((len(table.rows), after.row_words), np.int64)
+    used = int(table.counts[HIGH_WATER])
+    rows[:used, :HEADER_WORDS] = table.rows[:used, :HEADER_WORDS]
+    rows[:used, STALE] = 1
+    # Other values: another etag.
+    rows[:used, VERSION] += 2
+    for number, old_number in goes_on.items():
+        start, end = after.words_of(number)
+        old_start, old_end = before.words_of(old_number)
+        rows[:used, start:end] = table.rows[:used, old_start:old_end]
+    return rows
+
+
+def copied(table: Table, array: NDArray[np.int64], used: np.int64) -> NDArray[np.int64]:
+    """Return a copy of an array of the table of which as many rows are in use as the word `used` of `counts` says."""
+    found = np.zeros_like(array)
+    count = int(table.counts[used])
+    found[:count] = array[:count]
+    return found
+
+
+def _start(spec: AttributeSpec, since: Since) -> int:
+    return since[spec.name][0] if spec.name in since else 0

@@ -1,0 +1,95 @@
+"""What changes when other models run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from rte_server.engine.expressions import input_names
+from rte_server.engine.moves import definition, is_computed, list_values
+from rte_server.engine.program import AttributeSpec, ModelSpec
+
+
+class Change(Enum):
+    """What becomes of a model or an attribute."""
+
+    ADDED = 1
+    """It is new."""
+    REMOVED = 2
+    """It is there no more."""
+    CHANGED = 3
+    """A model has another source or other files; an attribute is computed in another way."""
+    OTHER_VALUES = 4
+    """An attribute is computed as before from others that change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """A model that changes.
+
+    Attributes:
+        name: Its name.
+        change: What becomes of it.
+        version_before: The version that ran, or 0.
+        version_after: The version that runs then, or 0.
+    """
+
+    name: str
+    change: Change
+    version_before: int = 0
+    version_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """An attribute that changes.
+
+    Attributes:
+        name: Its name.
+        model: Its model.
+        change: What becomes of it.
+    """
+
+    name: str
+    model: str
+    change: Change
+
+
+def model_changes(before: Sequence[ModelSpec], after: Sequence[ModelSpec]) -> list[ModelChange]:
+    """Return the models that change, by name."""
+    old, new = ({model.name: model for model in models} for models in (before, after))
+    found = [ModelChange(name, Change.REMOVED, model.version) for name, model in old.items() if name not in new]
+    found += [ModelChange(name, Change.ADDED, 0, model.version) for name, model in new.items() if name not in old]
+    found += [
+        ModelChange(name, Change.CHANGED, old[name].version, model.version)
+        for name, model in new.items()
+        if name in old and (old[name].source, old[name].files) != (model.source, model.files)
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def attribute_changes(before: Sequence[ModelSpec], after: Sequence[ModelSpec]) -> list[AttributeChange]:
+    """Return the attributes that change, by name."""
+    old, new = ({spec.name: spec for model in models for spec in model.attributes} for models in (before, after))
+    changes = {name: AttributeChange(name, spec.model, Change.REMOVED) for name, spec in old.items() if name not in new}
+    lists = list_values(before), list_values(after)
+    # In the order of the models each attribute comes after those that it reads, so one pass finds all that follows.
+    for name, spec in new.items():
+        change = None
+        if name not in old:
+            change = Change.ADDED
+        elif definition(spec, lists[1]) != definition(old[name], lists[0]):
+            change = Change.CHANGED
+        elif any(read in changes for read in reads(spec)):
+            change = Change.OTHER_VALUES
+        if change is not None:
+            changes[name] = AttributeChange(name, spec.model, change)
+    return sorted(changes.values(), key=lambda each: each.name)
+
+
+def reads(spec: AttributeSpec) -> frozenset[str]:
+    """Return the attributes and fields of the session that an attribute is computed from."""
+    if spec.owner:
+        return frozenset((spec.owner,))
+    return input_names(spec.code) | {name for name, _, _ in spec.weights} if is_computed(spec) else frozenset()

@@ -1,0 +1,140 @@
+"""Two sets of models compared: both run in one engine, over the same entries, and each session shows both values.
+
+So what is compared is of the same moment, and the values of the models that run are those of the running server: their
+attributes go on with the cells of the snapshot that the engine begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.engine import Engine
+from rte_server.engine.program import ModelSpec
+from rte_server.models.alongside import renamed
+from rte_server.models.changes import AttributeChange, Change, attribute_changes
+from rte_server.models.loader import compile_models
+from rte_server.models.trials import Value, attributes_of
+
+SAMPLES_MAX = 5
+"""Sessions that are shown per attribute."""
+
+AFTER = "after"
+"""Under `after/NAME` a model of the second set stands beside the first set; no model can have such a name."""
+
+BLOCK_ROWS = 500
+"""Sessions encoded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One session in which an attribute differs; None: it has no value."""
+
+    session_id: str
+    before: Value
+    after: Value
+
+
+@dataclass(slots=True)
+class Difference:
+    """How an attribute differs.
+
+    Attributes:
+        change: What becomes of it.
+        session_count: Sessions compared that have another value.
+        samples: The first of them, at most SAMPLES_MAX.
+    """
+
+    change: AttributeChange
+    session_count: int = 0
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a comparison found.
+
+    Attributes:
+        differences: Per attribute that changes, by name.
+        session_count: Sessions that there are.
+        compared_count: Those that were compared.
+    """
+
+    differences: list[Difference]
+    session_count: int
+    compared_count: int
+
+
+class Comparison:
+    """Two sets of models, for one engine."""
+
+    def __init__(self, before: Sequence[ModelSpec], after: Sequence[ModelSpec]) -> None:
+        """Prepare it.
+
+        Args:
+            before: One set, each model after those that it uses.
+            after: The other set.
+        """
+        self.changes = attribute_changes(before, after)
+        touched = {each.model for each in self.changes if each.change is not Change.REMOVED}
+        # What uses a model that changes must read that one, not the one before.
+        for model in after:
+            if touched & set(model.uses):
+                touched.add(model.name)
+        beside = {_key(model.name): model for model in after if model.name in touched}
+        keys = {model.name: key for key, model in beside.items()}
+        self._names = {spec.name: f"{key}.{spec.name}" for key, model in beside.items() for spec in model.attributes}
+        self.models = [*before, *(renamed(model, key, keys, beside) for key, model in beside.items())]
+        self.sources = {model.name: model.source for model in self.models}
+        """Stands for the models in the configuration of the engine."""
+
+    def compile(self, sources: Mapping[str, str], files: Mapping[str, str]) -> list[ModelSpec]:
+        """Compile models as an engine asks for; `sources` of this comparison are both sets."""
+        return self.models if sources is self.sources else compile_models(sources, files)
+
+    def name_of(self, attribute: str) -> str:
+        """Return the name under which an attribute of the second set stands in the engine."""
+        return self._names.get(attribute, attribute)
+
+    def compare(
+        self, engine: Engine, now_ms: int, sessions_max: int, pause: Callable[[], None] = lambda: None
+    ) -> Compared:
+        """Compare the sessions of an engine in which both sets run.
+
+        Args:
+            engine: Nobody else uses it.
+            now_ms: The time, for values that follow from it.
+            sessions_max: If there are more, so many of them are compared, spread evenly.
+            pause: Called now and then, so that others come to their turn.
+        """
+        rows = engine.rows_in_use()
+        compared = rows[:: max(1, -(-len(rows) // sessions_max))]
+        differences = [Difference(change) for change in self.changes]
+        if differences:
+            for start in range(0, len(compared), BLOCK_ROWS):
+                self._compare_rows(engine, compared[start : start + BLOCK_ROWS], now_ms, differences)
+                pause()
+        return Compared(differences, len(rows), len(compared))
+
+    def _compare_rows(
+        self, engine: Engine, rows: NDArray[np.int64], now_ms: int, differences: Sequence[Difference]
+    ) -> None:
+        names = [(each.change.name, self.name_of(each.change.name)) for each in differences]
+        known = {spec.name for spec in engine.program.attributes}
+        mask = engine.mask([f"attributes.{name}" for pair in names for name in pair if name in known])
+        for row, body in zip(rows.tolist(), engine.encode(rows, mask, now_ms=now_ms), strict=True):
+            values = attributes_of(body)
+            for each, (before, after) in zip(differences, names, strict=True):
+                old = values.get(before) if each.change.change is not Change.ADDED else None
+                new = values.get(after) if each.change.change is not Change.REMOVED else None
+                if old != new:
+                    each.session_count += 1
+                    if len(each.samples) < SAMPLES_MAX:
+                        each.samples.append(Sample(engine.session_id(row), old, new))
+
+
+def _key(name: str) -> str:
+    return f"{AFTER}/{name}"

@@ -1,0 +1,141 @@
+"""Models that the configuration names: their files as they are now, and what changes by them.
+
+What runs may have come from somewhere else since. So the configuration in force remembers what the files were like when
+they were last followed, and a file has its say again only when it has changed: the last word wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rte_server.models.documents import read_document
+from rte_server.models.given import next_sources
+from rte_server.models.lists import list_files
+from rte_server.models.loader import Source, compile_sources, header, pack, pack_names, read_source
+from rte_server.models.problems import ModelError, Problem
+
+Problems = Mapping[str, tuple[Problem, ...]]
+"""What is wrong with files, by name of their model."""
+
+Seen = Mapping[str, Sequence[str]]
+"""What files were like: name of the model and digest, by path, or by name for packs. The member `configured` of a
+configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Models that the configuration names, as they are now, by path, or by name for packs.
+
+    Attributes:
+        sources: Those that can be read, and the packs that they use.
+        problems: What is wrong with the others.
+    """
+
+    sources: Mapping[str, Source]
+    problems: Problems = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What runs once files have been followed.
+
+    Attributes:
+        sources: The models, by name.
+        seen: What the files were like: what the next time is compared with.
+        problems: What is wrong with files: the models that they would change run on as they are.
+        changed: Names of the models that are taken from files, and of those that are given up.
+    """
+
+    sources: dict[str, Source]
+    seen: dict[str, list[str]]
+    problems: dict[str, tuple[Problem, ...]]
+    changed: list[str]
+
+
+def read_configured(paths: Iterable[str]) -> Configured:
+    """Return the models that some paths and names of packs lead to."""
+    sources: dict[str, Source] = {}
+    names: dict[str, str] = {}
+    problems: dict[str, tuple[Problem, ...]] = {}
+    for path in paths:
+        try:
+            source = read_source(path)
+            name, _ = header(source)
+            if name in names:
+                remedy = f"the other is {names[name]}"
+                raise ModelError([Problem(source.file, 1, f"the model `{name}` is given twice", remedy)])
+            sources[path], names[name] = source, source.file
+        except ModelError as error:
+            problems[path] = error.problems
+    used = [name for source in sources.values() for name in header(source)[1]]
+    for name in used:
+        if name not in names and name in pack_names():
+            sources[name], names[name] = pack(name), name
+            used += header(sources[name])[1]
+    return Configured(sources, problems)
+
+
+def follow(configured: Configured, seen: Seen, running: Mapping[str, Source]) -> Followed:
+    """Return what runs once the files that changed have been followed; a broken one leaves its model as it is.
+
+    Args:
+        configured: The files now.
+        seen: What they were like when they were followed last.
+        running: The models that run.
+
+    Raises:
+        ModelError: Even what ran without the files cannot be used, or nothing runs yet and a file is broken.
+    """
+    now = {path: [header(source)[0], digest(source)] for path, source in configured.sources.items()}
+    broken = dict(configured.problems)
+    given = {path: source for path, source in configured.sources.items() if list(seen.get(path, ())) != now[path]}
+    while True:
+        removed = _given_up(now, seen, broken, running)
+        sources = next_sources(running, list(given.values()), removed, is_alongside=False)
+        try:
+            compile_sources(sources)
+            break
+        except ModelError as error:
+            if not running or not given:
+                raise
+            files = {problem.file for problem in error.problems}
+            # A model that is fine by itself may spoil others that use it; then none of the files is followed.
+            for path in [path for path, source in given.items() if source.file in files] or list(given):
+                broken[path] = tuple(p for p in error.problems if p.file == given[path].file) or error.problems
+                del given[path]
+    next_seen = {path: found for path, found in now.items() if path not in broken}
+    # What is broken is compared with what ran, so that it is followed when it is that again.
+    next_seen |= {path: list(found) for path, found in seen.items() if broken and path not in next_seen}
+    problems = {(seen.get(path) or now.get(path) or [Path(path).stem])[0]: found for path, found in broken.items()}
+    return Followed(sources, next_seen, problems, sorted([*(now[path][0] for path in given), *removed]))
+
+
+def _given_up(
+    now: Mapping[str, Sequence[str]], seen: Seen, broken: Problems, running: Mapping[str, Source]
+) -> list[str]:
+    """Return the models that run, came from a file, and do no more. As long as a file is broken nobody can say."""
+    if broken:
+        return []
+    kept = {name for name, _ in now.values()}
+    return [name for name, _ in seen.values() if name not in kept and name in running]
+
+
+def digest(source: Source) -> str:
+    """Return the SHA-256 of a model and of the files that it names, in hexadecimal."""
+    found = hashlib.sha256(source.text.encode())
+    for name, text in sorted(source.files.items()):
+        found.update(f"\0{name}\0".encode() + text.encode())
+    return found.hexdigest()
+
+
+def files_of(path: str | Path, source: Source) -> list[Path]:
+    """Return the paths of a model and of the files that it names."""
+    folder = Path(path).parent
+    try:
+        content = read_document(source.text, source.file).content
+    except ModelError:
+        return [Path(path)]
+    return [Path(path), *(folder / name for name in list_files(content if isinstance(content, dict) else {}))]

@@ -1,0 +1,74 @@
+"""Models that somebody gives a running server: what runs once they have taken their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rte_server.models.documents import read_document
+from rte_server.models.loader import Source, header, pack, pack_names
+from rte_server.models.problems import ModelError, Problem
+
+
+def next_sources(
+    running: Mapping[str, Source], given: Sequence[Source], removed: Sequence[str], *, is_alongside: bool
+) -> dict[str, Source]:
+    """Return the sources that run once models have been given, by name.
+
+    Packs that the given models use and that do not run come with them. A model that takes its place no longer runs
+    alongside, too.
+
+    Args:
+        running: The models that run.
+        given: The models given.
+        removed: Names of models that run no more.
+        is_alongside: Whether the given ones run beside those that run.
+
+    Raises:
+        ModelError: A source is no YAML, or two are of the same model.
+    """
+    models = {name: source for name, source in running.items() if name not in removed}
+    files: dict[str, str] = {}
+    for source in given:
+        name, _ = header(source)
+        beside = f"{name}_v{version_of(source)}"
+        key = beside if is_alongside else name
+        if key in files:
+            raise ModelError(
+                [Problem(source.file, 1, f"the model `{name}` is given twice", f"the other is {files[key]}")]
+            )
+        if not is_alongside and beside in models and header(models[beside])[0] == name:
+            del models[beside]
+        models[key], files[key] = source, source.file
+    used = [name for source in given for name in header(source)[1]]
+    for name in used:
+        if name not in models and name in pack_names():
+            models[name] = pack(name)
+            used += header(models[name])[1]
+    return models
+
+
+def with_files(sources: Sequence[Source], files: Mapping[str, str]) -> list[Source]:
+    """Return sources with the files that they name.
+
+    Args:
+        sources: Models.
+        files: Texts by name; `model/name` is for one model alone.
+    """
+    found = []
+    for source in sources:
+        prefix = f"{header(source)[0]}/"
+        own = {name.removeprefix(prefix): text for name, text in files.items() if name.startswith(prefix)}
+        found.append(replace(source, files={**source.files, **files, **own}))
+    return found
+
+
+def version_of(source: Source) -> str:
+    """Return what a source says is its version, leniently.
+
+    Raises:
+        ModelError: It is no YAML.
+    """
+    content = read_document(source.text, source.file).content
+    item = content.get("version") if isinstance(content, dict) else None
+    return str(item.content) if item is not None else "1"

@@ -1,0 +1,112 @@
+"""Follows the model files that the configuration names: a file that changes is activated, a broken one changes nothing.
+
+Files are looked at now and then: their times and sizes, and where these changed their contents. It needs nothing of the
+operating system, works on network file systems, and two looks per second at some files cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from rte_server.engine.reasons import EngineError
+from rte_server.models.configured import Configured, Problems, files_of, read_configured
+from rte_server.models.loader import pack_names
+from rte_server.service.lifecycle import ModelLifecycle
+
+_log = logging.getLogger("rte.models")
+
+_Looks = dict[Path, tuple[int, int, int]]
+"""Of each file: time of its last change in ns, size in bytes, number; zeros where there is none."""
+
+
+class ModelFiles:
+    """The watched files of one server. Belongs to an event loop."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        lifecycle: ModelLifecycle,
+        configured: Configured,
+        problems: Problems,
+        interval_s: float,
+    ) -> None:
+        """Begin to watch, at the next turn of the event loop.
+
+        Args:
+            paths: Names of packs and paths of files, as the configuration names them.
+            lifecycle: Activates what changed.
+            configured: The files as they were when the server started.
+            problems: What was wrong with them.
+            interval_s: How often they are looked at, seconds; 0: never.
+        """
+        self._paths = paths
+        self._lifecycle = lifecycle
+        self._files: list[Path] = []
+        self._remember(configured)
+        self._looks = self._look()
+        self.problems = problems
+        """What is wrong with files now, by name of the model that runs on as it was."""
+        self.reloads = 0
+        self._interval_s = interval_s
+        self._task = asyncio.create_task(self._run()) if interval_s > 0 else None
+
+    def stats(self) -> dict[str, int]:
+        """Return counters and gauges by name."""
+        return {"reloads": self.reloads, "broken_files": len(self.problems)}
+
+    async def close(self) -> None:
+        """Stop watching."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self._follow_if_changed()
+            except EngineError as error:
+                # It is tried again with the next look.
+                self._looks = {}
+                _log.warning("changed model files are not active yet: %s", error.message)
+            except Exception:
+                _log.exception("model files cannot be followed")
+
+    async def _follow_if_changed(self) -> None:
+        looks = await asyncio.to_thread(self._look)
+        if looks == self._looks:
+            return
+        self._looks = looks
+        configured = await asyncio.to_thread(read_configured, self._paths)
+        self._remember(configured)
+        problems, changed = await self._lifecycle.follow(configured)
+        for name, found in problems.items():
+            if self.problems.get(name) != found:
+                _log.error("the model %s runs on as it was, its file is broken: %s", name, "; ".join(map(str, found)))
+        for name in self.problems.keys() - problems.keys():
+            _log.info("the file of the model %s is sound again", name)
+        self.problems = problems
+        self.reloads += bool(changed)
+
+    def _remember(self, configured: Configured) -> None:
+        """Note which files there are; of a broken one, those that it named before, too."""
+        files = [] if not configured.problems else list(self._files)
+        for path in self._paths:
+            if path in configured.sources and path not in pack_names():
+                files += files_of(path, configured.sources[path])
+            elif path not in pack_names():
+                files.append(Path(path))
+        self._files = list(dict.fromkeys(files))
+
+    def _look(self) -> _Looks:
+        looks: _Looks = {}
+        for path in self._files:
+            try:
+                found = path.stat()
+                looks[path] = found.st_mtime_ns, found.st_size, found.st_ino
+            except OSError:
+                looks[path] = 0, 0, 0
+        return looks

@@ -1,0 +1,112 @@
+"""Models are changed and compared from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Rte
+from tests.service.live_server import LiveServer
+
+MODEL = """model: teas
+version: {version}
+attributes:
+  teas: {{count: drink_tea{more}}}
+  kinds: {{recent: event.kind, on: drink_tea, keep: 3}}
+derived:
+  many: teas > 1
+"""
+EVENTS = [("a", "green"), ("a", "black"), ("b", "green"), ("c", "white")]
+
+
+def write(path: Path, version: int, more: str = "") -> Path:
+    """Write a version of a model, and return its path."""
+    path.write_text(MODEL.format(version=version, more=more))
+    return path
+
+
+def recorded(path: Path) -> Path:
+    """Write some recorded events."""
+    rows = [
+        {"event_id": str(n), "name": "drink_tea", "visitor_id": visitor, "ts": 1_700_000_000 + n, "kind": kind}
+        for n, (visitor, kind) in enumerate(EVENTS)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_models_are_applied_and_gone_back_from(rte: Rte, server: LiveServer, tmp_path: Path) -> None:
+    """A dry run shows what would change; then it does, with history; the versions tell who and why."""
+    at = ("--server", server.address)
+    assert rte("replay", recorded(tmp_path / "teas.ndjson"), *at).exit_code == 0
+    path = write(tmp_path / "teas.yaml", 1)
+    result = rte("models", "apply", path, "--dry-run", *at)
+    assert result.exit_code == 0, result.err
+    assert "teas\t1\tadded" in result.out
+    assert "teas\tteas\tadded\t3\tnone → 2" in result.out
+    assert "A dry run over 3 sessions: nothing was changed." in result.out
+    assert "teas" not in rte("models", "list", *at).out
+    result = rte("models", "apply", path, "--note", "tea time", *at)
+    assert "These models run since position 0-" in result.out
+    assert "many" in rte("sessions", "get", "a", *at).out
+    write(path, 2, ", where: event.kind == 'green'")
+    result = rte("models", "apply", path, "--alongside", *at)
+    assert "teas_v2\t2\tadded" in result.out
+    result = rte("models", "apply", path, *at)
+    assert "teas\t1 → 2\tchanged" in result.out
+    assert "teas_v2\t2\tremoved" in result.out
+    listed = rte("models", "versions", *at).out.splitlines()
+    assert listed[1].startswith("*\t0-")
+    assert any("tea time" in line and "@" in line for line in listed)
+    result = rte("models", "rollback", "--note", "too green", *at)
+    assert result.exit_code == 0, result.err
+    assert "teas_v2\t2\tadded" in result.out
+    assert "too green" in rte("models", "versions", "--limit", "1", *at).out
+    result = rte("models", "apply", "--remove", "teas_v2", "--remove", "teas", "--format", "json", *at)
+    assert {each["kind"] for each in json.loads(result.out)["models"]} == {"KIND_REMOVED"}
+
+
+def test_a_wrong_model_is_told_before_anything_happens(rte: Rte, server: LiveServer, tmp_path: Path) -> None:
+    """Each problem stands on a line, with file, line and remedy."""
+    path = tmp_path / "teas.yaml"
+    path.write_text("model: teas\nattributes:\n  a: {cuont: drink_tea}\n  b: {sum: event.}\n")
+    result = rte("models", "apply", path, "--server", server.address)
+    assert result.exit_code == 1
+    assert [line.split(": ")[0] for line in result.out.splitlines()] == [f"{path}:3", f"{path}:4"]
+    assert "2 problems found; nothing was changed." in result.err
+    result = rte("models", "apply", tmp_path / "none.yaml", "--server", server.address)
+    assert "cannot be read" in result.out
+
+
+def test_versions_are_compared_over_recorded_events(rte: Rte, tmp_path: Path) -> None:
+    """Per attribute: what changes, in how many sessions, and an example."""
+    old = write(tmp_path / "old.yaml", 1)
+    new = write(tmp_path / "new.yaml", 2, ", where: event.kind == 'green'")
+    events = recorded(tmp_path / "teas.ndjson")
+    result = rte("models", "diff", old, new, "--events", events)
+    assert result.exit_code == 0, result.err
+    assert result.out.splitlines()[1:3] == [
+        "many\tother values\t1\t33.3%\ttrue → false",
+        "teas\tchanged\t2\t66.7%\t2 → 1",
+    ]
+    assert "4 events, 3 sessions: 2 of 2 changed attributes have other values." in result.out
+    found = json.loads(rte("models", "diff", old, new, "--events", events, "--format", "json").out)
+    assert [each["session_count"] for each in found["attributes"]] == [1, 2]
+    assert rte("models", "diff", old, old, "--events", events).out == "No attribute changes.\n"
+    assert rte("models", "diff", old, new).exit_code == 2
+
+
+def test_versions_are_compared_over_the_journal_of_a_running_server(
+    rte: Rte, server: LiveServer, tmp_path: Path
+) -> None:
+    """The journal is read beside the server that writes it."""
+    assert rte("replay", recorded(tmp_path / "teas.ndjson"), "--server", server.address).exit_code == 0
+    old = write(tmp_path / "old.yaml", 1)
+    new = write(tmp_path / "new.yaml", 2, ", where: event.kind == 'green'")
+    data_dir = server.application.config.server.data_dir
+    result = rte("models", "diff", old, new, "--journal", data_dir)
+    assert result.exit_code == 0, result.err
+    assert "teas\tchanged\t2\t66.7%\t2 → 1" in result.out
+    result = rte("models", "diff", old, new, "--journal", tmp_path)
+    assert result.exit_code == 1
+    assert "secret cannot be read" in result.err

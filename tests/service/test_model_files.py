@@ -1,0 +1,112 @@
+"""Model files that change are followed, in a running server and over a restart; a broken one leaves what ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rte.v1 import model_pb2
+from rte.v1 import model_service_pb2 as pb
+from rte_server.models import ModelError
+from tests.service.live_server import live_server
+from tests.service.test_lifecycle import VIEWS, Caller
+
+
+def write(path: Path, version: int, *, factor: float = 1.0, more: str = "") -> None:
+    """Write a version of a model file."""
+    path.write_text(VIEWS.format(version=version, factor=factor, keep=3) + more)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait up to 20 s until a condition holds."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_files_are_followed(tmp_path: Path) -> None:
+    """A changed file is activated with history; a broken one changes nothing and is told, until it is sound again."""
+    path = tmp_path / "views.yaml"
+    write(path, 1)
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+
+        def listed() -> dict[str, model_pb2.Model]:
+            return {each.name: each for each in caller.models.ListModels(pb.ListModelsRequest()).models}
+
+        caller.view("v", 2)
+        write(path, 2, factor=3.0)
+        until(lambda: listed()["views"].version == 2)
+        assert caller.attributes("v")["value"] == 6
+        newest = caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations[0]
+        assert newest.note == "changed files: views"
+        write(path, 3, more="  wrong: 1 +\n")
+        until(lambda: listed()["views"].problems)
+        found = listed()["views"]
+        assert found.version == 2
+        assert found.problems[0].file == str(path)
+        assert found.problems[0].line == 10
+        caller.view("v", 1)
+        assert caller.attributes("v")["value"] == 9
+        assert server.application.model_files.stats() == {"reloads": 1, "broken_files": 1}
+        path.unlink()
+        until(lambda: "cannot be read" in listed()["views"].problems[0].message)
+        write(path, 4)
+        until(lambda: listed()["views"].version == 4)
+        assert not listed()["views"].problems
+        assert caller.attributes("v")["value"] == 3
+
+
+def test_a_file_and_its_list_are_followed(tmp_path: Path) -> None:
+    """A look-up list that changes is another rule: what came before is judged by it, too."""
+    (tmp_path / "bad.csv").write_text("x\n")
+    path = tmp_path / "cards.yaml"
+    path.write_text(
+        "model: cards\nlists:\n  bad: {file: bad.csv}\nattributes:\n"
+        "  hits: {count: view_item, where: event.item_id in lists.bad}\n"
+    )
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.view("v", 7)
+        assert caller.attributes("v")["hits"] == 0
+        (tmp_path / "bad.csv").write_text("x\ni7\n")
+        until(lambda: caller.attributes("v")["hits"] == 1)
+
+
+def test_a_restart_follows_what_changed_and_keeps_what_was_applied(tmp_path: Path) -> None:
+    """A changed file has all the history; a model that a caller activated stays, as long as its file does not change."""
+    path = tmp_path / "views.yaml"
+    write(path, 1)
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 0}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.view("v", 2)
+    write(path, 2, factor=3.0)
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        assert caller.attributes("v")["value"] == 6
+        caller.apply(pb.ModelSource(yaml=VIEWS.format(version=9, factor=5.0, keep=3)))
+    path.write_text("model: views\n  broken")
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        model = caller.models.GetModel(pb.GetModelRequest(name="views")).model
+        assert model.version == 9
+        assert model.problems
+        assert caller.attributes("v")["value"] == 10
+    with live_server(tmp_path / "data", models__packs=[]) as server, server.channel() as channel:
+        assert not Caller(channel).models.ListModels(pb.ListModelsRequest()).models
+
+
+def test_a_first_start_with_a_broken_file_is_refused(tmp_path: Path) -> None:
+    """There is nothing that could run on."""
+    path = tmp_path / "views.yaml"
+    path.write_text("model: views\n  broken")
+    with pytest.raises(ModelError, match=r"views\.yaml:1"), live_server(tmp_path / "data", models__packs=[str(path)]):
+        pass
