@@ -105,6 +105,7 @@ class StringSettings:
 
     strings_max: int = setting(4_194_304, "Distinct strings in memory.", low=1024, high=1 << 30)
     string_bytes_max: int = setting(256 * MIB, "Bytes of all distinct strings.", low=MIB, high=1 << 36)
+    facts_max: int = setting(262_144, "Facts about texts, such as user agents.", low=256, high=1 << 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class Config:
             "strings_max": self.strings.strings_max,
             "string_bytes_max": self.strings.string_bytes_max,
             "written_sessions_max": self.session.written_sessions_max,
+            "facts_max": self.strings.facts_max,
         }
 
     def scan_limits(self) -> dict[str, int]:

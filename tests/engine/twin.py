@@ -7,6 +7,7 @@ official protobuf parser, so it shares nothing with the kernels but the definiti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.facts import read_facts
 from rte_server.engine.program import AttributeSpec
 from tests.engine.twin_values import ERROR, TwinEvent, Value, attribute_values
 
@@ -120,6 +122,7 @@ class Twin:
         self._order_of = order_of
         self._seen: set[tuple[str, str]] = set()
         self._requests: set[str] = set()
+        self._facts: dict[tuple[str, str], Value] = {}
 
     def apply(self, position: int, entry: Entry) -> list[int]:
         """Apply an entry; return the outcome of each event: APPLIED, DUPLICATE or LATE."""
@@ -131,6 +134,12 @@ class Twin:
             self._apply_update(UpdateSessionRequest.FromString(entry.body), position)
         elif entry.type == EntryType.END:
             self._apply_end(EndSessionRequest.FromString(entry.body))
+        elif entry.type == EntryType.FACTS:
+            known: dict[tuple[str, str], Value] = {
+                (function, text): value for function, text, value in read_facts(json.loads(entry.body))
+            }
+            # A new dict, since events keep what was known when they came; what is known first stays.
+            self._facts = known | self._facts
         elif entry.type == EntryType.TICK:
             self._expire()
         return outcomes
@@ -180,6 +189,7 @@ class Twin:
             alias=event.client_session_id,
             channel=event.channel,
             properties=_properties(event.properties),
+            facts=self._facts,
             received_ms=received_ms,
         )
 

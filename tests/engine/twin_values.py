@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 
 from rte_server.engine import values as tags
 from rte_server.engine.expressions import Code, Op
@@ -49,6 +50,7 @@ class TwinEvent:
         channel: Empty: not named.
         properties: Scalars by name; null is None. Lists and objects are ERROR: they are no scalar.
         received_ms: When the server received it.
+        facts: What was known when the event was folded: values by (function, text).
     """
 
     event_id: str
@@ -61,6 +63,7 @@ class TwinEvent:
     channel: str = ""
     properties: Mapping[str, Value] = field(default_factory=dict)
     received_ms: int = 0
+    facts: Mapping[tuple[str, str], Value] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -148,7 +151,7 @@ def _counts(spec: AttributeSpec, event: TwinEvent, names: tuple[str, ...] | None
 
 def on_event(code: Code, event: TwinEvent) -> Value:
     """Return what an expression comes to on an event: a property that it lacks is an error."""
-    return run(code, lambda name: event.properties.get(name, ERROR))
+    return run(code, lambda name: event.properties.get(name, ERROR), event.facts)
 
 
 def _values(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[Value]:
@@ -229,12 +232,15 @@ def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:
     return 1 / (1 + math.exp(-total)) if total > -709.78 else 0.0
 
 
-def run(code: Code, load: Callable[[str], Value]) -> Value:
+def run(
+    code: Code, load: Callable[[str], Value], facts: Mapping[tuple[str, str], Value] = MappingProxyType({})
+) -> Value:
     """Return what an expression comes to: CEL's semantics, one plain step per instruction.
 
     Args:
         code: Not empty.
         load: Gives the value of an input; ERROR where it is missing.
+        facts: Values of FACT, by (function, text); ERROR where it is missing.
     """
     stack: list[Value] = []
     for step in code:
@@ -257,6 +263,9 @@ def run(code: Code, load: Callable[[str], Value]) -> Value:
             address = load(step.name or "")
             part, parameter = UrlPart(int(step.number)).name.lower(), (step.text or b"").decode()
             stack.append(part_of(address, part, parameter) if isinstance(address, str) else ERROR)
+        elif op == Op.FACT:
+            text = load(step.name or "")
+            stack.append(facts.get(((step.text or b"").decode(), text), ERROR) if isinstance(text, str) else ERROR)
         elif op == Op.IN_START:
             stack.append(False)
         elif op == Op.IN_ITEM:

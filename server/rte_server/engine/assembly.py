@@ -94,6 +94,7 @@ class _Assembly:
         self.codes: list[NDArray[np.int64]] = []
         self.code_count = 0
         self.property_slots: dict[str, int] = {}
+        self.facts: dict[tuple[int, str], int] = {}
         self.params: list[int] = []
         self.extras: list[tuple[int, int, int]] = []
         self.rows, self.row_words = self._lay_out()
@@ -134,8 +135,11 @@ class _Assembly:
             params=np.array([*self.params, 0], np.int64),
             timing=np.array(self._timing(), np.int64),
             lists=self.lists,
+            fact_functions=np.array([(slot, of) for (slot, _), of in self.facts.items()], np.int64).reshape(-1, 2),
         )
-        return Program(self.models, self.attributes, arrays, self.row_words)
+        return Program(
+            self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
+        )
 
     def _slot_rows(self) -> NDArray[np.int64]:
         rows = np.zeros((max(1, len(self.property_slots)), SLOT_WORDS), np.int64)
@@ -210,6 +214,9 @@ class _Assembly:
 
     def _event_code(self, code: Code, uses: dict[int, int], keeps_result: bool) -> tuple[int, int]:
         """Return the place of an expression on the event; note in `uses` which properties it needs, and how."""
+        for step in code:
+            if step.op == Op.FACT and step.name is not None and step.text is not None:
+                self.facts[self._slot(step.name), step.text.decode()] = text_id(step.text, self.secret)
         needed = text_names(code, keeps_result=keeps_result)
         for name in sorted(input_names(code)):
             use = int(NEEDS_TEXT) if name in needed else 1

@@ -22,7 +22,9 @@ from rte_server.engine.context import new_context
 from rte_server.engine.encode import TOO_SMALL, ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expiry import due_rows, end_session, expire
-from rte_server.engine.expressions import Code, Op
+from rte_server.engine.expressions import Code
+from rte_server.engine.fact_scan import unknown_facts
+from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
 from rte_server.engine.lookups import has_alias, look_up
@@ -53,7 +55,6 @@ from rte_server.engine.table import (
     START,
     STATE,
     STRING_SWEEPS,
-    STRINGS_LOST,
     SWEEP_FROM,
     VERSION,
     VISITORS,
@@ -71,6 +72,7 @@ from rte_server.engine.table import (
 from rte_server.engine.table import (
     RETRY_READ as TABLE_RETRY_READ,
 )
+from rte_server.engine.texts_made import keep_texts
 from rte_server.engine.values import BOOL, DOUBLE, NULL, STRING
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
@@ -81,7 +83,7 @@ NO_ROW = -1
 
 RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 100_000
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 
@@ -248,6 +250,10 @@ class Engine:
             self._apply_configure(position, entry)
             start_entry(self._state.context, entry.received_ms, position)
             outcome = self._outcome(_NOTHING)
+        elif entry.type == EntryType.FACTS:
+            start_entry(self._state.context, entry.received_ms, position)
+            store_facts(self._state.context, entry.body, self._secret, self._capacity.facts_max)
+            outcome = self._outcome(_NOTHING)
         else:
             outcome = self._apply_write(position, entry)
         self._position = position
@@ -387,13 +393,6 @@ class Engine:
             )
         return found
 
-    def _keep_constant(self, text: bytes) -> int:
-        """Return the id of a text of a program; one that finds no room is lost, and counted."""
-        found = text_id(text, self._secret)
-        if not intern_bytes(self._state.context, found, np.frombuffer(text, np.uint8)):
-            self._state.table.counts[STRINGS_LOST] += 1
-        return found
-
     def _value(self, value: bool | float | str | None) -> tuple[int, int]:
         if value is None:
             return NULL, 0
@@ -496,7 +495,7 @@ class Engine:
         written = copied(before.table, before.table.written, WRITTEN_HIGH_WATER) if is_moved else before.table.written
         table = before.table._replace(rows=rows, written=written)
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
-        self._constants = self._constants_of(program)
+        self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
         after = self._state_of(table, before.pool, program)
         if is_moved:
             refresh_rows(after.context)
@@ -504,11 +503,12 @@ class Engine:
         self._everything = Mask.of((), program, self._secret)
         self._names_version += 1
 
-    def _constants_of(self, program: Program) -> NDArray[np.int64]:
-        """Return the ids of the texts of a program; from now on they are in the pool, or counted as lost."""
-        codes = [code for spec in program.attributes for code in (spec.value, spec.where, spec.code, *spec.extras)]
-        texts = {step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None}
-        return np.array([self._keep_constant(text) for text in sorted(texts)], np.int64)
+    def unknown_facts(self, scanned: ScannedRequest) -> list[tuple[str, str]]:
+        """Return (function, text), each once, of the facts that the events of a request need and the state lacks.
+
+        What is found about them must be appended as a FACTS entry before the request. Any thread; the GIL is released.
+        """
+        return unknown_facts(self._state.context, self._state.program.fact_functions, scanned)
 
     def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""

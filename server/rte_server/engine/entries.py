@@ -22,6 +22,9 @@ class EntryType(IntEnum):
     every journal, and again whenever the configuration, a model or one of its files changes. With `"refold_from": position`
     its models have been folded from the state at that position on, see `Engine.adopt`; who, why and the like are in members
     that the fold passes over."""
+    FACTS = 6
+    """UTF-8 JSON `{"facts": {function: {text: value}}}`: what functions outside of the fold said of texts, see
+    `engine.facts`. It stands before the events that need it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
+from rte_server.engine.facts import fact_of
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
@@ -91,43 +92,44 @@ class Op(IntEnum):
     LOAD = 6  # -> value of the slot `name`
     HAS = 7  # -> bool: the slot `name` is not ERROR
     URL = 8  # -> string or null: part `number` of the address in the property `name`; `text` names the parameter
-    NOT = 9  # bool -> bool
-    NEGATE = 10  # int or double -> the same
-    TO_INT = 11  # int, double or bool -> int
-    TO_DOUBLE = 12  # int or double -> double
-    SIZE = 13  # s -> int, code points
-    STARTS_WITH = 14  # s -> bool, `text`
-    ENDS_WITH = 15
-    CONTAINS = 16
-    TEXT_LESS = 17  # s -> bool: s < `text`, by bytes
-    TEXT_LESS_EQUAL = 18
-    TEXT_GREATER = 19
-    TEXT_GREATER_EQUAL = 20
-    LOWER = 21  # s -> s with a to z for A to Z
-    UPPER = 22
-    IN_LIST = 23  # x -> bool: whether the look-up list `text` has it
-    ONLY = 24  # x -> x if its tag is `number`, else ERROR
-    WHOLE = 25  # int, or double without fraction -> int, else ERROR
-    IN_START = 26  # x -> x false
-    IN_ITEM = 27  # x bool y -> x (bool or x == y)
-    IN_END = 28  # x bool -> bool
-    SELECT = 29  # bool x y -> x or y
-    AND = 30  # bool bool -> bool, for this and all below: two values -> one
-    OR = 31
-    EQUAL = 32
-    NOT_EQUAL = 33
-    LESS = 34
-    LESS_EQUAL = 35
-    GREATER = 36
-    GREATER_EQUAL = 37
-    ADD = 38
-    SUBTRACT = 39
-    MULTIPLY = 40
-    DIVIDE = 41
-    REMAINDER = 42
-    GREATEST = 43  # number number -> the greater, the first one if neither is
-    LEAST = 44
-    JOIN = 45  # s s -> s
+    FACT = 9  # -> what the function `text` says of the property `name`, see `facts`
+    NOT = 10  # bool -> bool
+    NEGATE = 11  # int or double -> the same
+    TO_INT = 12  # int, double or bool -> int
+    TO_DOUBLE = 13  # int or double -> double
+    SIZE = 14  # s -> int, code points
+    STARTS_WITH = 15  # s -> bool, `text`
+    ENDS_WITH = 16
+    CONTAINS = 17
+    TEXT_LESS = 18  # s -> bool: s < `text`, by bytes
+    TEXT_LESS_EQUAL = 19
+    TEXT_GREATER = 20
+    TEXT_GREATER_EQUAL = 21
+    LOWER = 22  # s -> s with a to z for A to Z
+    UPPER = 23
+    IN_LIST = 24  # x -> bool: whether the look-up list `text` has it
+    ONLY = 25  # x -> x if its tag is `number`, else ERROR
+    WHOLE = 26  # int, or double without fraction -> int, else ERROR
+    IN_START = 27  # x -> x false
+    IN_ITEM = 28  # x bool y -> x (bool or x == y)
+    IN_END = 29  # x bool -> bool
+    SELECT = 30  # bool x y -> x or y
+    AND = 31  # bool bool -> bool, for this and all below: two values -> one
+    OR = 32
+    EQUAL = 33
+    NOT_EQUAL = 34
+    LESS = 35
+    LESS_EQUAL = 36
+    GREATER = 37
+    GREATER_EQUAL = 38
+    ADD = 39
+    SUBTRACT = 40
+    MULTIPLY = 41
+    DIVIDE = 42
+    REMAINDER = 43
+    GREATEST = 44  # number number -> the greater, the first one if neither is
+    LEAST = 45
+    JOIN = 46  # s s -> s
 
 
 class Instruction(NamedTuple):
@@ -137,8 +139,8 @@ class Instruction(NamedTuple):
         op: What to do.
         number: The constant of BOOL, INT, DOUBLE; the tag of ONLY; the `url_parts.UrlPart` of URL.
         text: The UTF-8 constant of TEXT and of the predicates on text; the parameter of URL; the name of the list of
-            IN_LIST.
-        name: The input of LOAD, HAS and URL: a property name on the event, an attribute or `session.` field on the row.
+            IN_LIST and of the function of FACT.
+        name: The input of LOAD, HAS, URL and FACT: a property name on the event, an attribute or `session.` field on the row.
     """
 
     op: Op
@@ -150,12 +152,12 @@ class Instruction(NamedTuple):
 Code = tuple[Instruction, ...]
 
 _WITH_TEXT = frozenset(range(Op.STARTS_WITH, Op.TEXT_GREATER_EQUAL + 1))
-_PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.URL, Op.IN_START))
+_PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.URL, Op.FACT, Op.IN_START))
 _NEEDS_BYTES = _WITH_TEXT | {Op.SIZE, Op.LOWER, Op.UPPER, Op.JOIN}
 _COMPARES = frozenset((Op.LESS, Op.LESS_EQUAL, Op.GREATER, Op.GREATER_EQUAL))
 
-WRITES = frozenset((Op.URL, Op.LOWER, Op.UPPER, Op.JOIN))
-"""Instructions that put texts into the pool, which only the writer may; filters run beside it, and have none of them."""
+WRITES = frozenset((Op.URL, Op.FACT, Op.LOWER, Op.UPPER, Op.JOIN))
+"""Instructions that put texts into the pool or count, as only the writer may; filters run beside it without them."""
 
 
 def stack_depth(code: Code) -> int:
@@ -222,7 +224,7 @@ def encode_code(
     Returns:
         int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD and HAS: (op, slot, 0, 0).
         Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
-        URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
+        FACT: (op, slot, id of the function, 0). URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
         operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
         (op + OF_SLOT_AND_CONSTANT, tag, bits, slot).
 
@@ -251,6 +253,8 @@ def encode_code(
             row[1] = _slot(instruction.name, slots)
             row[2:] = int(instruction.number) | is_kept, len(texts) << int(NAME_LENGTH_BITS) | len(text)
             texts += text
+        elif op == Op.FACT:
+            row[1], row[2] = _slot(instruction.name, slots), text_id(instruction.text or b"", secret)
         elif op == Op.IN_LIST:
             row[1:3] = (lists or {})[(instruction.text or b"").decode()]
         elif op in _WITH_TEXT:
@@ -306,6 +310,7 @@ _INT = int(Op.INT)
 _LOAD = int(Op.LOAD)
 _HAS = int(Op.HAS)
 _URL = int(Op.URL)
+_FACT = int(Op.FACT)
 _NOT = int(Op.NOT)
 _NEGATE = int(Op.NEGATE)
 _TO_INT = int(Op.TO_INT)
@@ -416,6 +421,14 @@ def _plain(tag):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _of_property(ctx, op, slot, wanted, name):  # type: ignore[no-untyped-def]
+    """Return (tag, bits) of URL or FACT."""
+    if op == _URL:
+        return part_of_property(ctx, slot, wanted, name)
+    return fact_of(ctx, slot, wanted)
+
+
+@njit(cache=True, nogil=True)
 def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bits):  # type: ignore[no-untyped-def]
     """Do what `evaluate` does, on spans; `tags` and `bits` are the stack.
 
@@ -456,7 +469,7 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
                 tag = np.int64(BOOL)
             else:
                 tag, value = _on_two(ctx, op, tag, value, right_tag, right)
-        elif op <= _URL or op == _IN_START:
+        elif op <= _FACT or op == _IN_START:
             put_word(tags, below, tag)
             put_word(bits, below, value)
             below += 1
@@ -466,8 +479,8 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
             elif op == _INT:
                 tag = operand
                 value = word_at(code, at + 2)
-            elif op == _URL:
-                tag, value = part_of_property(ctx, operand, word_at(code, at + 2), word_at(code, at + 3))
+            elif op == _URL or op == _FACT:
+                tag, value = _of_property(ctx, op, operand, word_at(code, at + 2), word_at(code, at + 3))
             else:
                 tag = np.int64(BOOL)
                 value = np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.expressions import Code
+from rte_server.engine.expressions import Code, Op
 from rte_server.engine.reasons import EngineError, Reason
 
 CACHE_LINE_WORDS = np.int64(8)
@@ -180,6 +180,7 @@ class ProgramArrays(NamedTuple):
         timing: int64[1 + n], what changes though no event comes: how often derived attributes that follow from the time
             are computed anew, ms (0 = there are none), then the attributes with a time at which they change.
         lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
+        fact_functions: int64[n, 2], the property slots whose texts have facts, each with the string id of a function's name.
     """
 
     names: NDArray[np.int64]
@@ -202,6 +203,7 @@ class ProgramArrays(NamedTuple):
     params: NDArray[np.int64]
     timing: NDArray[np.int64]
     lists: NDArray[np.int64]
+    fact_functions: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -328,12 +330,20 @@ class Program:
         attributes: All their attributes; the number of an attribute is its place here.
         arrays: What the kernels interpret.
         row_words: Words of a session's row.
+        fact_functions: Name of the function in each row of `ProgramArrays.fact_functions`.
     """
 
     models: tuple[ModelSpec, ...]
     attributes: tuple[AttributeSpec, ...]
     arrays: ProgramArrays
     row_words: int
+    fact_functions: tuple[str, ...] = ()
+
+    @property
+    def constant_texts(self) -> list[bytes]:
+        """Return the texts that expressions push, sorted: they are in the pool as long as the program runs."""
+        codes = [code for spec in self.attributes for code in (spec.value, spec.where, spec.code, *spec.extras)]
+        return sorted({step.text for code in codes for step in code if step.op == Op.TEXT and step.text is not None})
 
     def number_of(self, name: str) -> int:
         """Return the number of the attribute `name`, or -1."""

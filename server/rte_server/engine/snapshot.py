@@ -13,10 +13,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.strings import ARENA_USED, StringPool
 from rte_server.engine.table import (
     DEDUP_HEAD,
     DEDUP_USED,
+    FACTS_HALF,
+    FACTS_NEW,
+    FACTS_OLD,
     FREE_ROWS,
     HIGH_WATER,
     V_USED,
@@ -37,6 +41,7 @@ def take(table: Table, pool: StringPool) -> Arrays:
     visitor_slots = np.flatnonzero(table.visitors[:, V_USED])
     index_slots = np.flatnonzero(table.links[0::2])
     string_slots = np.flatnonzero(pool.slots[0::2])
+    fact_slots = np.flatnonzero(table.facts[0::FACT_WORDS])
     return [
         ("counts", counts),
         ("rows", table.rows[:high_water].copy()),
@@ -49,6 +54,8 @@ def take(table: Table, pool: StringPool) -> Arrays:
         ("dedup_ring", _ring(table)),
         ("written", table.written[: counts[WRITTEN_HIGH_WATER]].copy()),
         ("written_free", table.written_free[: counts[WRITTEN_FREE]].copy()),
+        ("fact_slots", fact_slots),
+        ("facts", table.facts.reshape(-1, FACT_WORDS)[fact_slots]),
         ("string_slots", string_slots),
         ("strings", pool.slots.reshape(-1, 2)[string_slots]),
         ("string_counts", pool.counts.copy()),
@@ -81,15 +88,20 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]],
     table.counts[:] = arrays["counts"]
     pool.counts[:] = arrays["string_counts"]
     pairs = table.links.reshape(-1, 2), pool.slots.reshape(-1, 2)
+    facts = table.facts.reshape(-1, FACT_WORDS)
     if same_capacity:
         table.visitors[arrays["visitor_slots"]] = arrays["visitors"]
         pairs[0][arrays["index_slots"]] = arrays["index"]
         pairs[1][arrays["string_slots"]] = arrays["strings"]
+        facts[arrays["fact_slots"]] = arrays["facts"]
     else:
         _check_room(table, pool, arrays)
         insert_records(table.visitors, arrays["visitors"], V_USED)
         insert_records(pairs[0], arrays["index"], 0)
         insert_records(pairs[1], arrays["strings"], 0)
+        first = _facts_of_first_half(arrays["counts"])
+        insert_records(facts[: len(facts) // 2], arrays["facts"][:first], 0)
+        insert_records(facts[len(facts) // 2 :], arrays["facts"][first:], 0)
     for name in ("rows", "due", "free_rows", "written", "written_free"):
         getattr(table, name)[: len(arrays[name])] = arrays[name]
     # Of more ids than are remembered now, the oldest are forgotten.
@@ -101,6 +113,10 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]],
     pool.arena[: len(arrays["string_bytes"])] = arrays["string_bytes"]
 
 
+def _facts_of_first_half(counts: NDArray[np.int64]) -> int:
+    return int(counts[FACTS_NEW] if counts[FACTS_HALF] == 0 else counts[FACTS_OLD])
+
+
 def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]]) -> None:
     room = {
         "rows": (len(table.rows), "sessions_max"),
@@ -110,6 +126,11 @@ def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any
         "strings": (len(pool.slots) // 2 * 3 // 4, "strings_max"),
         "string_bytes": (len(pool.arena), "string_bytes_max"),
     }
+    half = int(max(arrays["counts"][FACTS_NEW], arrays["counts"][FACTS_OLD]))
+    if half * 8 > len(table.facts):
+        raise ValueError(
+            f"it has {half} facts in a half, with this facts_max there is room for {len(table.facts) // 8}"
+        )
     for name, (most, limit) in room.items():
         if len(arrays[name]) > most:
             raise ValueError(f"it has {len(arrays[name])} {name}, with this {limit} there is room for {most}")

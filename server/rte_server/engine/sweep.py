@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.attributes import DERIVED, ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK
-from rte_server.engine.context import ATTRIBUTES, POOL_ARENA, count_of, row_cells, span_in
+from rte_server.engine.context import ATTRIBUTES, FACTS, POOL_ARENA, count_of, row_cells, span_in
+from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.native import span_of, word_at
 from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_WORDS
 from rte_server.engine.strings import ARENA_USED, USED, intern, place_in
@@ -58,6 +59,10 @@ def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-
     attributes = span_in(old, ATTRIBUTES)
     for text in constants:
         _carry(old, new, text)
+    facts = span_in(old, FACTS)
+    for at in range(0, facts[1], FACT_WORDS):
+        if word_at(facts, at) != 0 and word_at(facts, at + 1) == STRING:
+            _carry(old, new, word_at(facts, at + 2))
     for row in range(count_of(old, HIGH_WATER)):
         cells = row_cells(old, row)
         if word_at(cells, STATE) == FREE:

@@ -128,7 +128,12 @@ STRING_SWEEPS = np.int64(26)
 VISITOR_CURSOR = np.int64(27)  # where the next sweep for forgotten visitors begins
 SWEEP_FROM = np.int64(28)  # position from which on strings may be swept again
 CUSTOMER_VERSION = np.int64(29)  # odd while a chain of a customer's sessions changes
-COUNT_WORDS = np.int64(32)
+FACTS_NEW = np.int64(30)  # in the newer half of the table
+FACTS_OLD = np.int64(31)
+FACTS_HALF = np.int64(32)  # which half is the newer one, 0 or 1
+FACTS_MISSING = np.int64(33)  # evaluations that had no value since the fact was not known
+FACTS_FORGOTTEN = np.int64(34)
+COUNT_WORDS = np.int64(40)
 
 COUNT_NAMES = {
     "sessions_active": ACTIVE_ROWS,
@@ -150,6 +155,10 @@ COUNT_NAMES = {
     "aliases_lost": ALIASES_LOST,
     "requests_duplicate": REQUESTS_DUPLICATE,
     "string_sweeps": STRING_SWEEPS,
+    "facts_new": FACTS_NEW,
+    "facts_old": FACTS_OLD,
+    "facts_missing": FACTS_MISSING,
+    "facts_forgotten": FACTS_FORGOTTEN,
 }
 """What is shown of `counts`, by name."""
 
@@ -171,6 +180,7 @@ class Capacity:
         strings_max: Distinct strings; rounded up to a power of two.
         string_bytes_max: Bytes of all strings.
         written_sessions_max: Sessions that have attributes written by an application.
+        facts_max: Facts about texts; a user agent has one per `ua.` function in use.
     """
 
     sessions_max: int = 1_000_000
@@ -178,6 +188,7 @@ class Capacity:
     strings_max: int = 4_194_304
     string_bytes_max: int = 268_435_456
     written_sessions_max: int = 131_072
+    facts_max: int = 262_144
 
 
 class Table(NamedTuple):
@@ -193,6 +204,7 @@ class Table(NamedTuple):
         dedup_ring: int64[2 * dedup_events_max], the same ids in order of arrival: hash, received time.
         written: int64[written_sessions_max, WRITTEN_WORDS], attributes that applications wrote.
         written_free: int64[written_sessions_max], stack of free blocks.
+        facts: int64[2 * 3 * n], two tables with open addressing, see `facts`.
         counts: int64[COUNT_WORDS].
         touched: int64[sessions_max], touched by the fold of the present entry: mark per row.
     """
@@ -206,6 +218,7 @@ class Table(NamedTuple):
     dedup_ring: NDArray[np.int64]
     written: NDArray[np.int64]
     written_free: NDArray[np.int64]
+    facts: NDArray[np.int64]
     counts: NDArray[np.int64]
     touched: NDArray[np.int64]
 
@@ -224,6 +237,7 @@ def new_table(capacity: Capacity, row_words: int) -> Table:
         dedup_ring=np.zeros(2 * capacity.dedup_events_max, np.int64),
         written=np.zeros((capacity.written_sessions_max, WRITTEN_WORDS), np.int64),
         written_free=np.zeros(capacity.written_sessions_max, np.int64),
+        facts=np.zeros(6 * _power_of_two(capacity.facts_max), np.int64),
         counts=np.zeros(COUNT_WORDS, np.int64),
         touched=np.zeros(sessions, np.int64),
     )

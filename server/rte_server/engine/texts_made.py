@@ -5,8 +5,11 @@ What is made is a string like any other: an id, and its bytes in the pool if som
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from rte_server.engine.context import (
     POOL_ARENA,
@@ -19,7 +22,7 @@ from rte_server.engine.context import (
     WORKSPACE,
     span_in,
 )
-from rte_server.engine.native import byte_at, put_byte, span_string_id, word_at
+from rte_server.engine.native import byte_at, put_byte, span_of, span_string_id, text_id, word_at
 from rte_server.engine.strings import intern, place_in
 from rte_server.engine.table import STRINGS_LOST, add_count
 from rte_server.engine.url_parts import url_part
@@ -33,6 +36,22 @@ MADE_BYTES_MAX = 4096
 NAME_LENGTH_BITS = np.int64(16)
 PART_BITS = np.int64(4)
 IS_KEPT = np.int64(8)
+
+
+def keep_texts(context: NDArray[np.int64], texts: Sequence[bytes], secret: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the ids of texts that come from outside of the fold, int64[n]; they are in the pool, or counted as lost."""
+    ids = [text_id(text, secret) for text in texts]
+    for found, text in zip(ids, texts, strict=True):
+        keep_bytes(context, found, np.frombuffer(text, np.uint8))
+    return np.array(ids, np.int64)
+
+
+@njit(cache=True, nogil=True)
+def keep_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
+    """Store the bytes `text` (uint8[:]) under `string_id`, or count them as lost; for calls from Python."""
+    ctx = span_of(context)
+    if not intern(ctx, string_id, span_of(text), np.int64(0), text.shape[0]):
+        add_count(ctx, STRINGS_LOST, 1)
 
 
 @njit(cache=True, nogil=True)

@@ -1,6 +1,7 @@
 """Models: YAML files to checked specifications that the engine runs. Filters of queries are compiled here, too."""
 
 from rte_server.models.cel import compile_filter
+from rte_server.models.facts import facts_about, facts_entry
 from rte_server.models.loader import (
     compile_model,
     compile_models,
@@ -19,6 +20,8 @@ __all__ = [
     "compile_model",
     "compile_models",
     "configuration_of",
+    "facts_about",
+    "facts_entry",
     "load_models",
     "load_pack",
     "pack_names",

@@ -23,6 +23,7 @@ from google.protobuf import any_pb2
 from rte_server.engine.expressions import INSTRUCTIONS_MAX, STACK_DEPTH_MAX, WRITES, Code, Op, stack_depth
 from rte_server.engine.program import AttributeSpec
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.lowering import URL_FUNCTIONS, Lowering
 from rte_server.models.problems import ExpressionError
 from rte_server.models.types import BOOL, TypeSet, row_inputs, type_name
@@ -33,7 +34,7 @@ _ENVIRONMENTS_MAX = 64  # distinct sets of inputs whose environments are kept; m
 EXTENSIONS = (ext_strings.ExtStrings(), ext_math.ExtMath())
 """Parts of CEL's standard extensions are in the subset: `lowerAscii`, `upperAscii`, `math.greatest`, `math.least`."""
 
-_MAKERS = {Op.URL: "url.", Op.LOWER: "lowerAscii", Op.UPPER: "upperAscii", Op.JOIN: "+"}
+_MAKERS = {Op.URL: "url.", Op.FACT: "ua.", Op.LOWER: "lowerAscii", Op.UPPER: "upperAscii", Op.JOIN: "+"}
 _POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 # `has(` outside of strings: strings are matched first.
 _HAS = re.compile(r"""'[^'\n]*'|"[^"\n]*"|(\bhas\s*\()""")
@@ -194,7 +195,8 @@ def _environment(names: frozenset[str] | None) -> Any:
         variables["event"] = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
     else:
         variables |= dict.fromkeys(names, cel.Type.DYN)
-    functions = [_declared(name, count) for name, (_, count) in URL_FUNCTIONS.items()]
+    counts = {name: count for name, (_, count) in URL_FUNCTIONS.items()} | dict.fromkeys(FACT_FUNCTIONS, 1)
+    functions = [_declared(name, count) for name, count in counts.items()]
     return cel.NewEnv(variables=variables, functions=functions, extensions=EXTENSIONS)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.url_parts import UrlPart
+from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.problems import ExpressionError, did_you_mean
 from rte_server.models.types import (
     BOOL,
@@ -74,7 +75,7 @@ _INSTEAD = {
 }
 _SUPPORTED_CALLS = (
     *("startsWith", "endsWith", "contains", "size", "int", "double", "has", "lowerAscii", "upperAscii"),
-    *("math.greatest", "math.least", *URL_FUNCTIONS),
+    *("math.greatest", "math.least", *URL_FUNCTIONS, *FACT_FUNCTIONS),
 )
 _NAMESPACES = ("url", "ua", "math")
 
@@ -128,6 +129,7 @@ class Lowering:
             **dict.fromkeys(_LETTERS, self._letters),
             **dict.fromkeys(_EXTREMES, self._extreme),
             **dict.fromkeys(URL_FUNCTIONS, self._url),
+            **dict.fromkeys(FACT_FUNCTIONS, self._fact),
         }
 
     def lower(self, node: Node) -> TypeSet:
@@ -425,6 +427,17 @@ class Lowering:
             self._refuse(args[1], f"`{function}` takes the name of the parameter as a constant text", example)
         self._emit(Op.URL, number=part, text=parameter, name=self._property_name(args[0], function, example))
         return STRING | NULL
+
+    def _fact(self, node: Node) -> TypeSet:
+        """Lower `ua.browser(event.user_agent)`."""
+        function = self._function(node)
+        example = f"write `{function}(event.user_agent)`"
+        args = node.call_expr.args
+        if len(args) != 1:
+            self._refuse(node, f"`{function}` takes 1 argument", example)
+        name = self._property_name(args[0], function, example)
+        self._emit(Op.FACT, text=function.encode(), name=name)
+        return FACT_FUNCTIONS[function]
 
     def _property_name(self, node: Node, function: str, example: str) -> str:
         """Return the name of the property that a node is; refuse anything else."""

@@ -192,7 +192,12 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         return self._applied
 
     def submit(
-        self, entry: Entry, scanned: ScannedT | None = None, want: Want = Want.DURABLE
+        self,
+        entry: Entry,
+        scanned: ScannedT | None = None,
+        want: Want = Want.DURABLE,
+        *,
+        before: Entry | None = None,
     ) -> asyncio.Future[Receipt[OutcomeT]]:
         """Submit an entry on an event loop, and return what to await. Cancelling it does not withdraw the entry.
 
@@ -200,6 +205,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             entry: What to store and fold.
             scanned: EVENTS: the engine's scan of the body, if it is at hand.
             want: What to wait for.
+            before: An entry that is stored and folded right before it.
 
         Returns:
             A future with the receipt, or with an EngineError: JOURNAL_UNAVAILABLE (nothing was taken), INTERNAL.
@@ -209,7 +215,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 takes, SHUTTING_DOWN, INTERNAL. Nothing was taken.
         """
         future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
-        self._submit(_Submission(entry, scanned, want, future))
+        self._submit(_Submission(entry, scanned, want, future), before)
         return future
 
     def submit_and_wait(
@@ -313,8 +319,8 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
 
     # Submitting.
 
-    def _submit(self, submission: _Submission[ScannedT]) -> None:
-        size = len(submission.entry.body)
+    def _submit(self, submission: _Submission[ScannedT], before: Entry | None = None) -> None:
+        size = len(submission.entry.body) + (len(before.body) if before is not None else 0)
         settings = self._settings
         if size > ENTRY_BYTES_MAX:
             raise EngineError(
@@ -339,6 +345,8 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                     value=str(self._queued_bytes + size if by_bytes else self._queued_entries + 1),
                     limit=str(settings.queue_bytes_max if by_bytes else settings.queue_entries_max),
                 )
+            if before is not None:
+                self._enqueue(_Submission(before, None, Want.DURABLE, None))
             self._enqueue(submission)
 
     def _enqueue(self, submission: _Submission[ScannedT]) -> None:

@@ -49,6 +49,17 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     meta, arrays = engine.snapshot()
     make_engine().restore(meta, dict(arrays))
     engine.sweep()
+    _ask_for_facts(make_engine())
+
+
+def _ask_for_facts(engine: Engine) -> None:
+    """Ask about a text and be told, as with a model that has functions on user agents."""
+    model = "model: warm_up\nattributes: {os: {last: ua.os(event.price)}}\n"
+    configuration = {"settings": {}, "models": {"warm_up": model}}
+    facts = {"facts": {"ua.os": {"x": None}}}
+    engine.apply(1, Entry(EntryType.CONFIGURE, _TIME_MS, json.dumps(configuration).encode()))
+    engine.apply(2, Entry(EntryType.FACTS, _TIME_MS, json.dumps(facts).encode()))
+    engine.unknown_facts(engine.scan(_one_event(), _TIME_MS))
 
 
 def _one_event() -> bytes:
