@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -277,3 +279,39 @@ def _folded_again(path: Path, visitors: Sequence[str]) -> dict[str, dict[str, ob
         session.session.MergeFromString(body)
         found[visitor] = json_format.MessageToDict(session.session.attributes)
     return found
+
+
+def test_without_all_of_the_history_it_is_said_since_when(tmp_path: Path) -> None:
+    """Where the journal was trimmed a new attribute says since when it is complete; one that goes on keeps all it has."""
+    settings: dict[str, Any] = {"journal__snapshot_entries": 5, "journal__snapshots_kept": 2}
+    with live_server(tmp_path, **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.apply(views(1))
+        caller.apply(views(2, factor=2.0), alongside=True)
+        caller.view("old", 1)
+        end = time.monotonic() + 30
+        while server.application.pipeline._journal.first_position(0) == 1:
+            assert time.monotonic() < end, "waited in vain"
+            caller.view("old", 1)
+        before = caller.attributes("old")
+        answer = caller.apply(
+            pb.ModelSource(yaml="model: late\nattributes:\n  seen: {count: view_item}\nderived:\n  twice: seen * 2\n")
+        )
+        found = caller.attributes("old")
+        assert 0 < _int(found["seen"]) < _int(found["views"])
+        assert answer.HasField("complete_since_time")
+        listed = {each.name: each for each in caller.models.ListAttributes(pb.ListAttributesRequest()).attributes}
+        assert listed["seen"].complete_since_time == answer.complete_since_time
+        assert listed["twice"].complete_since_time == answer.complete_since_time
+        assert not listed["views"].HasField("complete_since_time")
+        caller.apply(views(2, factor=2.0))
+        after = caller.attributes("old")
+        assert after["value"] == before["views_v2.value"]
+        assert (after["views"], after["seen"]) == (before["views"], found["seen"])
+    with live_server(tmp_path, **settings) as server, server.channel() as channel:
+        assert Caller(channel).attributes("old") == after
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, float)
+    return int(value)

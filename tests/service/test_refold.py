@@ -56,7 +56,7 @@ class Shard:
         refold, entry = self.refold(step, oldest=oldest)
 
         async def submit() -> int:
-            receipt = await self.pipeline.activate(entry, refold.finish, wants_snapshot=False)
+            receipt = await self.pipeline.activate(entry, refold.finish)
             return receipt.position
 
         position = asyncio.run(submit())

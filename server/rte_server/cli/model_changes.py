@@ -136,13 +136,13 @@ def versions(
             "*" if each.is_active else "",
             each.position,
             each.activated_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
-            ", ".join(f"{member.name} {member.version}" for member in each.models),
             each.author,
-            each.note,
+            each.note if len(each.note) <= VALUE_CHARS_MAX else each.note[: VALUE_CHARS_MAX - 1] + "…",
+            ", ".join(f"{member.name} {member.version}" for member in each.models),
         )
         for each in found
     ]
-    print_table(("", "position", "since (UTC)", "models", "by", "note"), rows)
+    print_table(("", "position", "since (UTC)", "by", "note", "models"), rows)
 
 
 def print_problems(problems: Sequence[ModelProblem]) -> None:

@@ -61,17 +61,10 @@ def list_models(
         typer.echo(json.dumps([MessageToDict(model, preserving_proto_field_name=True) for model in models], indent=2))
         return
     rows = [
-        (
-            model.name,
-            str(model.version),
-            str(model.attribute_count),
-            str(model.session_bytes),
-            "broken" if model.problems else "",
-            model.description,
-        )
+        (model.name, str(model.version), str(model.attribute_count), str(model.session_bytes), model.description)
         for model in models
     ]
-    print_table(("model", "version", "attributes", "bytes/session", "file", "description"), rows)
+    print_table(("model", "version", "attributes", "bytes/session", "description"), rows)
     for model in models:
         if model.problems:
             typer.echo(f"\n{model.name} runs on as it was, its file is broken:")

@@ -21,6 +21,7 @@ from rte_server.engine.context import (
     ROW_WORDS,
     TEXTS,
     WRITTEN_BLOCKS,
+    count_of,
     row_cells,
     span_in,
 )
@@ -47,6 +48,7 @@ from rte_server.engine.table import (
     ENDED,
     EVENTS,
     FREE,
+    GENERATION,
     LAST,
     LATE,
     NONE,
@@ -408,7 +410,8 @@ def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     if fields >> F_ETAG & 1:
         put_byte(out, at, 0x62)
         put_byte(out, at + 1, 16)
-        at = put_hex(out, at + 2, word_at(cells, VERSION) ^ word_at(cells, SESSION_LO))
+        version = word_at(cells, VERSION) + count_of(ctx, GENERATION)
+        at = put_hex(out, at + 2, version ^ word_at(cells, SESSION_LO))
     if fields >> F_VISIT_NUMBER & 1:
         at = put_number(out, at, 0x68, word_at(cells, VISIT))
     if fields >> F_LATE_EVENT_COUNT & 1 and word_at(cells, LATE) != 0:

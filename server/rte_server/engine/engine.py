@@ -30,7 +30,7 @@ from rte_server.engine.ids import etag_text, parse_session_id, session_id_text
 from rte_server.engine.lookups import has_alias, look_up
 from rte_server.engine.masks import Mask
 from rte_server.engine.moves import carried, copied, is_computed, moved_rows, since_after
-from rte_server.engine.native import float_bits, siphash24_128, text_id
+from rte_server.engine.native import siphash24_128, text_id
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, Program
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
@@ -45,21 +45,20 @@ from rte_server.engine.table import (
     CHANGED,
     CLOCK,
     COUNT_NAMES,
+    FIRST_POSITION,
     FREE,
+    GENERATION,
     HIGH_WATER,
-    NEVER_MS,
     REQUESTS_DUPLICATE,
     SESSION_HI,
     SESSION_LO,
     SESSIONS_STARTED,
-    START,
     STATE,
     STRING_SWEEPS,
     SWEEP_FROM,
     VERSION,
     VISITORS,
     WRITTEN_HIGH_WATER,
-    WRITTEN_WORDS,
     Capacity,
     Table,
     alias_key,
@@ -73,10 +72,9 @@ from rte_server.engine.table import (
     RETRY_READ as TABLE_RETRY_READ,
 )
 from rte_server.engine.texts_made import keep_texts
-from rte_server.engine.values import BOOL, DOUBLE, NULL, STRING
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
-from rte_server.engine.written import write_attributes
+from rte_server.engine.written_values import write_session
 
 NO_ROW = -1
 """What a look-up gives when there is no session."""
@@ -92,6 +90,9 @@ WRITTEN_NAMES_MAX = 1_000
 
 SWEEP_PAUSE = 1_000
 """Entries without a sweep of the strings after one that has not freed enough of them."""
+
+ETAG_STEP = 4
+"""By how much etags grow with a configuration: the same entries make a row's version differ by less."""
 
 GET_TRIES = 20
 """Looks for one session before it counts as not found, each of which found that its row had changed hands."""
@@ -333,32 +334,11 @@ class Engine:
                     field=f"attributes.{name}",
                 )
         self._remember_names(request)
-        names = np.array([self._keep(name) for name in request.attributes], np.int64)
-        values = [self._value(value) for value in request.attributes.values()]
-        status = write_attributes(
-            state.context,
-            row,
-            names,
-            np.array([tag for tag, _ in values], np.int64),
-            np.array([bits for _, bits in values], np.int64),
-        )
-        if status == 1:
-            raise EngineError(
-                Reason.TOO_MANY_WRITTEN_ATTRIBUTES,
-                "The session would have too many written attributes; remove some by writing null.",
-                field="attributes",
-                limit=str(WRITTEN_WORDS // 4),
-            )
-        if status == 2:
-            raise EngineError(
-                Reason.OVERLOADED,
-                "Too many sessions have written attributes; try again when some have left.",
-                limit=str(self._capacity.written_sessions_max),
-            )
+        write_session(state.context, row, request.attributes, self._keep, self._capacity.written_sessions_max)
 
     def _etag(self, row: int) -> str:
-        cells = self._state.table.rows[row]
-        return etag_text(int(cells[VERSION]), int(cells[SESSION_LO]))
+        table = self._state.table
+        return etag_text(int(table.rows[row, VERSION] + table.counts[GENERATION]), int(table.rows[row, SESSION_LO]))
 
     def _remember_names(self, request: SessionWrite) -> None:
         """Remember which names applications write: filters may read them. They are few, as names of columns are."""
@@ -392,15 +372,6 @@ class Engine:
                 limit=str(self._capacity.string_bytes_max),
             )
         return found
-
-    def _value(self, value: bool | float | str | None) -> tuple[int, int]:
-        if value is None:
-            return NULL, 0
-        if isinstance(value, bool):
-            return BOOL, int(value)
-        if isinstance(value, str):
-            return STRING, self._keep(value)
-        return DOUBLE, int(float_bits(value))
 
     def begins(self, configuration: Mapping[str, Any]) -> list[str]:
         """Return the attributes of a configuration that have no cells here, so that they need history. Any thread.
@@ -445,10 +416,7 @@ class Engine:
         configuration = json.loads(entry.body)
         refolded._set_settings(configuration["settings"])
         refolded._configuration = configuration
-        refolded._configurations = refolded._configurations.followed_by(position, entry.received_ms, configuration)
-        table = refolded._state.table
-        # More than any number of changes by another configuration before: other values, another etag.
-        table.rows[: table.counts[HIGH_WATER], VERSION] += 2 * refolded._configurations.count
+        refolded._remember(position, entry.received_ms, configuration)
         start_entry(refolded._state.context, entry.received_ms, position)
         for name in _TAKEN_OVER:
             setattr(self, name, getattr(refolded, name))
@@ -464,7 +432,12 @@ class Engine:
             raise ValueError(f"entry {position} must be adopted from an engine that folded its models")
         else:
             self._configure(configuration, position, entry.received_ms)
-        self._configurations = self._configurations.followed_by(position, entry.received_ms, configuration)
+        self._remember(position, entry.received_ms, configuration)
+
+    def _remember(self, position: int, received_ms: int, configuration: Mapping[str, Any]) -> None:
+        self._configurations = self._configurations.followed_by(position, received_ms, configuration)
+        # Other values, another etag, also where a row has changed as often before as it will have now.
+        self._state.table.counts[GENERATION] = ETAG_STEP * self._configurations.count
 
     def _set_settings(self, settings: Mapping[str, int]) -> None:
         """Take over settings alone; in place, since the context holds the address."""
@@ -729,11 +702,11 @@ class Engine:
         table = self._state.table
         return np.flatnonzero(table.rows[: table.counts[HIGH_WATER], STATE] != FREE)
 
-    def oldest_start_ms(self) -> int:
-        """Return the time of the first event of any session there is, NEVER_MS if there is none. Any thread."""
+    def oldest_position(self) -> int:
+        """Return the position of the first entry that any session there is began with, or that of the next one."""
         table = self._state.table
         rows = table.rows[: table.counts[HIGH_WATER]]
-        return int(np.min(rows[:, START], where=rows[:, STATE] != FREE, initial=NEVER_MS))
+        return int(np.min(rows[:, FIRST_POSITION], where=rows[:, STATE] != FREE, initial=self._position + 1))
 
     def changed_since(self, position: int) -> NDArray[np.int64]:
         """Return the rows of sessions that an entry after `position` changed. Any thread."""

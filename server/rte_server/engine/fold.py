@@ -93,6 +93,7 @@ from rte_server.engine.rows import (
     begin_write,
     cell,
     end_write,
+    hasten,
     mark_touched,
     put_cell,
     schedule,
@@ -251,11 +252,12 @@ def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def refresh_rows(context):  # type: ignore[no-untyped-def]
-    """Compute the derived attributes of all stale sessions, whose rows no reader can see yet."""
+    """Compute the derived attributes of all stale sessions, whose rows no reader can see yet, and what is due for them."""
     ctx = span_of(context)
     for row in range(count_of(ctx, HIGH_WATER)):
         if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) != 0:
             derive_changed(ctx, row_cells(ctx, row), np.int64(0), count_of(ctx, CLOCK))
+            hasten(ctx, row, count_of(ctx, CLOCK))
 
 
 @njit(cache=True, nogil=True)

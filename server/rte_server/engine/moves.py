@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rte_server.engine.configurations import Since
 from rte_server.engine.expressions import Code, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
-from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, VERSION, Table
+from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, Table
 
 
 def carried(before: Program, after: Program, since: Since) -> dict[int, int]:
@@ -111,8 +111,6 @@ def moved_rows(table: Table, before: Program, after: Program, goes_on: Mapping[i
     used = int(table.counts[HIGH_WATER])
     rows[:used, :HEADER_WORDS] = table.rows[:used, :HEADER_WORDS]
     rows[:used, STALE] = 1
-    # Other values: another etag.
-    rows[:used, VERSION] += 2
     for number, old_number in goes_on.items():
         start, end = after.words_of(number)
         old_start, old_end = before.words_of(old_number)

@@ -202,6 +202,20 @@ def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def hasten(ctx, row, received_ms):  # type: ignore[no-untyped-def]
+    """Let something be due for a session no later than a value of the present program changes. Its state stays."""
+    cells = row_cells(ctx, row)
+    timing = span_in(ctx, TIMING)
+    due = word_at(span_in(ctx, DUE), row)
+    refresh_ms = word_at(timing, 0)
+    if refresh_ms > 0 and word_at(cells, STATE) == ACTIVE:
+        due = min(due, (received_ms // refresh_ms + 1) * refresh_ms)
+    if timing[1] > 1:
+        due = min(due, change_ms(ctx, cells, received_ms))
+    put_word(span_in(ctx, DUE), row, due)
+
+
+@njit(cache=True, nogil=True)
 def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-def]
     """Let a session belong to a customer, if the event that says so is the latest that does."""
     cells = row_cells(ctx, row)

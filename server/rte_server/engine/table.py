@@ -133,6 +133,7 @@ FACTS_OLD = np.int64(31)
 FACTS_HALF = np.int64(32)  # which half is the newer one, 0 or 1
 FACTS_MISSING = np.int64(33)  # evaluations that had no value since the fact was not known
 FACTS_FORGOTTEN = np.int64(34)
+GENERATION = np.int64(35)  # grows with every configuration, and with it the etags of all sessions
 COUNT_WORDS = np.int64(40)
 
 COUNT_NAMES = {

@@ -36,9 +36,6 @@ from rte_server.service.receipts import Want
 from rte_server.service.refold import Refold
 from rte_server.service.tokens import SHARD
 
-SNAPSHOT_AFTER_S = 2.0
-"""A refold that took longer is followed by a snapshot, so that a restart need not repeat it."""
-
 BLOCK_PAUSE_S = 0.002
 """Between blocks of sessions that are compared the processor is left to others."""
 
@@ -376,8 +373,7 @@ class ModelLifecycle:
             entry = Entry(EntryType.CONFIGURE, self._clock_ms(), body)
             self._running.is_submitted = True
             self._counts["refold_ms"] = round(1000 * refold.seconds)
-            wants_snapshot = refold.seconds > SNAPSHOT_AFTER_S
-            receipt = await self._pipeline.activate(entry, refold.finish, wants_snapshot=wants_snapshot)
+            receipt = await self._pipeline.activate(entry, refold.finish)
             return receipt.position
         finally:
             await asyncio.to_thread(refold.stop)

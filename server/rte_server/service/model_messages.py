@@ -12,7 +12,6 @@ from rte.v1 import model_pb2
 from rte_server.engine.configurations import Configured
 from rte_server.engine.engine import Engine
 from rte_server.engine.program import ModelSpec
-from rte_server.engine.table import NEVER_MS
 from rte_server.models.changes import AttributeChange, Change, ModelChange, reads
 from rte_server.models.comparison import Difference, Sample
 from rte_server.models.given import version_of
@@ -86,20 +85,18 @@ class Completeness:
     def __init__(self, engine: Engine) -> None:
         self._since = engine.since
         self._specs = {spec.name: spec for spec in engine.program.attributes}
-        # An event that was received before a time may be as far ahead of it as the limit allows.
-        ahead_ms = engine.limits.event_future_ms_max
-        self._oldest_ms = engine.oldest_start_ms() - ahead_ms if self._since else NEVER_MS
+        self._oldest = engine.oldest_position() if self._since else 0
 
     def since_ms(self, names: Sequence[str]) -> int:
         """Return since which time some attributes are complete, milliseconds since 1970; 0: for all sessions alive.
 
         Attributes that follow from others are complete when those are.
         """
-        since_ms = max((since for name in names for since in self._of(name)), default=0)
-        return since_ms if self._oldest_ms <= since_ms else 0
+        found = [since for name in names for since in self._of(name)]
+        return max((time_ms for position, time_ms in found if self._oldest <= position), default=0)
 
-    def _of(self, name: str) -> list[int]:
-        found = [self._since[name][1]] if name in self._since else []
+    def _of(self, name: str) -> list[tuple[int, int]]:
+        found = [self._since[name]] if name in self._since else []
         spec = self._specs.get(name)
         return found + [since for read in (reads(spec) if spec else ()) for since in self._of(read)]
 

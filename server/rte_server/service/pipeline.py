@@ -91,7 +91,6 @@ class _Submission(Generic[ScannedT]):
     want: Want
     waiter: Waiter | None
     refolded: Callable[[int], Any] | None = None
-    wants_snapshot: bool = False
     position: int = 0
 
 
@@ -153,7 +152,6 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._since_bytes = 0
         self._since_at = monotonic()
         self._snapshot_busy = False
-        self._snapshot_wanted = False
         self._retention = threading.Lock()
         """Held while snapshots and entries are given up, and while a refold chooses where it begins."""
         self._held: list[int] = []
@@ -232,21 +230,19 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         return future.result(timeout_s)
 
     def activate(
-        self, entry: Entry, refolded: Callable[[int], FoldEngine[ScannedT, OutcomeT]], *, wants_snapshot: bool
+        self, entry: Entry, refolded: Callable[[int], FoldEngine[ScannedT, OutcomeT]]
     ) -> asyncio.Future[Receipt[OutcomeT]]:
         """Submit a CONFIGURE entry that is applied by adopting another engine; wait until it is applied.
 
         Args:
             entry: It has the member `refold_from`; that position is held, see `hold_base`.
             refolded: Called in the fold thread with the position of the entry; gives the engine to adopt.
-            wants_snapshot: Whether a snapshot is taken right after it, because the same refold after a crash would take
-                long.
 
         Raises:
             EngineError: As `submit`.
         """
         future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
-        self._submit(_Submission(entry, None, Want.APPLIED, future, refolded, wants_snapshot))
+        self._submit(_Submission(entry, None, Want.APPLIED, future, refolded))
         return future
 
     def hold_base(self, *, oldest: bool) -> int:
@@ -497,7 +493,6 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         began = monotonic()
         refolded = submission.refolded(submission.position)
         outcome = self._engine.adopt(submission.position, submission.entry, refolded)
-        self._snapshot_wanted = self._snapshot_wanted or submission.wants_snapshot
         _log.info(
             "other models since position %d, a pause of %.1f ms", submission.position, (monotonic() - began) * 1e3
         )
@@ -535,8 +530,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         settings = self._settings
         since_ms = (monotonic() - self._since_at) * 1000
         is_due = (
-            self._snapshot_wanted
-            or self._since_entries >= settings.snapshot_entries
+            self._since_entries >= settings.snapshot_entries
             or self._since_bytes >= max(settings.snapshot_bytes, self._snapshot_bytes // 2)
             or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
         )
@@ -545,7 +539,6 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
 
     def _hand_over_snapshot(self) -> None:
         self._since_entries = self._since_bytes = 0
-        self._snapshot_wanted = False
         self._since_at = monotonic()
         self._snapshot_busy = True
         meta, arrays = self._engine.snapshot()

@@ -100,8 +100,7 @@ class ModelServiceServicer:
 
         Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
         NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
-        history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
-        SHUTTING_DOWN), DEADLINE_EXCEEDED.
+        history can be folded), UNAVAILABLE (JOURNAL_UNAVAILABLE, SHUTTING_DOWN), DEADLINE_EXCEEDED. One at a time is worked on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,8 +47,7 @@ class ModelServiceStub:
 
     Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
     NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
-    history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
-    SHUTTING_DOWN), DEADLINE_EXCEEDED.
+    history can be folded), UNAVAILABLE (JOURNAL_UNAVAILABLE, SHUTTING_DOWN), DEADLINE_EXCEEDED. One at a time is worked on.
     """
     RollBackModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RollBackModelsRequest, _model_service_pb2.RollBackModelsResponse]
     """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
@@ -78,8 +77,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
     NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
-    history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
-    SHUTTING_DOWN), DEADLINE_EXCEEDED.
+    history can be folded), UNAVAILABLE (JOURNAL_UNAVAILABLE, SHUTTING_DOWN), DEADLINE_EXCEEDED. One at a time is worked on.
     """
     RollBackModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RollBackModelsRequest, _model_service_pb2.RollBackModelsResponse]  # type: ignore[assignment]
     """Lets the models of an earlier configuration run again, all of them, with history as in ApplyModels. Idempotent by
@@ -130,8 +128,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with INVALID_ARGUMENT (INVALID_MODEL with one field violation per problem, when `mode` is DRY_RUN or ACTIVATE),
         NOT_FOUND (MODEL_NOT_FOUND, a model to remove does not run), RESOURCE_EXHAUSTED (OVERLOADED: events come faster than
-        history can be folded; TOO_MANY_CALLS: other models are being tried), UNAVAILABLE (JOURNAL_UNAVAILABLE,
-        SHUTTING_DOWN), DEADLINE_EXCEEDED.
+        history can be folded), UNAVAILABLE (JOURNAL_UNAVAILABLE, SHUTTING_DOWN), DEADLINE_EXCEEDED. One at a time is worked on.
         """
 
     @_abc_1.abstractmethod
