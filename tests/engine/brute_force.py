@@ -6,30 +6,56 @@ Written from what the packs say, not from how they are compiled: when a pack cha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from tests.engine.recorded import Row
 
-DISTINCT_KEEP = {"distinct_pages": 8, "distinct_items": 16, "distinct_categories": 8}
+DISTINCT_KEEP = {
+    "distinct_pages": 8,
+    "people": 8,
+    "distinct_items": 16,
+    "distinct_categories": 8,
+    "search_terms": 8,
+}
 """Counts that are exact up to this and estimates beyond."""
-APPROXIMATE = frozenset({"purchase_propensity"})
+APPROXIMATE = frozenset({"purchase_propensity", "bot_score", "exit_risk", "engagement_score"})
+GOALS = ("purchase", "sign_up", "generate_lead")
 
 Shown = dict[str, object]
 
 
 def attributes_of(visit: list[Row], visit_number: int) -> Shown:
-    """Return the attributes that have a value.
+    """Return the attributes that have a value, at the time of the visit's last event.
 
     Args:
         visit: Its rows, ordered by time and event id; not empty.
         visit_number: From 1.
     """
-    shown = _base(visit, visit_number)
-    shown |= _retail(visit)
-    shown |= _derived(shown)
-    shown["purchase_propensity"] = _propensity(shown)
-    shown["likely_buyer"] = shown["purchase_propensity"] >= 0.5  # type: ignore[operator]
+    shown = _visit(visit, visit_number)
+    shown |= _engagement(visit, shown)
+    shown |= _annoyance(visit)
+    shown |= _bot(shown, visit_number)
+    shown |= _consent(visit)
+    shown |= _identity(visit)
+    shown |= _products(visit)
+    shown |= _searches(visit)
+    shown |= _prices(visit)
+    shown |= _basket(visit)
+    shown |= _scores(shown, len(visit))
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def derive_again(shown: Shown) -> None:
+    """Compute anew what follows from the distinct counts, after those were replaced by the engine's estimates."""
+    shown["repeat_views"] = max(0.0, _number(shown, "product_views") - _number(shown, "distinct_items"))
+
+
+def _number(shown: Shown, name: str) -> float:
+    return float(shown[name])  # type: ignore[arg-type]
+
+
+def _logistic(total: float) -> float:
+    return 1 / (1 + math.exp(-total))
 
 
 def _named(visit: list[Row], *names: str) -> list[Row]:
@@ -48,83 +74,208 @@ def _first(values: list[float | str]) -> float | str | None:
     return values[0] if values else None
 
 
-def _until(visit: list[Row], name: str) -> float | None:
-    """Return the seconds from the first event to the first one with the name."""
-    times = [row.time_ms for row in visit if row.name == name]
+def _until(visit: list[Row], *names: str) -> float | None:
+    """Return the seconds from the first event to the first one with one of the names."""
+    times = [row.time_ms for row in visit if row.name in names]
     return (times[0] - visit[0].time_ms) / 1000 if times else None
 
 
-def _base(visit: list[Row], visit_number: int) -> Shown:
+def _newest_first(values: list[float | str], keep: int) -> list[float | str] | None:
+    return list(dict.fromkeys(reversed(values)))[:keep] or None
+
+
+def _sum(rows: Iterable[Row], name: str) -> float:
+    return math.fsum(float(value) for value in _properties(rows, name))
+
+
+def _visit(visit: list[Row], visit_number: int) -> Shown:
     pages = _named(visit, "page_view")
     addresses = _properties(pages, "page_location")
     referrers = [text for text in _properties(pages, "page_referrer") if text != ""]
-    counted = {
-        "logins": "login",
-        "sign_ups": "sign_up",
-        "scrolls": "scroll",
-        "clicks": "click",
-        "form_starts": "form_start",
-        "form_submits": "form_submit",
-        "errors": "exception",
-    }
-    shown: Shown = {attribute: len(_named(visit, name)) for attribute, name in counted.items()}
+    depths = [float(depth) for depth in _properties(_named(visit, "scroll"), "percent_scrolled")]
     duration_s = (visit[-1].time_ms - visit[0].time_ms) / 1000
-    conversions = len(_named(visit, "purchase", "sign_up", "generate_lead"))
-    engaged = duration_s > 10 or conversions > 0 or len(pages) >= 2
-    return shown | {
+    return {
         "page_views": len(pages),
         "distinct_pages": len(set(addresses)),
         "entry_page": _first(addresses),
         "exit_page": _last(addresses),
         "exit_title": _last(_properties(pages, "page_title")),
+        "language": _last(_properties(visit, "language")),
+        "user_agent": _last(_properties(visit, "user_agent")),
+        "device": _last(_properties(visit, "device_category")),
+        "duration_s": duration_s,
+        "new_visitor": visit_number == 1,
+        "seconds_per_page": duration_s / (len(pages) - 1) if len(pages) > 1 else None,
+        "recent_pages": _newest_first(addresses, 5),
+        "read_depth": max(depths, default=None),
         "entry_referrer": _first(referrers),
         "first_source": _first(_properties(visit, "utm_source")),
         "first_campaign": _first(_properties(visit, "utm_campaign")),
         "last_source": _last(_properties(visit, "utm_source")),
         "last_medium": _last(_properties(visit, "utm_medium")),
         "last_campaign": _last(_properties(visit, "utm_campaign")),
-        "language": _last(_properties(visit, "language")),
-        "user_agent": _last(_properties(visit, "user_agent")),
-        "duration_s": duration_s,
-        "time_to_login": _until(visit, "login"),
-        "conversions": conversions,
-        "engaged": engaged,
-        "bounced": not engaged,
-        "new_visitor": visit_number == 1,
-        "seconds_per_page": duration_s / (len(pages) - 1) if len(pages) > 1 else None,
     }
 
 
-def _retail(visit: list[Row]) -> Shown:
-    views, adds = _named(visit, "view_item"), _named(visit, "add_to_cart")
-    removals, purchases = _named(visit, "remove_from_cart"), _named(visit, "purchase")
-    prices = [float(price) for price in _properties(views, "price")]
+def _engagement(visit: list[Row], shown: Shown) -> Shown:
+    counted = {"scrolls": "scroll", "clicks": "click", "form_starts": "form_start", "form_submits": "form_submit"}
+    counts: Shown = {attribute: len(_named(visit, name)) for attribute, name in counted.items()}
+    conversions = len(_named(visit, *GOALS))
+    duration_s, pages = _number(shown, "duration_s"), _number(shown, "page_views")
+    active_s = _sum(visit, "engagement_time_msec") / 1000
+    acts = _number(counts, "scrolls") + _number(counts, "clicks") + _number(counts, "form_starts")
+    engaged = duration_s > 10 or conversions > 0 or pages >= 2
+    score = min(40.0, (active_s or duration_s) / 4.5) + min(30.0, 5 * pages) + min(20.0, 5 * acts)
+    return counts | {
+        "conversions": conversions,
+        "sign_ups": len(_named(visit, "sign_up")),
+        "conversion_value": _sum(_named(visit, "purchase", "generate_lead"), "value"),
+        "time_to_conversion": _until(visit, *GOALS),
+        "active_s": active_s,
+        "engaged": engaged,
+        "bounced": not engaged,
+        "engagement_score": score + (10 if conversions else 0),
+    }
+
+
+def _annoyance(visit: list[Row]) -> Shown:
+    errors, rage = len(_named(visit, "exception")), len(_named(visit, "rage_click"))
+    dead, failed = len(_named(visit, "dead_click")), len(_named(visit, "error_click"))
+    score = min(100, 30 * rage + 20 * errors + 10 * (dead + failed))
+    return {
+        "errors": errors,
+        "rage_clicks": rage,
+        "dead_clicks": dead,
+        "error_clicks": failed,
+        "frustration_score": score,
+        "frustrated": score >= 50,
+    }
+
+
+def _bot(shown: Shown, visit_number: int) -> Shown:
+    pages, acts = _number(shown, "page_views"), _number(shown, "scrolls") + _number(shown, "clicks")
+    breadth, habit = min(1.0, _number(shown, "distinct_pages") / 20), min(1.0, (visit_number - 1) / 10)
+    haste = pages >= 3 and _number(shown, "duration_s") < 6 * (pages - 1)
+    blind = pages >= 5 and acts == 0
+    score = _logistic(-4 + 2 * breadth + 2 * habit + 2 * haste + 2 * blind - acts)
+    return {
+        "bot_breadth": breadth,
+        "bot_habit": habit,
+        "bot_haste": haste,
+        "bot_blind": blind,
+        "bot_score": score,
+        "is_bot": score >= 0.5,
+    }
+
+
+def _consent(visit: list[Row]) -> Shown:
+    answers = _named(visit, "consent_update")
+    words = {"analytics": "analytics_storage", "ads": "ad_storage", "personalization": "ad_personalization"}
+    told = {
+        purpose: _last([each for each in _properties(answers, name) if each in ("granted", "denied")])
+        for purpose, name in words.items()
+    }
+    agreed = {purpose: answer == "granted" for purpose, answer in told.items()}
+    return {
+        **{f"consent_{purpose}": answer for purpose, answer in told.items()},
+        "consent_answers": len(answers),
+        "time_to_consent": _until(visit, "consent_update"),
+        "analytics_allowed": agreed["analytics"],
+        "ads_allowed": agreed["ads"],
+        "personalization_allowed": agreed["ads"] and agreed["personalization"],
+    }
+
+
+def _identity(visit: list[Row]) -> Shown:
+    logins = len(_named(visit, "login"))
+    people = len(set(_properties(_named(visit, "login", "sign_up"), "user_id")))
+    return {
+        "logins": logins,
+        "time_to_login": _until(visit, "login"),
+        "people": people,
+        "shared_device": people > 2,
+        "identity_conflict": people > 1,
+        "identity_confidence": {0: 0.9 if logins else 0.0, 1: 0.9, 2: 0.45}.get(people, 0.1),
+    }
+
+
+def _products(visit: list[Row]) -> Shown:
+    views = _named(visit, "view_item")
     items = _properties(views, "item_id")
-    newest_first = list(dict.fromkeys(reversed(items)))
     return {
         "product_views": len(views),
         "list_views": len(_named(visit, "view_item_list")),
-        "searches": len(_named(visit, "search")),
-        "add_to_carts": len(adds),
-        "removals": len(removals),
-        "wishlist_adds": len(_named(visit, "add_to_wishlist")),
-        "checkouts": len(_named(visit, "begin_checkout")),
-        "purchases": len(purchases),
-        "revenue": math.fsum(float(value) for value in _properties(purchases, "value")),
-        "added_value": math.fsum(_line_values(adds)),
-        "removed_value": math.fsum(_line_values(removals)),
+        "last_item": _last(items),
+        "last_category": _last(_properties(_named(visit, "view_item", "view_item_list"), "item_category")),
+        "viewed_products": _newest_first(items, 10),
+        "distinct_items": len(set(items)),
+        "distinct_categories": len(set(_properties(views, "item_category"))),
+        "repeat_views": max(0, len(views) - len(set(items))),
+    }
+
+
+def _searches(visit: list[Row]) -> Shown:
+    searches = _named(visit, "search")
+    terms = _properties(searches, "search_term")
+    return {
+        "searches": len(searches),
+        "last_search": _last(terms),
+        "zero_result_searches": _properties(searches, "result_count").count(0.0),
+        "search_terms": len(set(terms)),
+        "search_unanswered": _is_waiting(visit, "search", ("view_item", "select_item", "add_to_cart"), 60),
+    }
+
+
+def _is_waiting(visit: list[Row], name: str, ends: tuple[str, ...], for_s: float) -> bool:
+    """Return whether at the last event `for_s` have passed since the last `name`, and none of `ends` came after it."""
+    places = [place for place, row in enumerate(visit) if row.name == name]
+    if not places or any(row.name in ends for row in visit[places[-1] + 1 :]):
+        return False
+    return visit[-1].time_ms - visit[places[-1]].time_ms >= 1000 * for_s
+
+
+def _prices(visit: list[Row]) -> Shown:
+    views = _named(visit, "view_item")
+    prices = [float(price) for price in _properties(views, "price")]
+    discounts = [each for each in _properties(views, "discount") if float(each) > 0]
+    coupons = _properties(_named(visit, "apply_coupon", "add_to_cart", "begin_checkout", "purchase"), "coupon")
+    sorts = _properties(_named(visit, "view_item_list"), "sort_by")
+    counts = {
+        "discount_views": len(discounts),
+        "promotions": len(_named(visit, "select_promotion")),
+        "coupons": sum(coupon != "" for coupon in coupons),
+        "price_sorts": sum(str(order).startswith("price") for order in sorts),
+    }
+    signs = 3 * counts["coupons"] + 2 * counts["price_sorts"] + counts["promotions"] + counts["discount_views"]
+    return counts | {
         "min_viewed_price": min(prices, default=None),
         "max_viewed_price": max(prices, default=None),
         "mean_viewed_price": math.fsum(prices) / len(prices) if prices else None,
-        "last_item": _last(items),
-        "last_category": _last(_properties(_named(visit, "view_item", "view_item_list"), "item_category")),
-        "last_added_item": _last(_properties(adds, "item_id")),
-        "last_search": _last(_properties(_named(visit, "search"), "search_term")),
-        "viewed_products": newest_first[:10] or None,
-        "distinct_items": len(set(items)),
-        "distinct_categories": len(set(_properties(views, "item_category"))),
-        "time_to_first_add": _until(visit, "add_to_cart"),
+        "bargain_signs": signs,
+        "price_sensitivity": signs / (signs + 5),
+    }
+
+
+def _basket(visit: list[Row]) -> Shown:
+    adds, removals = _named(visit, "add_to_cart"), _named(visit, "remove_from_cart")
+    purchases = _named(visit, "purchase")
+    revenue = _sum(purchases, "value")
+    added, removed = math.fsum(_line_values(adds)), math.fsum(_line_values(removals))
+    is_open = len(adds) > len(removals) and not purchases
+    return {
+        "checkouts": len(_named(visit, "begin_checkout")),
+        "purchases": len(purchases),
+        "revenue": revenue,
         "time_to_purchase": _until(visit, "purchase"),
+        "mean_order_value": revenue / len(purchases) if purchases else None,
+        "add_to_carts": len(adds),
+        "removals": len(removals),
+        "added_value": added,
+        "removed_value": removed,
+        "last_added_item": _last(_properties(adds, "item_id")),
+        "time_to_first_add": _until(visit, "add_to_cart"),
+        "has_open_basket": is_open,
+        "open_basket_value": added - removed if is_open else 0.0,
     }
 
 
@@ -133,18 +284,8 @@ def _line_values(rows: list[Row]) -> list[float]:
     return [float(line["price"]) * float(line.get("quantity", 1.0)) for line in priced]
 
 
-def _derived(shown: Shown) -> Shown:
-    number: Callable[[str], float] = lambda name: float(shown[name])  # type: ignore[arg-type]  # noqa: E731
-    is_open = number("add_to_carts") > number("removals") and number("purchases") == 0
-    return {
-        "has_open_basket": is_open,
-        "open_basket_value": number("added_value") - number("removed_value") if is_open else 0.0,
-        "mean_order_value": number("revenue") / number("purchases") if number("purchases") > 0 else None,
-    }
-
-
-def _propensity(shown: Shown) -> float:
-    weights = {
+def _scores(shown: Shown, event_count: int) -> Shown:
+    propensity = {
         "product_views": 0.06,
         "searches": 0.12,
         "add_to_carts": 0.9,
@@ -154,8 +295,19 @@ def _propensity(shown: Shown) -> float:
         "duration_s": 0.0008,
         "new_visitor": -0.4,
     }
-    total = -4.0 + math.fsum(weight * float(shown[name]) for name, weight in weights.items())  # type: ignore[arg-type]
-    return 1 / (1 + math.exp(-total))
+    to_buy = _logistic(-4.0 + math.fsum(weight * _number(shown, name) for name, weight in propensity.items()))
+    events = min(event_count, 10)
+    to_leave = 0.42 - 0.17 * events - 0.8 * _number(shown, "has_open_basket") + 0.67 * _number(shown, "purchases")
+    return {
+        "purchase_propensity": to_buy,
+        "likely_buyer": to_buy >= 0.5,
+        **dict.fromkeys(("idle_30s", "idle_2m", "idle_10m"), False),
+        "abandonment_state": "none",
+        "value_at_risk": 0.0,
+        "events_seen": events,
+        "exit_risk": _logistic(to_leave),
+        "leaving": _logistic(to_leave) >= 0.75,
+    }
 
 
 def distinct_error_max(name: str, true_count: int) -> float:

@@ -77,7 +77,7 @@ def test_a_sum_is_its_contributions(sessions: SessionServiceStub, visitor: str) 
     """A sum says what each event gave, which gave nothing and why, and where it is defined."""
     found = explain(sessions, visitor, "added_value")
     assert (found.value.number_value, found.attribute.kind, found.attribute.unit) == (10.0, "sum", "currency")
-    assert (found.attribute.model, found.model_version) == ("retail", 1)
+    assert (found.attribute.model, found.model_version) == ("basket", 1)
     assert found.definition.source.startswith("added_value:\n  sum: ")
     assert found.definition.line > 10
     by_id = {(each.event_id, each.outcome): each for each in found.events.events}
@@ -256,7 +256,10 @@ def check_evidence(found: Explanation) -> None:
         assert not found.events.difference, (name, found.events.difference)
         assert found.events.refolded_value == found.value, name
         behind = found.events.counts.contributed + found.events.counts.redundant
+        # No value, zero and false (nothing is waited for, or not long enough) need no event behind them.
         if not found.value.number_value and found.value.WhichOneof("kind") in ("number_value", None):
+            return
+        if found.value.WhichOneof("kind") == "bool_value" and not found.value.bool_value:
             return
         assert behind > 0, (name, found.summary)
 

@@ -2,16 +2,9 @@
 
 from rte_server.models.cel import compile_filter
 from rte_server.models.facts import facts_about, facts_entry
-from rte_server.models.loader import (
-    compile_model,
-    compile_models,
-    configuration_of,
-    load_models,
-    load_pack,
-    pack_names,
-    pack_source,
-)
+from rte_server.models.loader import compile_model, compile_models, configuration_of, load_models, load_pack
 from rte_server.models.problems import ModelError, Problem
+from rte_server.models.shipped import pack_names, shipped_names, shipped_path
 
 __all__ = [
     "ModelError",
@@ -25,5 +18,6 @@ __all__ = [
     "load_models",
     "load_pack",
     "pack_names",
-    "pack_source",
+    "shipped_names",
+    "shipped_path",
 ]

@@ -14,23 +14,24 @@ from pathlib import Path
 from rte_server.models.documents import read_document
 from rte_server.models.given import next_sources
 from rte_server.models.lists import list_files
-from rte_server.models.loader import Source, compile_sources, header, pack, pack_names, read_source
+from rte_server.models.loader import Source, compile_sources, header, read_source
 from rte_server.models.problems import ModelError, Problem
+from rte_server.models.shipped import shipped_names
 
 Problems = Mapping[str, tuple[Problem, ...]]
 """What is wrong with files, by name of their model."""
 
 Seen = Mapping[str, Sequence[str]]
-"""What files were like: name of the model and digest, by path, or by name for packs. The member `configured` of a
+"""What files were like: name of the model and digest, by path, or by name for what ships. The member `configured` of a
 configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Models that the configuration names, as they are now, by path, or by name for packs.
+    """Models that the configuration names, as they are now, by path, or by name for what ships.
 
     Attributes:
-        sources: Those that can be read, and the packs that they use.
+        sources: Those that can be read, and the models that ship and that they use.
         problems: What is wrong with the others.
     """
 
@@ -72,8 +73,8 @@ def read_configured(paths: Iterable[str]) -> Configured:
             problems[path] = error.problems
     used = [name for source in sources.values() for name in header(source)[1]]
     for name in used:
-        if name not in names and name in pack_names():
-            sources[name], names[name] = pack(name), name
+        if name not in names and name in shipped_names():
+            sources[name], names[name] = read_source(name), name
             used += header(sources[name])[1]
     return Configured(sources, problems)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rte_server.models.documents import read_document
-from rte_server.models.loader import Source, header, pack, pack_names
+from rte_server.models.loader import Source, header, read_source
 from rte_server.models.problems import ModelError, Problem
+from rte_server.models.shipped import shipped_names
 
 
 def next_sources(
@@ -15,7 +16,7 @@ def next_sources(
 ) -> dict[str, Source]:
     """Return the sources that run once models have been given, by name.
 
-    Packs that the given models use and that do not run come with them. A model that takes its place no longer runs
+    What ships, is used by the given models and does not run comes with them. A model that takes its place no longer runs
     alongside, too.
 
     Args:
@@ -42,8 +43,8 @@ def next_sources(
         models[key], files[key] = source, source.file
     used = [name for source in given for name in header(source)[1]]
     for name in used:
-        if name not in models and name in pack_names():
-            models[name] = pack(name)
+        if name not in models and name in shipped_names():
+            models[name] = read_source(name)
             used += header(models[name])[1]
     return models
 

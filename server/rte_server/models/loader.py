@@ -6,52 +6,40 @@ import graphlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from rte_server.engine.exactness import session_bytes
 from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
 from rte_server.models.alongside import alongside_name, renamed
 from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
 from rte_server.models.documents import Item, read_document
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
 from rte_server.models.problems import ModelError, Problem, did_you_mean
-from rte_server.models.schema import ATTRIBUTES_MAX, MODEL_MEMBERS, TEXT_CHARS_MAX, USES_MAX, VERSION_MAX, Reader
+from rte_server.models.schema import (
+    ATTRIBUTES_MAX,
+    MODEL_MEMBERS,
+    SESSION_BYTES_MAX,
+    TEXT_CHARS_MAX,
+    USES_MAX,
+    VERSION_MAX,
+    Reader,
+)
+from rte_server.models.shipped import shipped_names, shipped_path
 from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
 
 MODELS_MAX = 64  # models loaded together
 
-_PACKS = "rte_server.models.packs"
 # Names in an expression; what stands in quotes is matched first and so is not taken for names.
 _WORD = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_][A-Za-z0-9_.]*")
 # An attribute that could not be read is taken to be of any type: its own problem is enough.
 _UNKNOWN_TYPE: TypeSet = PROPERTY | NUMBER | NULL
 
 
-def pack_names() -> tuple[str, ...]:
-    """Return the names of the packs that ship, sorted."""
-    files = (entry.name for entry in resources.files(_PACKS).iterdir())
-    return tuple(
-        sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml") and "_tests" not in name)
-    )
-
-
-def pack_source(name: str) -> str:
-    """Return the YAML text of a pack that ships.
-
-    Raises:
-        ModelError: There is no such pack.
-    """
-    if name not in pack_names():
-        raise ModelError([Problem(name, 0, f"there is no pack `{name}`", did_you_mean(name, pack_names()))])
-    return resources.files(_PACKS).joinpath(f"{name}.yaml").read_text("utf-8")
-
-
 def load_pack(name: str) -> ModelSpec:
-    """Return a pack that ships, compiled together with the packs it uses.
+    """Return a pack or a model that ships, compiled together with the models that it uses.
 
     Raises:
-        ModelError: There is no such pack.
+        ModelError: There is no such model.
     """
     return next(model for model in load_models([name]) if model.name == name)
 
@@ -60,8 +48,8 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
     """Return models, each after those that it uses.
 
     Args:
-        paths: Names of packs, and paths of YAML files. Packs that are used but not named are loaded, too. The files that
-            a model names are looked for beside it.
+        paths: Names of packs and of models that ship, and paths of YAML files. What ships and is used, but not named,
+            is loaded, too. The files that a model names are looked for beside it.
 
     Raises:
         ModelError: With the problems of all files.
@@ -103,35 +91,25 @@ class Source:
 
 
 def read_source(path: str | Path) -> Source:
-    """Return the source of a pack's name or of a path, with the files that it names.
+    """Return the source of the name of a model that ships, or of a path, with the files that it names.
 
     Raises:
         ModelError: It cannot be read.
     """
     text = str(path)
-    if text in pack_names():
-        return pack(text)
+    file = Path(path)
     if "/" not in text and "\\" not in text and not text.endswith((".yaml", ".yml")):
-        pack_source(text)
+        file = shipped_path(text)
+        text = file.name
     try:
-        source = Path(path).read_text("utf-8")
+        source = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
-    return Source(text, source, _read_files(source, text, Path(path).parent))
+    return Source(text, source, _read_files(source, text, file.parent))
 
 
-def pack(name: str) -> Source:
-    """Return a pack that ships.
-
-    Raises:
-        ModelError: There is no such pack.
-    """
-    source = pack_source(name)
-    return Source(f"{name}.yaml", source, _read_files(source, f"{name}.yaml", resources.files(_PACKS)))
-
-
-def _read_files(source: str, file: str, folder: Traversable) -> dict[str, str]:
+def _read_files(source: str, file: str, folder: Path) -> dict[str, str]:
     """Return the texts of the files that a model names; those that there are not are left out.
 
     Raises:
@@ -226,14 +204,14 @@ def _by_uses(sources: Sequence[Source]) -> list[Source]:
 
 
 def _with_packs(sources: Sequence[Source]) -> list[Source]:
-    """Return the sources and those of the packs that they use, directly or not."""
+    """Return the sources and those of the models that ship and that they use, directly or not."""
     found = list(sources)
     names = {header(each)[0] for each in found}
     for each in found:
         for used in header(each)[1]:
-            if used not in names and used in pack_names():
+            if used not in names and used in shipped_names():
                 names.add(used)
-                found.append(pack(used))
+                found.append(read_source(used))
     return found
 
 
@@ -344,10 +322,11 @@ class _ModelReader:
                 self.specs[name] = spec
         self._read_computed(entries["attributes"], entries["derived"], entries["scores"])
         count = sum(len(each) for each in entries.values())
-        if not count:
+        if not count and not self.used:
             reader.problem(self.document, "the model has no attributes", "write `attributes:` and at least one")
         if count > ATTRIBUTES_MAX:
             reader.problem(self.document, f"the model has {count} attributes, more than {ATTRIBUTES_MAX}", "split it")
+        self._check_bytes()
         version = reader.whole(self.members, "version", 1, 1, VERSION_MAX)
         description = reader.text(self.members, "description", TEXT_CHARS_MAX)
         reader.text(self.members, "tests", TEXT_CHARS_MAX)
@@ -375,9 +354,21 @@ class _ModelReader:
                 self.reader.problem(item, message, "choose another name")
         # A list that could not be read is there all the same: its own problem is enough.
         own = stated if isinstance(stated, dict) else {}
-        used = [each.name for name in self.used if name in self.known for each in self.known[name].lists]
+        used = [each.name for name in self._readable() for each in self.known[name].lists]
         self.list_names = frozenset((*used, *own))
         return lists
+
+    def _check_bytes(self) -> None:
+        """Hold the model to the memory per session that it declares."""
+        stated = self.members.get("bytes_max")
+        if stated is None or self.reader.problems:
+            return  # Attributes that could not be read are not counted; their own problems come first.
+        declared = self.reader.whole(self.members, "bytes_max", 0, 0, SESSION_BYTES_MAX)
+        taken = sum(map(session_bytes, self.specs.values()))
+        if taken > declared:
+            largest = max(self.specs.values(), key=session_bytes)
+            remedy = f"declare more, or make it smaller: `{largest.name}` alone takes {session_bytes(largest)}"
+            self.reader.problem(stated, f"the model takes {taken} bytes per session, more than it declares", remedy)
 
     def _name(self) -> str:
         item = self.members.get("model")
@@ -401,6 +392,13 @@ class _ModelReader:
             if name not in self.known:
                 self.reader.problem(each, f"there is no model `{name}`", did_you_mean(name, self.known))
         return tuple(dict.fromkeys(names))
+
+    def _readable(self) -> tuple[str, ...]:
+        """Return the models whose attributes may be read: those in `uses`, and those that they use."""
+        found = [name for name in self.used if name in self.known]
+        for name in found:
+            found += [each for each in self.known[name].uses if each not in found]
+        return tuple(found)
 
     def _entries(self, word: str) -> dict[str, Item]:
         item = self.members.get(word)
@@ -427,7 +425,7 @@ class _ModelReader:
         self, plain: Mapping[str, Item], derived: Mapping[str, Item], scores: Mapping[str, Item]
     ) -> None:
         """Read derived attributes and scores, each after those that it reads."""
-        used = [spec for name in self.used if name in self.known for spec in self.known[name].attributes]
+        used = [spec for name in self._readable() for spec in self.known[name].attributes]
         inputs = row_inputs([*used, *self.specs.values()])
         inputs.update({name: _UNKNOWN_TYPE for name in plain if name not in self.specs})
         order = self._order({**derived, **scores})
@@ -462,10 +460,11 @@ class _ModelReader:
 
     def _refuse_unused(self, name: str, item: Item) -> bool:
         """Refuse attributes of models that are in use but not named in `uses`; return whether there are any."""
+        readable = self._readable()
         found = [
             word
             for word in _words(item)
-            if word in self.owners and self.owners[word] not in self.used and word not in self.specs
+            if word in self.owners and self.owners[word] not in readable and word not in self.specs
         ]
         for word in found:
             owner = self.owners[word]

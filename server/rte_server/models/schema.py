@@ -18,6 +18,7 @@ TEXT_CHARS_MAX = 500  # of descriptions
 UNIT_CHARS_MAX = 32
 USES_MAX = 16
 VERSION_MAX = 2**31 - 1
+SESSION_BYTES_MAX = 65_536  # that a model may declare to take per session
 DURATION_MS_MAX = 366 * 86_400_000
 WEIGHTS_MAX = 64  # inputs of a linear score
 DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX = 8, 16, 256
@@ -39,7 +40,9 @@ KINDS = {
     "rate": Kind.RATE,
     "ewma": Kind.EWMA,
 }
-MODEL_MEMBERS = ("model", "version", "description", "uses", "lists", "attributes", "derived", "scores", "tests")
+MODEL_MEMBERS = (
+    *("model", "version", "description", "uses", "bytes_max", "lists", "attributes", "derived", "scores", "tests"),
+)
 COMMON_MEMBERS = ("where", "unit", "description")
 WINDOW_MEMBERS = ("window", "tiles")
 MEMBERS = {

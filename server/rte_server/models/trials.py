@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from rte_server.engine.program import ModelSpec
 from rte_server.engine.table import Capacity
 from rte_server.models.documents import Item, read_document
 from rte_server.models.facts import facts_entry
-from rte_server.models.loader import compile_models, configuration_of, load_models, pack_names
+from rte_server.models.loader import compile_models, configuration_of, load_models
 from rte_server.models.problems import ModelError, Problem
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
+from rte_server.models.shipped import shipped_path
 
 TRIALS_MAX = 1000  # trials of one file
 TRIAL_EVENTS_MAX = 1000  # events of one trial
@@ -229,7 +229,7 @@ def run_file(path: str | Path) -> tuple[int, list[Failure]]:
     """Run the tests that a model names.
 
     Args:
-        path: Name of a pack, or path of a model file. Its tests are looked for beside it.
+        path: Name of a model that ships, or path of a model file. Its tests are looked for beside it.
 
     Returns:
         The number of trials, and what failed.
@@ -239,17 +239,13 @@ def run_file(path: str | Path) -> tuple[int, list[Failure]]:
     """
     models = load_models([path])
     text = str(path)
-    is_pack = text in pack_names()
-    source = next(model.source for model in models if model.name == text) if is_pack else Path(path).read_text("utf-8")
-    content = read_document(source, text).content
+    file = shipped_path(text) if any(model.name == text for model in models) else Path(path)
+    content = read_document(file.read_text("utf-8"), text).content
     named = content.get("tests") if isinstance(content, dict) else None
     if named is None or not isinstance(named.content, str):
         raise ModelError([Problem(text, 0, "the model names no tests", "write `tests: my_tests.yaml`")])
     try:
-        if is_pack:
-            tests = resources.files("rte_server.models.packs").joinpath(named.content).read_text("utf-8")
-        else:
-            tests = Path(path).with_name(named.content).read_text("utf-8")
+        tests = file.with_name(named.content).read_text("utf-8")
     except OSError as error:
         message = f"the tests `{named.content}` cannot be read: {error.strerror}"
         raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None

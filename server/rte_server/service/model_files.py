@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rte_server.engine.reasons import EngineError
+from rte_server.models import shipped_names
 from rte_server.models.configured import Configured, Problems, files_of, read_configured
-from rte_server.models.loader import pack_names
 from rte_server.service.lifecycle import ModelLifecycle
 
 _log = logging.getLogger("rte.models")
@@ -95,9 +95,9 @@ class ModelFiles:
         """Note which files there are; of a broken one, those that it named before, too."""
         files = [] if not configured.problems else list(self._files)
         for path in self._paths:
-            if path in configured.sources and path not in pack_names():
+            if path in configured.sources and path not in shipped_names():
                 files += files_of(path, configured.sources[path])
-            elif path not in pack_names():
+            elif path not in shipped_names():
                 files.append(Path(path))
         self._files = list(dict.fromkeys(files))
 
