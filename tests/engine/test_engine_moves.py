@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from google.protobuf import json_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rte.v1.session_pb2 import Session
 from rte_server.engine.configurations import Configurations
@@ -14,9 +17,11 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models import compile_models
+from rte_server.models import compile_models, load_models
 from tests.service.live_engine import START_MS, batch
 
+PACKS = {model.name: model.source for model in load_models(["retail"])}
+EVENTS = ("page_view", "view_item", "add_to_cart", "purchase", "search")
 SMALL = Capacity(sessions_max=4096, dedup_events_max=8192, strings_max=16384, string_bytes_max=1 << 20)
 VIEWS = "model: shop\nversion: {}\nattributes:\n  views: {{count: page_view}}\n{}"
 
@@ -54,7 +59,7 @@ class Play:
         found: dict[str, object] = json_format.MessageToDict(self.session(visitor).attributes)
         return found
 
-    def adopt(self, base: int, **models: str) -> None:
+    def adopt(self, base: int, /, **models: str) -> None:
         """Let models run that were folded from a position on."""
         other = Engine(secret_from_bytes(bytes(range(32))), compile_models, SMALL)
         meta, arrays = self.states[base]
@@ -106,6 +111,37 @@ def test_every_configuration_gives_other_etags() -> None:
         play.view("v")
         etags.append(play.session("v").etag)
     assert len(set(etags)) == len(etags)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(EVENTS), st.integers(0, 5_000_000)), max_size=40),
+    st.integers(0, 40),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_refold_from_the_beginning_is_as_if_the_models_had_always_run(
+    events: list[tuple[str, str, int]], change_at: int
+) -> None:
+    """Whatever happened, and whatever other models ran meanwhile, each session is as if there had been one set of models."""
+    changed, always = Play(), Play()
+    changed.configure(shop=VIEWS.format(1, ""))
+    always.configure(**PACKS)
+    for number, (visitor, name, time_ms) in enumerate(events):
+        event: dict[str, object] = {
+            "visitor_id": visitor,
+            "name": name,
+            "event_id": str(number),
+            "properties": {"price": number, "item_id": name},
+        }
+        at = {"event_time": datetime.fromtimestamp((START_MS + time_ms) / 1000, UTC).isoformat().replace("+00:00", "Z")}
+        body = batch([{**event, **at}]).SerializeToString()
+        if number == change_at:
+            changed.configure(shop=VIEWS.format(2, "  all: {count: '*'}\n"))
+        for play in (changed, always):
+            play.now_ms = START_MS + 5_000_000 + number
+            play.apply(EntryType.EVENTS, body)
+    changed.adopt(0, **PACKS)
+    for visitor in {visitor for visitor, _, _ in events}:
+        assert changed.attributes(visitor) == always.attributes(visitor)
 
 
 def test_since_is_said_where_history_is_lacking() -> None:

@@ -146,6 +146,11 @@ def test_a_version_runs_alongside_and_takes_over_what_it_has(caller: Caller) -> 
     caller.view("beside", 4)
     found = caller.attributes("beside")
     assert (found["value"], found["views_v21.value"], found["views_v21.is_rich"]) == (7, 21, True)
+    explained = caller.sessions.ExplainSession(
+        session_service_pb2.ExplainSessionRequest(visitor_id="beside", attribute="views_v21.is_rich"), timeout=30
+    )
+    assert explained.explanation.rule.parts[0].value.number_value == 21
+    assert explained.explanation.definition.line == 9
     wanted = session_service_pb2.ListSessionsRequest(filter="views_v21.value == 21.0 && value == 7.0")
     assert [each.visitor_id for each in caller.sessions.ListSessions(wanted).sessions] == ["beside"]
     listed = {each.name: each for each in caller.models.ListModels(pb.ListModelsRequest()).models}

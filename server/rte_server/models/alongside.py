@@ -6,16 +6,40 @@ so on; it is compiled as if it were `retail`, so that the same file can take the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rte_server.engine.expressions import Code, Instruction, Op
-from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, ModelSpec
 
 
 def alongside_name(model: ModelSpec) -> str:
     """Return the name of a model that runs alongside another version of itself."""
     return f"{model.name}_v{model.version}"
+
+
+def local_name(spec: AttributeSpec) -> str:
+    """Return the name by which the source of its model defines an attribute."""
+    return spec.name.removeprefix(f"{spec.model}.")
+
+
+def names_inside(model: ModelSpec, models: Sequence[ModelSpec]) -> dict[str, str]:
+    """Return what names mean in the source of a model, where it is another name: attributes and look-up lists.
+
+    Args:
+        model: Alongside another version of itself, or not.
+        models: All models that run.
+    """
+    by_name = {each.name: each for each in models}
+    readable = [model.name, *model.uses]
+    for name in readable:
+        readable += [each for each in by_name[name].uses if each not in readable]
+    found: dict[str, str] = {}
+    for name in readable:
+        each = by_name[name]
+        names = [*(spec.name for spec in each.attributes), *(listed.name for listed in each.lists)]
+        found |= {full.removeprefix(f"{name}."): full for full in names if full.startswith(f"{name}.")}
+    return found
 
 
 def renamed(model: ModelSpec, key: str, keys: Mapping[str, str], models: Mapping[str, ModelSpec]) -> ModelSpec:
@@ -24,16 +48,13 @@ def renamed(model: ModelSpec, key: str, keys: Mapping[str, str], models: Mapping
     Args:
         model: As it was compiled.
         key: Its new name.
-        keys: New names of it and of models that it uses, by old name; the others keep theirs.
+        keys: New names of it and of models that it may read, by old name; the others keep theirs.
         models: The models with new names as they were compiled, by new name.
     """
-    names = {
-        spec.name: f"{keys[used]}.{spec.name}"
-        for used in (model.name, *model.uses)
-        if used in keys
-        for spec in (model if used == model.name else models[keys[used]]).attributes
-    }
-    lists = {each.name: f"{keys[used]}.{each.name}" for used, each in _lists(model, keys, models)}
+    own = {**keys, model.name: key}
+    known = {**models, key: model}
+    names = {spec.name: f"{new}.{spec.name}" for new in own.values() for spec in known[new].attributes}
+    lists = {each.name: f"{new}.{each.name}" for new in own.values() for each in known[new].lists}
     return replace(
         model,
         name=key,
@@ -41,12 +62,6 @@ def renamed(model: ModelSpec, key: str, keys: Mapping[str, str], models: Mapping
         attributes=tuple(_renamed_attribute(spec, key, names, lists) for spec in model.attributes),
         lists=tuple(replace(each, name=lists[each.name]) for each in model.lists),
     )
-
-
-def _lists(model: ModelSpec, keys: Mapping[str, str], models: Mapping[str, ModelSpec]) -> list[tuple[str, ListSpec]]:
-    """Return the look-up lists of a model and of those that it uses, as far as they have new names."""
-    used = [(name, models[keys[name]]) for name in model.uses if name in keys and name != model.name]
-    return [(name, each) for name, owner in [*used, (model.name, model)] for each in owner.lists]
 
 
 def _renamed_attribute(
@@ -57,16 +72,22 @@ def _renamed_attribute(
         name=names[spec.name],
         model=key,
         owner=names[spec.owner] if spec.owner else "",
-        value=_renamed_code(spec.value, {}, lists),
-        where=_renamed_code(spec.where, {}, lists),
-        extras=tuple(_renamed_code(code, {}, lists) for code in spec.extras),
-        code=_renamed_code(spec.code, names, lists),
+        value=renamed_code(spec.value, {}, lists),
+        where=renamed_code(spec.where, {}, lists),
+        extras=tuple(renamed_code(code, {}, lists) for code in spec.extras),
+        code=renamed_code(spec.code, names, lists),
         weights=tuple((names.get(name, name), weight, absent) for name, weight, absent in spec.weights),
     )
 
 
-def _renamed_code(code: Code, names: Mapping[str, str], lists: Mapping[str, str]) -> Code:
-    """Return code that reads attributes and lists under other names. Properties of events keep theirs."""
+def renamed_code(code: Code, names: Mapping[str, str], lists: Mapping[str, str]) -> Code:
+    """Return code that reads attributes and look-up lists under other names.
+
+    Args:
+        code: An expression.
+        names: New names of attributes, by old name; none for an expression on an event.
+        lists: New names of lists, by old name.
+    """
     return tuple(_renamed_step(step, names, lists) for step in code)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rte_server.engine.expressions import Code
+from rte_server.models.alongside import renamed_code
 from rte_server.models.cel import parse_expression
 from rte_server.models.lowering import Lowering
 from rte_server.models.problems import ExpressionError
@@ -63,6 +64,23 @@ class Part:
     input: str
     code: Code
     parts: tuple[Part, ...]
+
+
+def renamed_part(part: Part, names: Mapping[str, str], *, is_on_event: bool = False) -> Part:
+    """Return a part that reads attributes and look-up lists under other names; its text stays.
+
+    Args:
+        part: As it was taken apart.
+        names: New names, by old name.
+        is_on_event: Whether it reads properties of an event, which keep their names.
+    """
+    attributes = {} if is_on_event else names
+    return replace(
+        part,
+        input=attributes.get(part.input, part.input),
+        code=renamed_code(part.code, attributes, names),
+        parts=tuple(renamed_part(each, names, is_on_event=is_on_event) for each in part.parts),
+    )
 
 
 def take_apart(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Part:

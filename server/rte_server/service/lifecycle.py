@@ -414,12 +414,18 @@ class ModelLifecycle:
                 engine,
                 self._clock_ms(),
                 self._settings.compared_sessions_max,
-                lambda: time.sleep(BLOCK_PAUSE_S),
+                self._between_blocks,
             )
             self._counts["dry_runs"] += 1
             new = {comparison.name_of(name) for name in begun}
             since_ms = max((time_ms for name, (_, time_ms) in engine.since.items() if name in new), default=0)
             return Tried(plan, compared, since_ms)
+
+    def _between_blocks(self) -> None:
+        """Leave the processor to others; end a comparison when the server stops."""
+        if self._is_closed:
+            raise _stopping()
+        time.sleep(BLOCK_PAUSE_S)
 
     async def _both(self, comparison: Comparison, *, oldest: bool) -> Engine:
         """Return an engine in which both sets of models ran, up to about now."""

@@ -27,8 +27,9 @@ from rte_server.engine.wire_layout import (
     ORDER,
     TIME_MS,
 )
+from rte_server.models.alongside import names_inside
 from rte_server.models.definitions import Definition
-from rte_server.models.expression_parts import Part, take_apart
+from rte_server.models.expression_parts import Part, renamed_part, take_apart
 from rte_server.models.problems import ExpressionError
 from rte_server.service.explain.journal_search import Found
 from rte_server.service.explain.rules import Codes, Rule, list_names, shown
@@ -135,7 +136,11 @@ class Evidence:
         if not text:
             return None
         try:
-            return self._named(take_apart(text, None, list_names(self._subject.models)))
+            subject = self._subject
+            model = next(each for each in subject.models if each.name == subject.spec.model)
+            names = names_inside(model, subject.models)
+            part = take_apart(text, None, list_names(subject.models) | names.keys())
+            return self._named(renamed_part(part, names, is_on_event=True))
         except ExpressionError:
             return None
 

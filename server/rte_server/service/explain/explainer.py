@@ -198,7 +198,7 @@ class _Work:
     def done(self, chosen: Chosen, settings: EngineSettings) -> Explained:
         spec = self._spec
         model = next(model for model in self._program.models if model.name == spec.model)
-        definition = find_definition(model.source, spec.owner or spec.name)
+        definition = find_definition(model.source, (spec.owner or spec.name).removeprefix(f"{spec.model}."))
         explanation = Explanation(
             session_id=_session_id(self._copied),
             attribute=attribute_message(spec),

@@ -10,8 +10,9 @@ from google.protobuf.struct_pb2 import Value
 from rte.v1.session_explanation_pb2 import ExpressionPart
 from rte_server.engine.expressions import Code
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
+from rte_server.models.alongside import local_name, names_inside
 from rte_server.models.definitions import find_definition
-from rte_server.models.expression_parts import Part, take_apart
+from rte_server.models.expression_parts import Part, renamed_part, take_apart
 from rte_server.models.problems import ExpressionError
 from rte_server.models.types import TypeSet, row_inputs
 from rte_server.service.explain.values import text_of
@@ -70,6 +71,7 @@ class RuleReader:
         self._sources = {model.name: model.source for model in program.models}
         self._inputs: Mapping[str, TypeSet] = row_inputs(program.attributes)
         self._lists = list_names(program.models)
+        self._inside = {model.name: names_inside(model, program.models) for model in program.models}
         self._codes = codes
         self._count = 0
 
@@ -85,11 +87,14 @@ class RuleReader:
         spec = self._specs.get(name)
         if spec is None or not spec.code:
             return None
-        definition = find_definition(self._sources[spec.model], name)
+        definition = find_definition(self._sources[spec.model], local_name(spec))
         if definition is None:
             return None
+        # In a model alongside, names mean its own attributes.
+        names = self._inside[spec.model]
+        inputs = {**self._inputs, **{name: self._inputs[full] for name, full in names.items() if full in self._inputs}}
         try:
-            part = take_apart(definition.value, self._inputs, self._lists)
+            part = renamed_part(take_apart(definition.value, inputs, self._lists | names.keys()), names)
         except ExpressionError:
             return None
         return self._rule(part, (*inside, name))
