@@ -77,6 +77,26 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("score_raw", Kind.LINEAR, "double", weights=(("items", 2.0, 0.0),), intercept=-1.0, link="identity"),
 )
 
+
+def trigger(name: str, when: Code, quiet_ms: int, each_quiet: bool) -> tuple[AttributeSpec, ...]:
+    """Return a trigger: its condition, itself, and its parts."""
+    marks = {"params": (quiet_ms, int(each_quiet)), "code": load(f"{name}.when")}
+    return (
+        _spec(f"{name}.when", Kind.DERIVED, "bool", code=when),
+        _spec(name, Kind.TRIGGER, "bool", **marks),
+        _spec(f"{name}.time", Kind.TRIGGER, "time", owner=name, part=1, **marks),
+        _spec(f"{name}.count", Kind.TRIGGER, "int", owner=name, part=2, **marks),
+    )
+
+
+TRIGGERS: tuple[AttributeSpec, ...] = (
+    *trigger("seen_enough", _compare("price_sum", Op.GREATER, 50.0), 0, each_quiet=False),
+    *trigger("left_keen", load("keen"), 400, each_quiet=False),
+    *trigger("pauses", _compare("session.event_count", Op.GREATER, 1.0), 1_700, each_quiet=True),
+    *trigger("long_gone", _compare("price_min", Op.LESS, 5.0), 2_600, each_quiet=False),
+)
+"""Triggers with and without a wait, shorter and longer than the gap; their conditions follow from events alone."""
+
 VISIT = _spec("visit", Kind.DERIVED, "int", code=load("session.visit_number"))
 
 MODEL = ModelSpec(
@@ -86,4 +106,13 @@ MODEL = ModelSpec(
     uses=(),
     source="",
     attributes=SPECS,
+)
+
+TOLD = ModelSpec(
+    name="told",
+    version=1,
+    description="Triggers: unlike attributes, what they told depends on when events came.",
+    uses=("sample",),
+    source="",
+    attributes=TRIGGERS,
 )

@@ -21,7 +21,7 @@ from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire_layout import ORDER
 from tests.engine import comparable
-from tests.engine.attribute_samples import MODEL
+from tests.engine.attribute_samples import MODEL, TOLD
 from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Action, Batch, End, Tick, Update
 from tests.engine.twin import Rules, Twin, TwinSession
 
@@ -77,7 +77,7 @@ class Pair:
         settings: How both form sessions.
     """
 
-    def __init__(self, models: Sequence[ModelSpec] = (MODEL,), settings: EngineSettings = SETTINGS) -> None:
+    def __init__(self, models: Sequence[ModelSpec] = (MODEL, TOLD), settings: EngineSettings = SETTINGS) -> None:
         self.models = models
         self.settings = settings
         self.engine = new_engine(models, settings)

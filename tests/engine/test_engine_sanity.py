@@ -24,13 +24,13 @@ from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from tests.engine import sanity
-from tests.engine.attribute_samples import MODEL, VISIT
+from tests.engine.attribute_samples import MODEL, TOLD, VISIT
 from tests.engine.pair import SECRET, SETTINGS
 from tests.engine.strategies import GAP_MS, START_MS
 
 TINY = Capacity(sessions_max=8, dedup_events_max=16, strings_max=128, string_bytes_max=1_024, written_sessions_max=3)
 MODELS: Mapping[str, tuple[ModelSpec, ...]] = {
-    "whole": (MODEL,),
+    "whole": (MODEL, TOLD),
     "half": (replace(MODEL, attributes=MODEL.attributes[:12]),),
     "other": (replace(MODEL, attributes=(VISIT, *MODEL.attributes[3:16])),),
 }
@@ -199,7 +199,7 @@ class Readers:
     def _look_at(self, body: bytes) -> Session:
         session = Session.FromString(body)
         self.seen_count += 1
-        seen = session.attributes
+        seen = dict(session.attributes.items())
         number, count = float(session.visitor_id), session.event_count
         expected: dict[str, float | str] = {"price_min": number, "price_max": number, "ticket": number}
         expected |= {
@@ -208,9 +208,16 @@ class Readers:
             "items": 1,
             "last_item": session.visitor_id,
             "price_mean": number,
+            "max_lately": number,
+            "mean_lately": number,
+            "left_keen": seen["left_keen.count"] == 1 if "left_keen.count" in seen else False,
         }
         shown = {name: seen[name] for name in expected if name in seen}
         right = {name: value for name, value in expected.items() if name in shown}
+        average = session.attributes.fields["price_level"].number_value if "price_level" in seen else number
+        lately = seen.get("sum_lately", 0.0)
+        if abs(average - number) > 1e-6 or lately not in {number * some for some in range(int(count) + 1)}:
+            self.faults.append(f"{session}: {average} and {lately} are not of {number}")
         if shown != right or "price_sum" not in seen or session.customer_id not in ("", f"k{session.visitor_id}"):
             self.faults.append(f"{session} is not {expected}")
         return session
@@ -247,6 +254,8 @@ def test_readers_never_see_a_torn_or_foreign_session() -> None:
                 events.append(event)
             body = IngestEventsRequest(events=events).SerializeToString()
             engine.apply(engine.position + 1, Entry(EntryType.EVENTS, now_ms, body))
+            if engine.due_count(now_ms):
+                engine.apply(engine.position + 1, Entry(EntryType.TICK, now_ms, b""))
             if chooser.random() < 0.05:
                 engine.sweep()
             if chooser.random() < 0.02:
@@ -259,5 +268,6 @@ def test_readers_never_see_a_torn_or_foreign_session() -> None:
     assert not readers.faults, readers.faults[0]
     assert readers.seen_count > 20
     assert engine.stats()["sessions_merged"] > 0
+    assert engine.stats()["triggers_fired"] > 0
     assert engine.stats()["sessions_evicted_active"] + engine.stats()["sessions_evicted_closed"] > 0
     sanity.check(engine)

@@ -19,6 +19,7 @@ from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.facts import read_facts
 from rte_server.engine.program import AttributeSpec
+from tests.engine.twin_triggers import Triggers
 from tests.engine.twin_values import ERROR, TwinEvent, Value, attribute_values
 
 APPLIED, DUPLICATE, LATE = 0, 2, 3
@@ -48,6 +49,7 @@ class Rules:
 class TwinSession:
     """A session: the events that belong to it, and what callers did to it."""
 
+    triggers: Triggers
     ids: list[str]
     """The ids that lead to it, its own first. Known from the engine (`Twin.adopt`), since the twin makes none."""
     events: list[TwinEvent] = field(default_factory=list)
@@ -222,8 +224,11 @@ class Twin:
             return LATE
         visitor.newest_ms = max(visitor.newest_ms, event.time_ms)
         session = self._session_for(visitor, event.time_ms)
+        if session.events:
+            self._settle(visitor, session, received_ms)
         session.events.append(event)
         visitor.sessions.sort(key=lambda session: session.start_ms)
+        session.triggers.fire(session.last_ms, session.time_ms(received_ms), self._holds(visitor, session))
         self._schedule(session, received_ms)
         return APPLIED
 
@@ -234,7 +239,7 @@ class Twin:
         """
         fitting = [session for session in visitor.sessions if self._fits(visitor, session, time_ms)]
         if not fitting:
-            visitor.sessions.append(TwinSession(ids=[]))
+            visitor.sessions.append(TwinSession(Triggers(self._specs), ids=[]))
             return visitor.sessions[-1]
         if len(fitting) == 1:
             return fitting[0]
@@ -261,6 +266,7 @@ class Twin:
     def _merge(self, visitor: TwinVisitor, older: TwinSession, newer: TwinSession) -> None:
         older.ids += newer.ids
         older.events += newer.events
+        older.triggers.merge(newer.triggers)
         older.ended = newer.ended
         older.late_count += newer.late_count
         for name, (position, value) in newer.written.items():
@@ -295,6 +301,8 @@ class Twin:
         A visitor without sessions is forgotten when nothing was heard of it for the lateness horizon.
         """
         for visitor_id, visitor in list(self.visitors.items()):
+            for session in visitor.sessions:
+                self._settle(visitor, session, self.clock_ms)
             for session in [session for session in visitor.sessions if session.due_ms <= self.clock_ms]:
                 if not session.closed:
                     self._schedule(session, self.clock_ms)
@@ -306,9 +314,19 @@ class Twin:
             if not visitor.sessions and visitor.received_ms < self.clock_ms - self.rules.lateness_ms:
                 del self.visitors[visitor_id]
 
-    def _shown(self, visitor_id: str, number: int, session: TwinSession) -> dict[str, object]:
-        """Return what a reader sees of a session."""
-        fields: dict[str, Value] = {
+    def _settle(self, visitor: TwinVisitor, session: TwinSession, now_ms: int) -> None:
+        session.triggers.settle(session.last_ms, session.time_ms(now_ms), self._holds(visitor, session))
+
+    def _holds(self, visitor: TwinVisitor, session: TwinSession) -> Callable[[str, int], bool]:
+        def holds(trigger: str, time_ms: int) -> bool:
+            fields = self._fields(session.events[0].visitor_id, visitor.number_of(session), session)
+            return attribute_values(self._specs, session.events, fields, time_ms).get(f"{trigger}.when") is True
+
+        return holds
+
+    @staticmethod
+    def _fields(visitor_id: str, number: int, session: TwinSession) -> dict[str, Value]:
+        return {
             "session.event_count": len(session.events),
             "session.start_time": session.start_ms,
             "session.last_event_time": session.last_ms,
@@ -318,8 +336,13 @@ class Twin:
             "session.customer_id": session.latest("customer_id") or None,
             "session.channel": session.latest("channel") or None,
         }
+
+    def _shown(self, visitor_id: str, number: int, session: TwinSession) -> dict[str, object]:
+        """Return what a reader sees of a session."""
+        fields = self._fields(visitor_id, number, session)
         time_ms = session.time_ms(self.clock_ms)
         attributes: dict[str, object] = dict(attribute_values(self._specs, session.events, fields, time_ms))
+        attributes |= session.triggers.shown(session.last_ms)
         attributes |= {name: value for name, (_, value) in session.written.items() if value is not None}
         return {
             "visitor_id": visitor_id,

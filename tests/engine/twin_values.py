@@ -86,6 +86,8 @@ def attribute_values(
     values: dict[str, Value | list[Value]] = {}
     row: dict[str, Value] = dict(fields)
     for spec in specs:
+        if spec.kind == Kind.TRIGGER:
+            continue  # they follow from what was told, not from the events alone: see `twin_triggers`
         shown = _value_of(spec, ordered, row, time_ms)
         row[spec.name] = (shown[0] if shown else None) if isinstance(shown, list) else shown
         if shown is not None and shown != []:

@@ -174,7 +174,6 @@ scores:
         "attributes: {a: {top: event.x, on: view}}",
         "attributes: {a: {sum: event.x, resets_on: purchase}}",
         "attributes: {a: {count: x}}\nsequences: {}",
-        "attributes: {a: {count: x}}\ntriggers: {}",
         "scores: {a: {onnx: model.onnx}}",
     ],
 )

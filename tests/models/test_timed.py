@@ -136,3 +136,67 @@ derived:
     check(attributes, given_events + then)
     then = "  when: {passes: 55s}\n  then: {views: 0, spent: 0, dearest: null, items: 0, is_keen: false}"
     check(attributes, given_events + then)
+
+
+TRIGGER = """
+model: timed
+attributes:
+  views: {count: view_item}
+  price: {last: event.price}
+triggers:
+  keen:
+"""
+
+
+def trigger(text: str) -> list[AttributeSpec]:
+    """Return the attributes of a model whose trigger `keen` has this definition."""
+    return list(compile_model(TRIGGER.rstrip() + f" {text}\n", "timed.yaml", {}).attributes[2:])
+
+
+def test_triggers_are_read() -> None:
+    """A trigger is its condition, the trigger itself and two parts of it."""
+    condition, keen, time, count = trigger("{when: views > 2, quiet_for: 10m, once_per: quiet, description: Keen.}")
+    assert [spec.name for spec in (condition, keen, time, count)] == ["keen.when", "keen", "keen.time", "keen.count"]
+    assert (keen.kind, keen.params, keen.value_type, keen.description) == (Kind.TRIGGER, (600_000, 1), "bool", "Keen.")
+    assert [session_bytes(spec) for spec in (condition, keen, time, count)] == [16, 32, 0, 0]
+    assert trigger("{when: views > 2}")[1].params == (0, 0)
+    source = TRIGGER.rstrip() + " {when: views > 2 && often}\nderived:\n  often: keen.count > 1 || keen\n"
+    assert len(compile_model(source, "timed.yaml", {}).attributes) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{quiet_for: 10m}", "trigger `keen` has no `when`; write for example"),
+        ("{when: views}", "`when` must be true or false; compare it"),
+        ("{when: price}", "`when` must be true or false; compare it"),
+        ("{when: view > 2}", "there is no attribute `view`"),
+        ("{when: views > 2, once_per: quiet}", "fires once per quiet, but waits for none; add `quiet_for: 10m`"),
+        ("{when: views > 2, once_per: visit}", "`once_per` cannot be `visit`"),
+        ("{when: views > 2, quiet_for: 1ms}", "is not a duration from 1000 ms"),
+        ("{when: views > 2, quiet: 10m}", "has no member `quiet`"),
+        ("{when: event.price > 2.0}", "an expression on a session cannot read events"),
+        ("views > 2", "trigger `keen` must be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_triggers_is_said(text: str, message: str) -> None:
+    """Each mistake is named, with what to write instead."""
+    with pytest.raises(ModelError) as caught:
+        trigger(text)
+    problems = [f"{problem.message}; {problem.remedy}" for problem in caught.value.problems]
+    assert any(message in problem for problem in problems), problems
+    assert {problem.line for problem in caught.value.problems} == {7}
+
+
+def test_a_trigger_waits_for_quiet() -> None:
+    """The condition must hold when the session was quiet for so long; the next event ends the quiet."""
+    model = TRIGGER.rstrip() + " {when: views > 1, quiet_for: 10m}\ntests: timed_tests.yaml\n"
+    specs = [compile_model(model, "timed.yaml", {})]
+    given_events = "  given: [{event: view_item, at: 0s}, {event: view_item, at: 5m}]\n"
+    for passes, then in (
+        ("9m", "{keen: false, keen.when: true, keen.count: 0, keen.time: null}"),
+        ("10m", "{keen: true, keen.when: true, keen.count: 1, keen.time: 1704068100000}"),
+    ):
+        source = f"tests:\n- name: Quiet.\n{given_events}  when: {{passes: {passes}}}\n  then: {then}\n"
+        (trial,) = read_trials(source, "timed_tests.yaml")
+        assert [str(failure) for failure in run_trial(specs, trial)] == []

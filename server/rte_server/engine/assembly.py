@@ -20,6 +20,7 @@ from rte_server.engine.program import (
     A_NAME_LEN,
     A_PARAMS,
     A_PART,
+    A_REGISTERS,
     A_ROLE,
     A_WORDS,
     CACHE_LINE_WORDS,
@@ -103,8 +104,8 @@ class _Assembly:
         self.weight_inputs: list[int] = []
 
     def program(self) -> Program:
-        plain = (number for number in range(len(self.attributes)) if not self._is_derived(number))
-        ops = [self._op(number) for number in plain if not self.attributes[number].owner]
+        plain = (number for number in range(len(self.attributes)) if self._takes_events(number))
+        ops = [self._op(number) for number in plain]
         derived = [number for number in range(len(self.attributes)) if self._is_derived(number)]
         derived_rows = [self._derived(number) for number in derived]
         for row, number in zip(derived_rows, derived, strict=True):
@@ -136,6 +137,7 @@ class _Assembly:
             timing=np.array(self._timing(), np.int64),
             lists=self.lists,
             fact_functions=np.array([(slot, of) for (slot, _), of in self.facts.items()], np.int64).reshape(-1, 2),
+            triggers=np.array(self._triggers(), np.int64),
         )
         return Program(
             self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
@@ -151,6 +153,18 @@ class _Assembly:
 
     def _is_derived(self, number: int) -> bool:
         return self.attributes[number].kind in (Kind.DERIVED, Kind.LINEAR)
+
+    def _takes_events(self, number: int) -> bool:
+        spec = self.attributes[number]
+        return not (self._is_derived(number) or spec.kind == Kind.TRIGGER or spec.owner)
+
+    def _triggers(self) -> list[int]:
+        """Return the numbers of the triggers, and note in their rows where their conditions are."""
+        found = [n for n, spec in enumerate(self.attributes) if spec.kind == Kind.TRIGGER and not spec.owner]
+        for number in found:
+            (condition,) = input_names(self.attributes[number].code)
+            self.rows[number, A_REGISTERS] = self.rows[load_number(condition, self.numbers), A_AT]
+        return found
 
     def _text(self, text: bytes) -> tuple[int, int]:
         offset = len(self.texts)

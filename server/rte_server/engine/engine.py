@@ -72,6 +72,7 @@ from rte_server.engine.table import (
     RETRY_READ as TABLE_RETRY_READ,
 )
 from rte_server.engine.texts_made import keep_texts
+from rte_server.engine.triggers import fired_by
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
 from rte_server.engine.written_values import write_session
@@ -80,8 +81,10 @@ NO_ROW = -1
 """What a look-up gives when there is no session."""
 
 RETRY_READ = int(TABLE_RETRY_READ)
-EXPIRED_PER_TICK_MAX = 100_000
-LAYOUT_VERSION = 3
+EXPIRED_PER_TICK_MAX = 10_000
+"""Sessions for which one TICK does what is due, about 15 ms of work: so long events may have to wait for it."""
+
+LAYOUT_VERSION = 4
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 
@@ -266,7 +269,8 @@ class Engine:
         listed = min(removed_all, (len(scratch.removed) - 1) // 2)
         pairs = scratch.removed[1 : 1 + 2 * listed].reshape(-1, 2)
         removed = [session_id_text(int(low), int(high)) for low, high in pairs]
-        return Outcome(events, scratch.touched[: scratch.progress[0]].copy(), removed, removed_all, row, error)
+        rows = scratch.touched[: scratch.progress[0]].copy()
+        return Outcome(events, rows, removed, removed_all, row, error, fired_by(scratch.fired, self._state.program))
 
     def _apply_events(self, position: int, entry: Entry, scanned: ScannedRequest | None) -> Outcome:
         if scanned is None:

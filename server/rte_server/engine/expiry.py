@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.context import COUNTS, DUE, count_of, row_cells, span_in
+from rte_server.engine.context import COUNTS, DUE, TRIGGERS, count_of, row_cells, span_in
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.program import S_CLOSED_MAX, S_GAP, S_LATENESS
@@ -27,6 +27,7 @@ from rte_server.engine.table import (
     ACTIVE,
     CLOSED,
     CLOSED_ROWS,
+    DUE_CURSOR,
     ENDED,
     FLOOR,
     FREE,
@@ -56,6 +57,7 @@ from rte_server.engine.table import (
     visitor_slot,
     visitor_word,
 )
+from rte_server.engine.triggers import run_triggers, settle_quiet
 
 SWEEP_SLOTS = 65_536
 """Visitor slots that one TICK looks through for visitors to forget."""
@@ -172,26 +174,20 @@ def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-de
     ctx = span_of(context)
     due = span_in(ctx, DUE)
     begin_entry(ctx, clock_ms, position)
+    rows = count_of(ctx, HIGH_WATER)
     handled = 0
-    for row in range(count_of(ctx, HIGH_WATER)):
-        if word_at(due, row) > clock_ms:
+    # From where the last TICK stopped, so that no row waits for ever for those before it.
+    first = count_of(ctx, DUE_CURSOR)
+    first = first if first < rows else np.int64(0)
+    for i in range(rows):
+        row = first + i if first + i < rows else first + i - rows
+        if word_at(due, row) > clock_ms or cell(ctx, row, STATE) == FREE:
             continue
-        if cell(ctx, row, STATE) == FREE or handled == rows_max:
-            continue
+        if handled == rows_max:
+            put_word(span_in(ctx, COUNTS), DUE_CURSOR, row)
+            break
         handled += 1
-        cells = row_cells(ctx, row)
-        if word_at(cells, STATE) == CLOSED and leaves_ms(ctx, cells) <= clock_ms:
-            leave(ctx, row)
-            add_count(ctx, SESSIONS_LEFT, 1)
-            continue
-        begin_write(ctx, row)
-        if word_at(cells, STATE) == ACTIVE and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
-            put_word(cells, RECEIVED, clock_ms)
-        put_word(cells, STALE, 1)
-        derive_changed(ctx, cells, np.int64(0), clock_ms)
-        schedule(ctx, row, clock_ms)
-        mark_touched(ctx, row)
-        end_write(ctx, row)
+        pass_time(ctx, row, clock_ms)
     surplus = count_of(ctx, CLOSED_ROWS) - setting(ctx, S_CLOSED_MAX)
     if surplus > 0:
         add_count(ctx, SESSIONS_EVICTED_CLOSED, evict_earliest(ctx, CLOSED, surplus))
@@ -199,6 +195,29 @@ def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-de
     start = count_of(ctx, VISITOR_CURSOR) & (slots - 1)
     sweep_visitors(ctx, start, min(slots, SWEEP_SLOTS), clock_ms - setting(ctx, S_LATENESS))
     put_word(span_in(ctx, COUNTS), VISITOR_CURSOR, start + SWEEP_SLOTS)
+
+
+@njit(cache=True, nogil=True)
+def pass_time(ctx, row, clock_ms):  # type: ignore[no-untyped-def]
+    """Do what is due for a session: it closes, it leaves, triggers fire, or what follows from the time changes."""
+    cells = row_cells(ctx, row)
+    has_triggers = span_in(ctx, TRIGGERS)[1] > 0
+    begin_write(ctx, row)
+    if has_triggers:
+        settle_quiet(ctx, cells, clock_ms)
+    if word_at(cells, STATE) == CLOSED and leaves_ms(ctx, cells) <= clock_ms:
+        leave(ctx, row)
+        add_count(ctx, SESSIONS_LEFT, 1)
+        return
+    if word_at(cells, STATE) == ACTIVE and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
+        put_word(cells, RECEIVED, clock_ms)
+    put_word(cells, STALE, 1)
+    derive_changed(ctx, cells, np.int64(0), clock_ms)
+    if has_triggers:
+        run_triggers(ctx, cells, clock_ms)
+    schedule(ctx, row, clock_ms)
+    mark_touched(ctx, row)
+    end_write(ctx, row)
 
 
 @njit(cache=True, nogil=True)

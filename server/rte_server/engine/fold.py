@@ -44,6 +44,7 @@ from rte_server.engine.context import (
     TEXTS,
     TOUCHED,
     TOUCHED_MARKS,
+    TRIGGERS,
     USES,
     VISITOR_TABLE,
     count_of,
@@ -132,6 +133,7 @@ from rte_server.engine.table import (
     set_visitor_word,
     visitor_word,
 )
+from rte_server.engine.triggers import new_fired, run_triggers, settle_quiet
 from rte_server.engine.url_parts import URL_STATE_WORDS, WORKSPACE_BYTES, forget_url
 from rte_server.engine.values import BOOL, ERROR, NULL, STRING
 from rte_server.engine.wire_layout import (
@@ -186,6 +188,7 @@ class Scratch(NamedTuple):
         block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
         url_state: int64[URL_STATE_WORDS], the last address that was split, see `url_parts`.
         workspace: uint8[WORKSPACE_BYTES], a text that is being made.
+        fired: int64[1 + n], triggers that the entry fired, see `triggers.new_fired`.
     """
 
     slot_tags: NDArray[np.int64]
@@ -203,6 +206,7 @@ class Scratch(NamedTuple):
     block: NDArray[np.int64]
     url_state: NDArray[np.int64]
     workspace: NDArray[np.uint8]
+    fired: NDArray[np.int64]
 
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
@@ -210,7 +214,7 @@ def new_scratch(slots: int, inputs: int) -> Scratch:
     sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 2 + [STACK_DEPTH_MAX + 1] * 2
     sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 2, 2, int(WRITTEN_WORDS), URL_STATE_WORDS]
     words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
-    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8)])
+    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired()])
 
 
 @njit(cache=True, nogil=True)
@@ -338,6 +342,9 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     cells = row_cells(ctx, row)
     time_ms = word_at(record, TIME_MS)
     order = word_at(record, ORDER)
+    has_triggers = span_in(ctx, TRIGGERS)[1] > 0
+    if has_triggers:
+        settle_quiet(ctx, cells, received_ms)
     put_word(cells, START, min(word_at(cells, START), time_ms))
     put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
@@ -364,6 +371,8 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
         if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
             run_ops(ctx, span, cells, word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END), time_ms, order)
     derive_changed(ctx, cells, name, received_ms)
+    if has_triggers:
+        run_triggers(ctx, cells, received_ms)
 
 
 @njit(cache=True, nogil=True)

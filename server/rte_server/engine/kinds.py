@@ -30,6 +30,8 @@ from rte_server.engine.program import (
     A_KEEP,
     A_KIND,
     A_PARAMS,
+    A_PART,
+    A_REGISTERS,
     OP_AT,
     OP_KEEP,
     OP_KIND,
@@ -39,6 +41,7 @@ from rte_server.engine.program import (
     Kind,
 )
 from rte_server.engine.table import NEVER_MS, VALUES_INVALID, add_count
+from rte_server.engine.trigger_cells import TRIGGER_WORDS, merge_trigger, trigger_due_ms, trigger_value
 from rte_server.engine.values import BOOL, DOUBLE, NULL
 from rte_server.engine.windows import is_window, lift_window, merge_window, window_due_ms, window_value, window_words
 
@@ -46,6 +49,7 @@ from rte_server.engine.windows import is_window, lift_window, merge_window, wind
 ABSENCE = np.int64(Kind.ABSENCE)
 RATE = np.int64(Kind.RATE)
 EWMA = np.int64(Kind.EWMA)
+TRIGGER = np.int64(Kind.TRIGGER)
 
 FIRST_OF_KINDS = ABSENCE
 """Kinds from this number on are handled here."""
@@ -53,7 +57,7 @@ FIRST_OF_KINDS = ABSENCE
 WINDOWED = frozenset(kind for kind in Kind if Kind.WINDOW_COUNT <= kind <= Kind.WINDOW_DISTINCT)
 """Kinds over the last while, see `windows`."""
 
-KINDS_WITH_TIMES = frozenset((Kind.ABSENCE, *WINDOWED))
+KINDS_WITH_TIMES = frozenset((Kind.ABSENCE, Kind.TRIGGER, *WINDOWED))
 """Kinds whose value changes though no event comes, at times that are known: `due_ms` says when."""
 
 KINDS_OF_TIME = KINDS_WITH_TIMES | {Kind.RATE}
@@ -85,6 +89,8 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return ABSENCE_WORDS
     if kind in WINDOWED:
         return window_words(kind, keep, params[1])
+    if kind == TRIGGER:
+        return TRIGGER_WORDS
     if kind == RATE:
         return RATE_WORDS
     if kind == EWMA:
@@ -158,6 +164,8 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
         merge_decayed(into, at, other, at, 1)
     elif kind == EWMA:
         merge_decayed(into, at, other, at, 2)
+    elif kind == TRIGGER:
+        merge_trigger(into, other, at)
 
 
 @njit(cache=True, nogil=True)
@@ -176,6 +184,8 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
         return np.int64(DOUBLE), float_bits(rate_value(cells, at, time_ms, first))
     if kind == EWMA and word_at(cells, at) != 0:
         return np.int64(DOUBLE), float_bits(ewma_value(cells, at))
+    if kind == TRIGGER:
+        return trigger_value(cells, at, word_at(attribute, A_PART), word_at(params, place + 1))
     return np.int64(NULL), np.int64(0)
 
 
@@ -192,4 +202,7 @@ def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
         due = window_due_ms(cells, at, kind, word_at(attribute, A_KEEP), first, tiles, time_ms)
     elif kind == ABSENCE:
         due = absence_due_ms(cells, at, first)
+    elif kind == TRIGGER:
+        condition_at = word_at(attribute, A_REGISTERS)
+        due = trigger_due_ms(cells, at, condition_at, first, word_at(params, place + 1), time_ms)
     return due if due > time_ms else np.int64(NEVER_MS)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.reasons import EngineError
+from rte_server.engine.triggers import Fired
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Outcome:
         removed_all: The number removed; greater than `len(removed)` when there were too many to list.
         row: UPDATE, END: the session, or -1.
         error: UPDATE, END: why nothing was done.
+        fired: Triggers that fired, in order.
         is_new_state: Every session may have other values, and be in another row: whoever follows changes begins anew.
     """
 
@@ -30,4 +32,5 @@ class Outcome:
     removed_all: int = 0
     row: int = -1
     error: EngineError | None = None
+    fired: list[Fired] = field(default_factory=list)
     is_new_state: bool = False

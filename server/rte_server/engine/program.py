@@ -48,6 +48,7 @@ class Kind(IntEnum):
     WINDOW_MAX = 35
     WINDOW_MEAN = 36
     WINDOW_DISTINCT = 37
+    TRIGGER = 38
 
 
 class Role(NamedTuple):
@@ -86,7 +87,7 @@ class AttributeSpec:
         params: Whole numbers that the kind is made with (durations, sizes), as it says.
         owner: Name of the attribute whose cell this one shows a part of; empty: it has a cell of its own.
         part: Which part, from 1; 0 = the attribute itself.
-        code: DERIVED: expression on the row.
+        code: DERIVED: expression on the row. TRIGGER: reading the derived attribute that is its condition.
         weights: LINEAR: (attribute, weight, value where it is absent).
         intercept: LINEAR: added to the weighted sum.
         link: LINEAR: `logistic` or `identity`.
@@ -181,6 +182,7 @@ class ProgramArrays(NamedTuple):
             are computed anew, ms (0 = there are none), then the attributes with a time at which they change.
         lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
         fact_functions: int64[n, 2], the property slots whose texts have facts, each with the string id of a function's name.
+        triggers: int64[n], numbers of the attributes that are triggers.
     """
 
     names: NDArray[np.int64]
@@ -204,6 +206,7 @@ class ProgramArrays(NamedTuple):
     timing: NDArray[np.int64]
     lists: NDArray[np.int64]
     fact_functions: NDArray[np.int64]
+    triggers: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -265,7 +268,7 @@ A_KIND = np.int64(0)
 A_AT = np.int64(1)
 A_KEEP = np.int64(2)
 A_UNIQUE = np.int64(3)
-A_REGISTERS = np.int64(4)
+A_REGISTERS = np.int64(4)  # DISTINCT: of its sketch; TRIGGER: word of the cell of its condition
 A_ROLE = np.int64(5)
 A_NAME = np.int64(6)  # offset and length of its name in `texts`
 A_NAME_LEN = np.int64(7)

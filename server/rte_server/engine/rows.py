@@ -12,6 +12,7 @@ from rte_server.engine.attributes import keep_last
 from rte_server.engine.context import (
     COUNTS,
     DUE,
+    FIRED,
     FREE_STACK,
     PROGRESS,
     REMOVED,
@@ -27,7 +28,7 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.native import acquire_at, fence_acquire, fence_release, put_word, release_at, span_of, word_at
 from rte_server.engine.program import S_CLOSED_RETENTION, S_GAP
-from rte_server.engine.row_values import change_ms
+from rte_server.engine.row_values import change_ms, session_time
 from rte_server.engine.table import (
     ACTIVE,
     ACTIVE_ROWS,
@@ -78,6 +79,9 @@ from rte_server.engine.table import (
     written_block,
 )
 
+IDLE_SHIFT = np.int64(4)
+"""What changes all the time is computed anew at the latest after 1/16 of the time for which a session has been idle."""
+
 # Words of `Scratch.progress`.
 TOUCHED_COUNT = np.int64(0)
 POSITION = np.int64(1)
@@ -124,12 +128,13 @@ def visitor_slots(ctx):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def begin_entry(ctx, received_ms, position):  # type: ignore[no-untyped-def]
-    """Begin to fold an entry: nothing is touched or removed by it yet."""
+    """Begin to fold an entry: nothing is touched, removed or fired by it yet."""
     progress = span_in(ctx, PROGRESS)
     put_word(span_in(ctx, COUNTS), CLOCK, max(count_of(ctx, CLOCK), received_ms))
     put_word(progress, TOUCHED_COUNT, 0)
     put_word(progress, POSITION, position)
     put_word(span_in(ctx, REMOVED), 0, 0)
+    put_word(span_in(ctx, FIRED), 0, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -191,8 +196,11 @@ def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
         set_state(ctx, row, ACTIVE)
         refresh_ms = word_at(timing, 0)
         if refresh_ms > 0:
-            # At multiples, so that the sessions that are due at one time share a TICK.
-            due = min(due, (received_ms // refresh_ms + 1) * refresh_ms)
+            # At multiples, so that the sessions that are due at one time share a TICK; less often the longer nothing came,
+            # since what fades changes less and less then, and most sessions are idle ones.
+            idle_ms = session_time(cells, received_ms) - word_at(cells, LAST)
+            interval_ms = max(refresh_ms, idle_ms >> IDLE_SHIFT)
+            due = min(due, (received_ms + interval_ms) // refresh_ms * refresh_ms)
     else:
         set_state(ctx, row, CLOSED)
         due = leaves_ms(ctx, cells)

@@ -134,7 +134,10 @@ FACTS_HALF = np.int64(32)  # which half is the newer one, 0 or 1
 FACTS_MISSING = np.int64(33)  # evaluations that had no value since the fact was not known
 FACTS_FORGOTTEN = np.int64(34)
 GENERATION = np.int64(35)  # grows with every configuration, and with it the etags of all sessions
-COUNT_WORDS = np.int64(40)
+DUE_CURSOR = np.int64(36)  # row at which the next TICK begins to look for what is due
+TRIGGERS_FIRED = np.int64(37)
+TRIGGERS_DEFERRED = np.int64(38)  # firings that an entry had no room to report
+COUNT_WORDS = np.int64(48)
 
 COUNT_NAMES = {
     "sessions_active": ACTIVE_ROWS,
@@ -160,6 +163,8 @@ COUNT_NAMES = {
     "facts_old": FACTS_OLD,
     "facts_missing": FACTS_MISSING,
     "facts_forgotten": FACTS_FORGOTTEN,
+    "triggers_fired": TRIGGERS_FIRED,
+    "triggers_deferred": TRIGGERS_DEFERRED,
 }
 """What is shown of `counts`, by name."""
 

@@ -32,15 +32,19 @@ def find_definition(source: str, name: str) -> Definition | None:
 
     Args:
         source: YAML that compiles.
-        name: Name of the attribute, of the sequence, or of the trigger.
+        name: Name of the attribute, of the sequence, or of the trigger; also of a part, such as `left.when`.
     """
+    name = name.partition(".")[0]
     document = read_document(source, "").content
     sections = document.values() if isinstance(document, dict) else ()
     for section in sections:
         item = section.content.get(name) if isinstance(section.content, dict) else None
         if item is not None:
             members = item.content if isinstance(item.content, dict) else {}
-            heads = [derived_text(item), *(member for word, member in members.items() if word in KINDS)]
+            heads = [
+                derived_text(item),
+                *(member for word, member in members.items() if word in KINDS or word == "when"),
+            ]
             value = next((text for text in map(_text, (head.content for head in heads)) if text), "")
             where = _text(members["where"].content) if "where" in members else ""
             return Definition(item.line, _lines(source, item), value, where)

@@ -25,6 +25,7 @@ from rte_server.models.schema import (
     Reader,
 )
 from rte_server.models.shipped import shipped_names, shipped_path
+from rte_server.models.triggers import TRIGGERS_MAX, read_trigger, trigger_inputs
 from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
 
 MODELS_MAX = 64  # models loaded together
@@ -314,13 +315,13 @@ class _ModelReader:
             for spec in model.attributes
         }
         lists = self._lists()
-        entries = {word: self._entries(word) for word in ("attributes", "derived", "scores")}
+        entries = {word: self._entries(word) for word in ("attributes", "derived", "scores", "triggers")}
         self._refuse_repeats(entries)
         for name, item in entries["attributes"].items():
             spec = read_attribute(reader, self.name, name, item, self.list_names)
             if spec is not None:
                 self.specs[name] = spec
-        self._read_computed(entries["attributes"], entries["derived"], entries["scores"])
+        self._read_computed(entries["attributes"], entries["derived"], entries["scores"], entries["triggers"])
         count = sum(len(each) for each in entries.values())
         if not count and not self.used:
             reader.problem(self.document, "the model has no attributes", "write `attributes:` and at least one")
@@ -422,12 +423,18 @@ class _ModelReader:
                 lines.setdefault(name, item.line)
 
     def _read_computed(
-        self, plain: Mapping[str, Item], derived: Mapping[str, Item], scores: Mapping[str, Item]
+        self,
+        plain: Mapping[str, Item],
+        derived: Mapping[str, Item],
+        scores: Mapping[str, Item],
+        triggers: Mapping[str, Item],
     ) -> None:
-        """Read derived attributes and scores, each after those that it reads."""
+        """Read derived attributes and scores, each after those that it reads, and triggers after all of them."""
         used = [spec for name in self._readable() for spec in self.known[name].attributes]
         inputs = row_inputs([*used, *self.specs.values()])
         inputs.update({name: _UNKNOWN_TYPE for name in plain if name not in self.specs})
+        for name in triggers:
+            inputs.update(trigger_inputs(name))
         order = self._order({**derived, **scores})
         inputs.update(dict.fromkeys(self.left_out, _UNKNOWN_TYPE))
         for name in order:
@@ -441,6 +448,16 @@ class _ModelReader:
             if spec is not None and name not in self.specs:
                 self.specs[name] = spec
             inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})
+        self._read_triggers(triggers, inputs)
+
+    def _read_triggers(self, triggers: Mapping[str, Item], inputs: Mapping[str, TypeSet]) -> None:
+        if len(triggers) > TRIGGERS_MAX:
+            message = f"the model has {len(triggers)} triggers, more than {TRIGGERS_MAX}"
+            self.reader.problem(self.members["triggers"], message, "split it")
+        for name, item in triggers.items():
+            if not self._refuse_unused(name, item):
+                specs = read_trigger(self.reader, self.name, name, item, inputs, self.list_names)
+                self.specs.update({spec.name: spec for spec in specs})
 
     def _order(self, items: Mapping[str, Item]) -> list[str]:
         """Return the names of derived attributes and scores so that each comes after those that it reads.
@@ -474,7 +491,8 @@ class _ModelReader:
 
 def _words(item: Item) -> list[str]:
     """Return the names that a derived attribute or a score may read, and other words of its expression."""
-    content = derived_text(item).content if not _is_score(item) else None
+    members = item.content if isinstance(item.content, dict) else {}
+    content = derived_text(members.get("when", item)).content if not _is_score(item) else None
     if isinstance(content, str):
         return list(dict.fromkeys(_WORD.findall(content)))
     linear = item.content.get("linear") if isinstance(item.content, dict) else None

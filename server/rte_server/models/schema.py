@@ -41,7 +41,8 @@ KINDS = {
     "ewma": Kind.EWMA,
 }
 MODEL_MEMBERS = (
-    *("model", "version", "description", "uses", "bytes_max", "lists", "attributes", "derived", "scores", "tests"),
+    *("model", "version", "description", "uses", "bytes_max", "lists", "attributes", "derived", "scores"),
+    *("triggers", "tests"),
 )
 COMMON_MEMBERS = ("where", "unit", "description")
 WINDOW_MEMBERS = ("window", "tiles")
@@ -81,7 +82,7 @@ NOT_IN_THIS_VERSION = frozenset(
             "resets_on",
             "within",
         ),
-        *("sequences", "triggers", "onnx", "python", "inputs"),
+        *("sequences", "onnx", "python", "inputs"),
     )
 )
 

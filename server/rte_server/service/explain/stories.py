@@ -102,6 +102,17 @@ def _absence(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
     return f"it waits for {began}" + (f"; after the latest one {ends} came" if ends else "")
 
 
+def _trigger(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
+    quiet_ms, each_quiet = spec.params
+    if value is not None and value.WhichOneof("kind") == "bool_value" and value.bool_value:
+        return "it fired; " + ("after the next event it may fire again" if each_quiet else "it fires once per session")
+    if quiet_ms and is_due:
+        return f"it fires if its condition holds when the session was quiet for {duration_text(quiet_ms)}"
+    return "it fires as soon as its condition holds" + (
+        f", {duration_text(quiet_ms)} after the last event at the earliest" if quiet_ms else ""
+    )
+
+
 def duration_text(duration_ms: int) -> str:
     """Return a duration as models write it."""
     for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
@@ -135,6 +146,7 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         Kind.WINDOW_DISTINCT: _window("its value comes with a newer event, too, or `keep` newer values push it out"),
         Kind.DERIVED: Story(Behind.RULE),
         Kind.LINEAR: Story(Behind.SCORE),
+        Kind.TRIGGER: Story(Behind.RULE, waits=_trigger),
         Kind.WRITTEN: Story(Behind.WRITES),
     }
 )
