@@ -156,7 +156,8 @@ def _value(
     """Return the code and the value type of an attribute's value, so that only values of its type count."""
     if kind in _NUMBER_KINDS:
         if not found.types & NUMBER:
-            reader.problem(item, f"{where} needs a number, but the value is {type_name(found.types)}")
+            message = f"{where} needs a number, but the value is {type_name(found.types)}"
+            reader.problem(item, message, "make a number of it, as in `x ? 1.0 : 0.0`")
         # What can be a double is checked where it is folded; an int alone has to be made one.
         code = found.code if found.types & DOUBLE else (*found.code, Instruction(Op.TO_DOUBLE))
         return code, "double"
@@ -165,9 +166,8 @@ def _value(
     inferred = value_type_of(found.types)
     wanted = reader.choice(members, "type", inferred, FIRST_LAST_TYPES)
     if not found.types & (_TYPES[wanted] | NULL):
-        reader.problem(
-            members.get("type", item), f"{where} is to be {wanted}, but the value is {type_name(found.types)}"
-        )
+        message = f"{where} is to be {wanted}, but the value is {type_name(found.types)}"
+        reader.problem(members.get("type", item), message, f"write `type: {inferred}`, or leave it out")
     if wanted in ("any", inferred):
         return found.code, wanted
     tail = {

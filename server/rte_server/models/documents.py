@@ -74,14 +74,17 @@ def read_document(source: str, file: str) -> Item:
 def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or str(getattr(error, "reason", "")) or "it cannot be read"
-    return Problem(file, mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", _QUOTES)
+    remedy = "indent with blanks, YAML has no tabs" if r"'\t'" in what else _QUOTES
+    return Problem(file, mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", remedy)
 
 
 def _convert(node: Any, line: int, file: str, problems: list[Problem], depth: int) -> Item:
     """Return the item of a YAML node; append what is wrong with it to `problems`."""
     text_line = node.start_mark.line + 1
     if depth > DOCUMENT_DEPTH_MAX:
-        problems.append(Problem(file, text_line, f"this is nested more than {DOCUMENT_DEPTH_MAX} deep"))
+        problems.append(
+            Problem(file, text_line, f"this is nested more than {DOCUMENT_DEPTH_MAX} deep", "make it flatter")
+        )
         return Item(None, line, text_line)
     if node.tag.startswith("!"):
         problems.append(Problem(file, text_line, f"`{node.tag}` is a YAML tag here", _QUOTES))

@@ -364,7 +364,11 @@ class _ModelReader:
         stated = self.members.get("bytes_max")
         if stated is None or self.reader.problems:
             return  # Attributes that could not be read are not counted; their own problems come first.
-        declared = self.reader.whole(self.members, "bytes_max", 0, 0, SESSION_BYTES_MAX)
+        declared = stated.content
+        if isinstance(declared, bool) or not isinstance(declared, int) or not 0 <= declared <= SESSION_BYTES_MAX:
+            message = f"`bytes_max` must be a whole number of bytes from 0 to {SESSION_BYTES_MAX}"
+            self.reader.problem(stated, message, "write for example `bytes_max: 600`")
+            return
         taken = sum(map(session_bytes, self.specs.values()))
         if taken > declared:
             largest = max(self.specs.values(), key=session_bytes)

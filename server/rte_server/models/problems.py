@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+WORDS_SHOWN = 24
+"""Known words that a remedy lists where none of them is near."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -89,11 +92,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a remedy that names the nearest known word, or, where none is near, all of them if they are few."""
+    """Return a remedy that names the nearest known word, or, where none is near, the known ones, the first of many."""
     words = sorted(known)
     near = nearest(word, words)
     if near:
         return f"did you mean `{near}`?"
-    if words and len(words) <= 16:
-        return "known are " + ", ".join(f"`{each}`" for each in words)
-    return ""
+    if not words:
+        return ""
+    more = f" and {len(words) - WORDS_SHOWN} more" if len(words) > WORDS_SHOWN else ""
+    return "known are " + ", ".join(f"`{each}`" for each in words[:WORDS_SHOWN]) + more

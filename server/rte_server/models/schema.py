@@ -207,7 +207,7 @@ class Reader:
         if item is None:
             return default
         if not isinstance(item.content, bool):
-            self.problem(item, f"`{word}` must be true or false")
+            self.problem(item, f"`{word}` must be true or false", "write `true` or `false`, or leave it out")
             return default
         return item.content
 

@@ -24,7 +24,7 @@ from rte_server.engine.table import Capacity
 from rte_server.models.documents import Item, read_document
 from rte_server.models.facts import facts_entry
 from rte_server.models.loader import compile_models, configuration_of, load_models
-from rte_server.models.problems import ModelError, Problem
+from rte_server.models.problems import ModelError, Problem, did_you_mean
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
 from rte_server.models.shipped import shipped_path
 
@@ -33,6 +33,7 @@ TRIAL_EVENTS_MAX = 1000  # events of one trial
 EPOCH_MS = 1_704_067_200_000  # event time of `at: 0s`: 2024-01-01, 00:00 UTC
 DEFAULT_VISITOR = "visitor-1"
 
+_EXAMPLE = "write for example `{name: A view, given: [{event: view_item}], then: {views: 1}}`"
 _TRIAL_MEMBERS = ("name", "given", "when", "then", "of")
 _EVENT_MEMBERS = ("event", "at", "id", "visitor", "customer", "channel", "properties")
 _RELATIVE_TOLERANCE = 1e-9
@@ -83,10 +84,11 @@ class TrialEvent:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an attribute must be: `value`, numbers within `tolerance`; None is no value."""
+    """What an attribute must be: `value`, numbers within `tolerance`; None is no value. `line`: where that is said."""
 
     value: Value
     tolerance: float = 0.0
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _trial(reader: Reader, item: Item) -> Trial:
     name = reader.text(members, "name", TEXT_CHARS_MAX)
     given = members["given"].content if "given" in members else None
     if not name or not isinstance(given, list) or not 1 <= len(given) <= TRIAL_EVENTS_MAX or "then" not in members:
-        reader.problem(item, "a case needs `name`, `given` (a list of events) and `then`")
+        reader.problem(item, "a case needs `name`, `given` (a list of events) and `then`", _EXAMPLE)
         given = []
     events: list[TrialEvent] = []
     for number, each in enumerate(given, start=1):
@@ -217,12 +219,13 @@ def _plain(item: Item) -> Value:
 def _expected(reader: Reader, item: Item) -> Expected:
     """Return what an attribute must be: a plain value, or `{near: 0.5, within: 0.01}`."""
     if not isinstance(item.content, dict):
-        return Expected(_plain(item))
+        return Expected(_plain(item), line=item.line)
     reader.known_members(item.content, ("near", "within"), "an expected value")
     if set(item.content) != {"near", "within"}:
         reader.problem(item, "an expected number needs `near` and `within`", "write `{near: 0.5, within: 0.01}`")
         return Expected(None)
-    return Expected(reader.number(item.content["near"], "`near`"), reader.number(item.content["within"], "`within`"))
+    near, within = (reader.number(item.content[word], f"`{word}`") for word in ("near", "within"))
+    return Expected(near, within, item.line)
 
 
 def run_file(path: str | Path) -> tuple[int, list[Failure]]:
@@ -250,7 +253,25 @@ def run_file(path: str | Path) -> tuple[int, list[Failure]]:
         message = f"the tests `{named.content}` cannot be read: {error.strerror}"
         raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None
     trials = read_trials(tests, named.content)
+    _refuse_unknown(models, trials)
     return len(trials), [failure for trial in trials for failure in run_trial(models, trial)]
+
+
+def _refuse_unknown(models: Sequence[ModelSpec], trials: Sequence[Trial]) -> None:
+    """Refuse trials that look at attributes which no model has: `null` would hold of them whatever happens.
+
+    Raises:
+        ModelError: With all such places.
+    """
+    known = {spec.name for model in models for spec in model.attributes}
+    problems = [
+        Problem(trial.file, each.line, f"there is no attribute `{name}` to look at", did_you_mean(name, known))
+        for trial in trials
+        for name, each in trial.expected.items()
+        if name not in known
+    ]
+    if problems:
+        raise ModelError(problems)
 
 
 def run_trial(models: Sequence[ModelSpec], trial: Trial) -> list[Failure]:

@@ -1,0 +1,93 @@
+"""Wrong model files: each gets an error with the file, the line and the remedy. The cases are in `tests/cases`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rte_server.models import ModelError, Problem, compile_model, load_models
+from rte_server.models.cel import EXPRESSION_BYTES_MAX
+from rte_server.models.trials import read_trials, run_file
+
+FOLDER = Path(__file__).resolve().parents[1] / "cases" / "wrong_models"
+MODEL_FILE, TESTS_FILE = "shop.yaml", "shop_tests.yaml"
+CASES_MIN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A wrong file.
+
+    Attributes:
+        name: What is wrong.
+        line: Where it must be found.
+        message: Part of what must be said of it.
+        remedy: Part of what must be proposed.
+        model: Text of the model file, if it is wrong, or if its tests are run.
+        trials: Text of its tests, if they are wrong.
+        files: Texts of further files beside the model.
+        known: Models that run and that it does not use.
+        file: The file that the error must name.
+    """
+
+    name: str
+    line: int
+    message: str
+    remedy: str
+    model: str | None = None
+    trials: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    known: list[str] = field(default_factory=list)
+    file: str = ""
+
+
+def cases() -> list[Any]:
+    """Return all cases, as parameters of tests."""
+    found = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for case in yaml.safe_load(path.read_text("utf-8"))["cases"]:
+            found.append(pytest.param(Wrong(**case), id=f"{path.stem}: {case['name']}"))
+    return found
+
+
+def problems_of(wrong: Wrong, folder: Path) -> tuple[Problem, ...]:
+    """Return what is said of the files of a case."""
+    with pytest.raises(ModelError) as caught:
+        if wrong.model is None:
+            assert wrong.trials is not None
+            read_trials(wrong.trials, TESTS_FILE)
+        elif wrong.trials is not None or wrong.file == MODEL_FILE:
+            (folder / MODEL_FILE).write_text(wrong.model, "utf-8")
+            if wrong.trials is not None:
+                (folder / TESTS_FILE).write_text(wrong.trials, "utf-8")
+            run_file(folder / MODEL_FILE)
+        else:
+            text = wrong.model.replace("{too_long}", "views > 1 || " * EXPRESSION_BYTES_MAX)
+            known = {model.name: model for model in load_models([*wrong.known, "base"])}
+            compile_model(text, MODEL_FILE, known, wrong.files)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("wrong", cases())
+def test_a_wrong_file_is_refused_with_file_line_and_remedy(wrong: Wrong, tmp_path: Path) -> None:
+    """The error names the file and the line, says what is wrong there, and what to do about it."""
+    problems = problems_of(wrong, tmp_path)
+    file = wrong.file or (MODEL_FILE if wrong.trials is None else TESTS_FILE)
+    fitting = [
+        problem
+        for problem in problems
+        if problem.line == wrong.line and wrong.message in problem.message and wrong.remedy in problem.remedy
+    ]
+    assert fitting, "\n".join(map(str, problems))
+    assert all(Path(problem.file).name == file for problem in fitting), str(fitting[0])
+    assert all(problem.remedy for problem in problems), "\n".join(map(str, problems))
+
+
+def test_there_are_cases_of_every_sort() -> None:
+    """There are at least fifty cases, no two under one name."""
+    names = [case.id for case in cases()]
+    assert len(names) >= CASES_MIN and len(set(names)) == len(names)
