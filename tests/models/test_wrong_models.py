@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rte_server.models import ModelError, Problem, compile_model, load_models
+from rte_server.models import ModelError, compile_model, load_models
 from rte_server.models.cel import EXPRESSION_BYTES_MAX
 from rte_server.models.trials import read_trials, run_file
 
@@ -54,28 +54,28 @@ def cases() -> list[Any]:
     return found
 
 
-def problems_of(wrong: Wrong, folder: Path) -> tuple[Problem, ...]:
-    """Return what is said of the files of a case."""
-    with pytest.raises(ModelError) as caught:
-        if wrong.model is None:
-            assert wrong.trials is not None
-            read_trials(wrong.trials, TESTS_FILE)
-        elif wrong.trials is not None or wrong.file == MODEL_FILE:
-            (folder / MODEL_FILE).write_text(wrong.model, "utf-8")
-            if wrong.trials is not None:
-                (folder / TESTS_FILE).write_text(wrong.trials, "utf-8")
-            run_file(folder / MODEL_FILE)
-        else:
-            text = wrong.model.replace("{too_long}", "views > 1 || " * EXPRESSION_BYTES_MAX)
-            known = {model.name: model for model in load_models([*wrong.known, "base"])}
-            compile_model(text, MODEL_FILE, known, wrong.files)
-    return caught.value.problems
+def load(wrong: Wrong, folder: Path) -> None:
+    """Read the files of a case."""
+    if wrong.model is None:
+        assert wrong.trials is not None
+        read_trials(wrong.trials, TESTS_FILE)
+    elif wrong.trials is not None or wrong.file == MODEL_FILE:
+        (folder / MODEL_FILE).write_text(wrong.model, "utf-8")
+        if wrong.trials is not None:
+            (folder / TESTS_FILE).write_text(wrong.trials, "utf-8")
+        run_file(folder / MODEL_FILE)
+    else:
+        text = wrong.model.replace("{too_long}", "views > 1 || " * EXPRESSION_BYTES_MAX)
+        known = {model.name: model for model in load_models([*wrong.known, "base"])}
+        compile_model(text, MODEL_FILE, known, wrong.files)
 
 
 @pytest.mark.parametrize("wrong", cases())
 def test_a_wrong_file_is_refused_with_file_line_and_remedy(wrong: Wrong, tmp_path: Path) -> None:
     """The error names the file and the line, says what is wrong there, and what to do about it."""
-    problems = problems_of(wrong, tmp_path)
+    with pytest.raises(ModelError) as caught:
+        load(wrong, tmp_path)
+    problems = caught.value.problems
     file = wrong.file or (MODEL_FILE if wrong.trials is None else TESTS_FILE)
     fitting = [
         problem
