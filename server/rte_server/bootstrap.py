@@ -33,6 +33,7 @@ from rte_server.models.loader import compile_sources, sources_of
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.event_service import EventService
 from rte_server.service.explain import Explainer, JournalSearch
+from rte_server.service.history_facts import with_history_facts
 from rte_server.service.interceptors import Guard
 from rte_server.service.lifecycle import LifecycleSettings, ModelLifecycle
 from rte_server.service.log_format import configure_logging
@@ -178,7 +179,12 @@ class Application:
         started_s = time.monotonic()
         engine = recover(journal, SHARD, snapshots, lambda: make(compile_models), _report_recovery)
         configuration = self._configuration(engine.configuration)
-        configure(journal, SHARD, snapshots, engine, lambda: make(compile_models), configuration, self._clock_ms())
+
+        def prepared(wanted: Mapping[str, Any], base: int) -> dict[str, Any]:
+            return with_history_facts(journal, SHARD, base, wanted, make(compile_models))
+
+        now_ms = self._clock_ms()
+        configure(journal, SHARD, snapshots, engine, lambda: make(compile_models), configuration, now_ms, prepared)
         _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
         return engine
 

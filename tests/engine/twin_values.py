@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Any
 
 from rte_server.engine import values as tags
-from rte_server.engine.expressions import Code, Op
+from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.url_parts import UrlPart
 from tests.engine import twin_kinds
+from tests.models.patterns_oracle import finds_match
 from tests.models.url_oracle import part_of
 
 
@@ -84,12 +86,13 @@ def attribute_values(
     """
     ordered = sorted(events, key=lambda event: event.key)
     values: dict[str, Value | list[Value]] = {}
-    row: dict[str, Value] = dict(fields)
+    row: dict[str, Any] = dict(fields)
     for spec in specs:
         if spec.kind == Kind.TRIGGER:
             continue  # they follow from what was told, not from the events alone: see `twin_triggers`
         shown = _value_of(spec, ordered, row, time_ms)
         row[spec.name] = (shown[0] if shown else None) if isinstance(shown, list) else shown
+        row[spec.name + CELLS_SUFFIX] = shown if isinstance(shown, list) else []
         if shown is not None and shown != []:
             values[spec.name] = shown
     return values
@@ -268,6 +271,10 @@ def run(
         elif op == Op.FACT:
             text = load(step.name or "")
             stack.append(facts.get(((step.text or b"").decode(), text), ERROR) if isinstance(text, str) else ERROR)
+        elif op == Op.IN_CELLS:
+            items: Any = load(step.name or "")
+            if not isinstance(stack[-1], Error):
+                stack[-1] = any(_equal(stack[-1], item) for item in items)
         elif op == Op.IN_START:
             stack.append(False)
         elif op == Op.IN_ITEM:
@@ -309,6 +316,8 @@ def _one(op: Op, value: Value, text: bytes | None, tag: int) -> Value:
         return ERROR
     if op == Op.SIZE:
         return len(value)
+    if op == Op.MATCHES:
+        return finds_match(text or b"", value)
     if op in (Op.LOWER, Op.UPPER):
         return "".join(_letter(op, char) for char in value)
     other = (text or b"").decode()

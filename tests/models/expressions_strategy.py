@@ -25,6 +25,8 @@ ROW_INPUTS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "s": ("string", st.none() | texts),
     "t": ("string", st.none() | texts),
 }
+PATTERNS = ["", "a", "^a", "b$", "^a.?b*$", "[^a]", "(a|é){2}", "^.$", "(?i)eur|^/CHECK", "a*", "utm_source=[^&]+"]
+
 LISTS = {"few": ["a", "EUR", "é"], "none": [], "abc": ["abc", "ab"]}
 """Look-up lists that expressions may read."""
 
@@ -121,7 +123,9 @@ def _bool(draw: st.DrawFn, names: dict[str, list[str]], depth: int) -> str:
         return draw(expressions(names, of, depth - 1))
 
     any_kind = st.sampled_from(["int", "double", "bool", "string"])
-    choice = draw(st.sampled_from(["&&", "||", "!", "==", "!=", "order", "mixed", "in", "list", "text", "null", "has"]))
+    choice = draw(
+        st.sampled_from(["&&", "||", "!", "==", "!=", "order", "mixed", "in", "list", "matches", "text", "null", "has"])
+    )
     if choice in ("&&", "||"):
         return f"({sub('bool')} {choice} {sub('bool')})"
     if choice == "!":
@@ -140,6 +144,8 @@ def _bool(draw: st.DrawFn, names: dict[str, list[str]], depth: int) -> str:
         return f"({sub(of)} in [{', '.join(items)}])"
     if choice == "list":
         return f"({sub('string')} in lists.{draw(st.sampled_from(sorted(LISTS)))})"
+    if choice == "matches" and names["string"]:
+        return f"{draw(st.sampled_from(names['string']))}.matches('{draw(st.sampled_from(PATTERNS))}')"
     if choice == "text" and names["string"]:
         function = draw(st.sampled_from(["startsWith", "endsWith", "contains"]))
         return f"{draw(st.sampled_from(names['string']))}.{function}({literal(draw(texts))})"

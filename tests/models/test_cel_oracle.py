@@ -12,13 +12,14 @@ from cel_expr_python import cel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rte_server.engine.expressions import cells_place
 from rte_server.engine.native import bits_float, float_bits, text_id
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
 from rte_server.models.cel import EXTENSIONS, Expression, compile_event_expression, compile_row_expression
 from rte_server.models.problems import ExpressionError
-from rte_server.models.types import types_of
+from rte_server.models.types import ENTRIES, LIST, types_of
 from tests.engine.expression_pool import Machine
-from tests.models.expressions_strategy import LISTS, ROW_INPUTS, event_values, expressions, row_values
+from tests.models.expressions_strategy import LISTS, ROW_INPUTS, event_values, expressions, row_values, texts
 from tests.models.url_oracle import url_declarations
 
 SECRET = np.arange(7, 11, dtype=np.uint64)
@@ -119,6 +120,38 @@ def test_expressions_on_events_equal_the_official_evaluator(text: str, event: di
     except ExpressionError:
         assume(False)
     assert same(run(found, event), official(EVENT_ENVIRONMENT, text, {"event": event})), (text, event)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.sampled_from(["int", "double", "bool", "string"]).flatmap(lambda kind: expressions(ROW_NAMES, kind, 1)),
+    row=row_values(),
+    items=st.lists(st.booleans() | st.sampled_from([1, 2, 2**53 + 1, 0.0, -0.0, 1.0, 2.5]) | texts, max_size=4),
+    free=st.integers(0, 2),
+)
+def test_membership_in_a_list_attribute_equals_the_official_evaluator(
+    text: str, row: dict[str, Any], items: list[Any], free: int
+) -> None:
+    """`x in tags` is what the official evaluator says of the list, also where it is not full or empty."""
+    text = f"({text}) in tags"
+    try:
+        found = compile_row_expression(text, ROW_TYPES | {"tags": LIST | ENTRIES}, frozenset(LISTS))
+    except ExpressionError:
+        assume(False)
+    entries = np.zeros((len(items) + free, 3), np.int64)
+    for entry, item in zip(entries, items, strict=False):
+        tag, bits = _value(item)
+        entry[:] = 1 << 40 | tag, 7, bits
+    place = int(cells_place((entries.ctypes.data, entries.size), 0, len(entries), 3))
+    machine = Machine(found.code, SECRET, LISTS)
+    strings = {name: value for name, value in row.items() if isinstance(value, str)}
+    values = {name: _value(value) for name, value in row.items()} | {"tags[]": (INT, place)}
+    tag, bits = machine.run(values, strings)
+    environment = cel.NewEnv(
+        variables=dict.fromkeys([*ROW_INPUTS, "tags"], DYN) | {"lists": LIST_TYPE}, extensions=EXTENSIONS
+    )
+    expected = official(environment, text, row | {"tags": items})
+    assert {ERROR: "error", BOOL: bool(bits)}[tag] == expected, (text, row, items)
 
 
 @pytest.mark.parametrize(

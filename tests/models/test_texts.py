@@ -10,9 +10,12 @@ import numpy as np
 from rte.v1.session_pb2 import Session
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.session_copy import evaluate_on_copy
 from rte_server.engine.table import Capacity
 from rte_server.models import compile_model, compile_models, configuration_of
+from rte_server.models.cel import compile_row_expression
 from rte_server.models.trials import read_trials, run_trial
+from rte_server.models.types import row_inputs
 from tests.models.url_oracle import part_of
 from tests.service.live_engine import batch
 
@@ -32,6 +35,8 @@ derived:
   channel: >-
     paid > 0 ? 'paid' : host == null ? 'direct' : host in ['www.google.ro', 'bing.com'] ? 'organic' : 'referral'
   label: "channel.upperAscii() + ': ' + (source == null ? 'none' : source)"
+  was_upper: source.lowerAscii() in sources && !(source in sources)
+  came_by_cafe: "'café x' in sources"
   at_least_two: math.greatest(pages, 2)
 """
 TESTS = """
@@ -48,10 +53,12 @@ tests:
       - {event: page_view, at: 2s, properties: {page_location: "https://[broken/a?utm_source=no", page_referrer: 5}}
     then:
       {source: Café X, sources: [café x], host: www.google.ro, pages: 1, product: Acme/7, paid: 1, searches: 1,
-       channel: paid, label: "PAID: Café X", at_least_two: 2}
+       channel: paid, label: "PAID: Café X", at_least_two: 2,
+       was_upper: true, came_by_cafe: true}
   - name: Nothing is known of nothing
     given: [{event: page_view}]
-    then: {source: null, sources: null, host: null, pages: 0, product: null, paid: 0, channel: direct, label: "DIRECT: none"}
+    then: {source: null, sources: null, host: null, pages: 0, product: null, paid: 0, channel: direct, label: "DIRECT: none", came_by_cafe: false,
+           was_upper: null}
 """
 
 
@@ -81,3 +88,22 @@ def test_made_texts_survive_sweeps_of_the_strings() -> None:
         session = Session.FromString(engine.encode([engine.find_visitor(visitor)])[0])
         assert (session.attributes["source"], session.attributes["product"]) == (source, product)
         assert session.attributes["label"] == f"DIRECT: {source}"
+
+
+def test_a_copy_of_a_session_adds_nothing_to_the_strings_that_it_shares() -> None:
+    """Further expressions on a copied session run beside the writer: what they make is not put into its pool."""
+    model = compile_model(MODEL, "sources.yaml", {})
+    engine = Engine(SECRET, compile_models, Capacity(sessions_max=64, strings_max=1024, string_bytes_max=32_768))
+    body = json.dumps({"settings": {}} | configuration_of([model]))
+    engine.apply(1, Entry(EntryType.CONFIGURE, START_MS, body.encode()))
+    properties = {"page_location": "https://s.example/a?utm_source=Mail"}
+    event = {"visitor_id": "v", "name": "page_view", "properties": properties}
+    engine.apply(2, Entry(EntryType.EVENTS, START_MS, batch([event]).SerializeToString()))
+    copied = engine.copied(engine.find_visitor, "v")
+    assert copied is not None
+    pool = (copied.pool.slots, copied.pool.arena, copied.pool.counts)
+    before = [array.tobytes() for array in pool]
+    code = compile_row_expression("label + ' and more'", row_inputs(model.attributes)).code
+    shown = evaluate_on_copy(SECRET, copied, {"$more": code}, (), START_MS)
+    assert [array.tobytes() for array in pool] == before
+    assert Session.FromString(shown.after).attributes["label"] == "DIRECT: Mail"

@@ -15,8 +15,11 @@ from rte.v1.session_pb2 import Session
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.facts import facts_body
-from rte_server.engine.table import Capacity
-from rte_server.models import ModelError, compile_model, compile_models, configuration_of, facts_entry
+from rte_server.engine.session_events import EventPicker
+from rte_server.engine.session_parts import SessionParts
+from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO, Capacity
+from rte_server.engine.wire import Limits, scan_request
+from rte_server.models import ModelError, compile_model, compile_models, configuration_of, facts_entry, facts_of
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.trials import read_trials, run_trial
 from rte_server.models.user_agents import DEVICES, describe
@@ -255,3 +258,19 @@ def test_wrong_uses_are_refused(expression: str, message: str) -> None:
         compile_model(f'model: m\nattributes:\n  a: {{last: "{expression}"}}\n', "m.yaml", {})
     assert message.replace("; ", " (column ", 1).split(" (column ")[0] in str(caught.value)
     assert message.split("; ")[1] in str(caught.value)
+
+
+def test_a_session_taken_apart_knows_user_agents() -> None:
+    """Explanations fold the events once more, and are told what they need to know."""
+    model = compile_model(MODEL, "visitors.yaml", {})
+    engine = new_engine()
+    for number, text in enumerate((CHROME, IPHONE, GOOGLEBOT)):
+        for entry in entries_of(engine, view(number, text)):
+            engine.apply(engine.position + 1, entry)
+    row = engine._state.table.rows[engine.find_visitor("v")]
+    picker = EventPicker((int(row[KEY_LO]), int(row[KEY_HI])))
+    for number, text in reversed(list(enumerate((CHROME, IPHONE, GOOGLEBOT)))):
+        picker.add(number + 2, scan_request(view(number, text), START_MS, SECRET, Limits.UNLIMITED))
+    parts = SessionParts(SECRET, [model], picker.events(), row[:HEADER_WORDS], facts_of)
+    whole = Session.FromString(parts.encode([parts.whole], parts.mask(["attributes"]))[0])
+    assert dict(whole.attributes.items()) | {"browsers": 0} == shown(engine) | {"browsers": 0}

@@ -85,3 +85,29 @@ def test_facts_are_journalled_before_their_events_and_a_changed_list_is_a_new_co
         *(EntryType.CONFIGURE, EntryType.FACTS, EntryType.EVENTS, EntryType.EVENTS),
         *(EntryType.CONFIGURE, EntryType.EVENTS, EntryType.EVENTS),
     ]
+
+
+def test_a_model_that_comes_later_is_told_about_the_user_agents_of_history(tmp_path: Path) -> None:
+    """A function on user agents that is switched on later has values for the events that the journal still holds."""
+    plain = "model: guests\nattributes: {views: {count: page_view}}\n"
+    (tmp_path / "guests.yaml").write_text(plain)
+    options: dict[str, Any] = {"models__packs": [str(tmp_path / "guests.yaml")], "journal__trim": False}
+    server = LiveServer(tmp_path / "data", **options)
+    try:
+        with server.channel() as channel:
+            assert sent(channel, views(0, "anna")) == {"views": 30.0}
+    finally:
+        server.stop()
+    (tmp_path / "guests.yaml").write_text(
+        plain.replace("}}", "}, people: {count: page_view, where: PEOPLE}}").replace(
+            "PEOPLE", "'!ua.is_bot(event.user_agent)'"
+        )
+    )
+    for first, people in ((100, 60.0), (200, 90.0)):  # the second time from a snapshot or by folding once more
+        server = LiveServer(tmp_path / "data", **options)
+        try:
+            with server.channel() as channel:
+                assert sent(channel, views(first, "anna")) == {"views": people, "people": people}
+            assert server.application.engine.stats()["facts_missing"] == 0
+        finally:
+            server.stop()

@@ -136,6 +136,7 @@ def _folded(comparison: Comparison, secret: NDArray[np.uint64], entries: Iterato
     from rte_server.engine.entries import Entry, EntryType
     from rte_server.engine.table import Capacity
     from rte_server.journal.recovery import to_body
+    from rte_server.models.facts import fold_request
 
     engine = Engine(secret, comparison.compile, Capacity(sessions_max=sessions_max))
     stay = {"closed_retention_ms": FOREVER_MS, "closed_max": sessions_max}
@@ -146,7 +147,10 @@ def _folded(comparison: Comparison, secret: NDArray[np.uint64], entries: Iterato
             # The settings that were in force then, but that sessions stay; the models are those of the comparison.
             settings = json.loads(entry.body)["settings"] | stay
             entry = Entry(entry.type, entry.received_ms, to_body({"settings": settings, "models": {}}))  # noqa: PLW2901
-        engine.apply(engine.position + 1, entry)
+        if entry.type == EntryType.EVENTS:
+            fold_request(engine, entry.received_ms, entry.body)
+        else:
+            engine.apply(engine.position + 1, entry)
     return engine
 
 

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
-from rte_server.engine.expressions import Code, Op, always_read, encode_code, input_names, text_names
+from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, REFRESH_MS, cell_words, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.program import (
@@ -399,7 +399,7 @@ class _Plans:
         rows = []
         for row, number in enumerate(self.derived_numbers):
             spec = self.assembly.attributes[number]
-            if changed & _names_read(spec):
+            if changed & {name.removesuffix(CELLS_SUFFIX) for name in _names_read(spec)}:
                 changed.add(spec.name)
                 rows.append(row)
         return rows

@@ -19,6 +19,9 @@ CONFIGURATION_CHARS_MAX = 16 * 1024 * 1024
 REFOLD_FROM = "refold_from"
 """Member of a CONFIGURE entry: the position from whose state on its models have been folded, see `Engine.adopt`."""
 
+FACTS = "facts"
+"""Member of a CONFIGURE entry: facts that its models need about texts of history, see `facts`. Not remembered."""
+
 TEXTS = ("models", "files")
 """Members of a CONFIGURE entry that hold texts by name."""
 
@@ -62,7 +65,7 @@ class Configurations:
     def followed_by(self, position: int, received_ms: int, configuration: Mapping[str, Any]) -> Configurations:
         """Return them with one more; equal texts are kept once."""
         known = {text: text for entry in self.entries for text in _texts(entry)}
-        body = dict(configuration)
+        body = {name: member for name, member in configuration.items() if name != FACTS}
         for member in TEXTS:
             if member in body:
                 body[member] = {name: known.get(text, text) for name, text in body[member].items()}

@@ -256,7 +256,7 @@ class Engine:
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.FACTS:
             start_entry(self._state.context, entry.received_ms, position)
-            store_facts(self._state.context, entry.body, self._secret, self._capacity.facts_max)
+            store_facts(self._state.context, json.loads(entry.body), self._secret, self._capacity.facts_max)
             outcome = self._outcome(_NOTHING)
         else:
             outcome = self._apply_write(position, entry)
@@ -474,6 +474,7 @@ class Engine:
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
         after = self._state_of(table, before.pool, program)
+        store_facts(after.context, configuration, self._secret, self._capacity.facts_max)
         if is_moved:
             refresh_rows(after.context)
         self._state = after
@@ -485,7 +486,7 @@ class Engine:
 
         What is found about them must be appended as a FACTS entry before the request. Any thread; the GIL is released.
         """
-        return unknown_facts(self._state.context, self._state.program.fact_functions, scanned)
+        return unknown_facts(self._state.context, self._state.program.fact_functions, scanned.buf, scanned.records)
 
     def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""

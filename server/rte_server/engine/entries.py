@@ -21,7 +21,7 @@ class EntryType(IntEnum):
     """UTF-8 JSON `{"settings": {...}, "models": {name: yaml source}, "files": {"model/file": text}}`. The first entry of
     every journal, and again whenever the configuration, a model or one of its files changes. With `"refold_from": position`
     its models have been folded from the state at that position on, see `Engine.adopt`; who, why and the like are in members
-    that the fold passes over."""
+    that the fold passes over. `"facts"` are those that its models need about history, as in FACTS."""
     FACTS = 6
     """UTF-8 JSON `{"facts": {function: {text: value}}}`: what functions outside of the fold said of texts, see
     `engine.facts`. It stands before the events that need it."""

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
 from rte_server.engine.facts import fact_of
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
@@ -105,31 +106,33 @@ class Op(IntEnum):
     TEXT_LESS_EQUAL = 19
     TEXT_GREATER = 20
     TEXT_GREATER_EQUAL = 21
-    LOWER = 22  # s -> s with a to z for A to Z
-    UPPER = 23
-    IN_LIST = 24  # x -> bool: whether the look-up list `text` has it
-    ONLY = 25  # x -> x if its tag is `number`, else ERROR
-    WHOLE = 26  # int, or double without fraction -> int, else ERROR
-    IN_START = 27  # x -> x false
-    IN_ITEM = 28  # x bool y -> x (bool or x == y)
-    IN_END = 29  # x bool -> bool
-    SELECT = 30  # bool x y -> x or y
-    AND = 31  # bool bool -> bool, for this and all below: two values -> one
-    OR = 32
-    EQUAL = 33
-    NOT_EQUAL = 34
-    LESS = 35
-    LESS_EQUAL = 36
-    GREATER = 37
-    GREATER_EQUAL = 38
-    ADD = 39
-    SUBTRACT = 40
-    MULTIPLY = 41
-    DIVIDE = 42
-    REMAINDER = 43
-    GREATEST = 44  # number number -> the greater, the first one if neither is
-    LEAST = 45
-    JOIN = 46  # s s -> s
+    MATCHES = 22  # s -> bool: whether the automaton `text` finds a match, see `models.patterns`
+    LOWER = 23  # s -> s with a to z for A to Z
+    UPPER = 24
+    IN_LIST = 25  # x -> bool: whether the look-up list `text` has it
+    IN_CELLS = 26  # x -> bool: whether the list attribute `name` has it
+    ONLY = 27  # x -> x if its tag is `number`, else ERROR
+    WHOLE = 28  # int, or double without fraction -> int, else ERROR
+    IN_START = 29  # x -> x false
+    IN_ITEM = 30  # x bool y -> x (bool or x == y)
+    IN_END = 31  # x bool -> bool
+    SELECT = 32  # bool x y -> x or y
+    AND = 33  # bool bool -> bool, for this and all below: two values -> one
+    OR = 34
+    EQUAL = 35
+    NOT_EQUAL = 36
+    LESS = 37
+    LESS_EQUAL = 38
+    GREATER = 39
+    GREATER_EQUAL = 40
+    ADD = 41
+    SUBTRACT = 42
+    MULTIPLY = 43
+    DIVIDE = 44
+    REMAINDER = 45
+    GREATEST = 46  # number number -> the greater, the first one if neither is
+    LEAST = 47
+    JOIN = 48  # s s -> s
 
 
 class Instruction(NamedTuple):
@@ -138,9 +141,9 @@ class Instruction(NamedTuple):
     Attributes:
         op: What to do.
         number: The constant of BOOL, INT, DOUBLE; the tag of ONLY; the `url_parts.UrlPart` of URL.
-        text: The UTF-8 constant of TEXT and of the predicates on text; the parameter of URL; the name of the list of
+        text: The UTF-8 constant of TEXT and of the predicates on text; the automaton of MATCHES; the parameter of URL; the name of the list of
             IN_LIST and of the function of FACT.
-        name: The input of LOAD, HAS, URL and FACT: a property name on the event, an attribute or `session.` field on the row.
+        name: The input of LOAD, HAS, URL, FACT and IN_CELLS (there with CELLS_SUFFIX): a property name on the event, an attribute or `session.` field on the row.
     """
 
     op: Op
@@ -151,10 +154,20 @@ class Instruction(NamedTuple):
 
 Code = tuple[Instruction, ...]
 
-_WITH_TEXT = frozenset(range(Op.STARTS_WITH, Op.TEXT_GREATER_EQUAL + 1))
+_WITH_TEXT = frozenset(range(Op.STARTS_WITH, Op.MATCHES + 1))
 _PUSHES = frozenset((Op.NULL, Op.BOOL, Op.INT, Op.DOUBLE, Op.TEXT, Op.LOAD, Op.HAS, Op.URL, Op.FACT, Op.IN_START))
 _NEEDS_BYTES = _WITH_TEXT | {Op.SIZE, Op.LOWER, Op.UPPER, Op.JOIN}
 _COMPARES = frozenset((Op.LESS, Op.LESS_EQUAL, Op.GREATER, Op.GREATER_EQUAL))
+
+CELLS_SUFFIX = "[]"
+"""Behind the name of a list attribute whose entries are looked through: its place is loaded, not its newest value."""
+
+# How the place of entries is said in one word: address / 8, their number, words per entry. An entry's first word has the
+# tag in its lowest bits, its last word has the bits.
+CELLS_ADDRESS_SHIFT = np.int64(16)
+CELLS_WIDTH_BITS = np.int64(4)
+CELLS_WIDTH_MASK = np.int64(0xF)
+CELLS_KEEP_MASK = np.int64(0xFFF)
 
 WRITES = frozenset((Op.URL, Op.FACT, Op.LOWER, Op.UPPER, Op.JOIN))
 """Instructions that put texts into the pool or count, as only the writer may; filters run beside it without them."""
@@ -222,7 +235,7 @@ def encode_code(
         keeps_result: Whether the bytes of a result that is a string must be in the pool.
 
     Returns:
-        int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD and HAS: (op, slot, 0, 0).
+        int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD, HAS, IN_CELLS: (op, slot, 0, 0).
         Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
         FACT: (op, slot, id of the function, 0). URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
         operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
@@ -245,7 +258,7 @@ def encode_code(
         if op <= Op.TEXT:
             row[0] = Op.INT
             row[1], row[2] = _constant(instruction, secret)
-        elif op in (Op.LOAD, Op.HAS):
+        elif op in (Op.LOAD, Op.HAS, Op.IN_CELLS):
             row[1] = _slot(instruction.name, slots)
         elif op == Op.URL:
             text = instruction.text or b""
@@ -316,10 +329,11 @@ _NEGATE = int(Op.NEGATE)
 _TO_INT = int(Op.TO_INT)
 _TO_DOUBLE = int(Op.TO_DOUBLE)
 _SIZE = int(Op.SIZE)
-_TEXT_GREATER_EQUAL = int(Op.TEXT_GREATER_EQUAL)
+_MATCHES = int(Op.MATCHES)
 _LOWER = int(Op.LOWER)
 _UPPER = int(Op.UPPER)
 _IN_LIST = int(Op.IN_LIST)
+_IN_CELLS = int(Op.IN_CELLS)
 _ONLY = int(Op.ONLY)
 _WHOLE = int(Op.WHOLE)
 _IN_START = int(Op.IN_START)
@@ -336,6 +350,12 @@ _ADD = int(Op.ADD)
 _REMAINDER = int(Op.REMAINDER)
 _GREATEST = int(Op.GREATEST)
 _JOIN = int(Op.JOIN)
+
+
+@njit(cache=True, nogil=True)
+def cells_place(cells, at, keep, width):  # type: ignore[no-untyped-def]
+    """Return the word that says where the entries of a list attribute are: `keep` of `width` words, from word `at` on."""
+    return ((cells[0] + at * 8) >> 3) << CELLS_ADDRESS_SHIFT | keep << CELLS_WIDTH_BITS | width
 
 
 @njit(cache=True, nogil=True)
@@ -356,9 +376,26 @@ def _is_in_list(ctx, place, slots, tag, bits):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _on_one(ctx, op, operand, length, texts, tag, bits):  # type: ignore[no-untyped-def]
+def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
+    """Return (tag, bits): whether a list attribute has a value. `place` says where its entries are, see `cells_place`."""
+    if tag == ERROR or place == 0:
+        return (np.int64(ERROR) if tag == ERROR else np.int64(BOOL)), np.int64(0)
+    width = place & CELLS_WIDTH_MASK
+    words = width * ((place >> CELLS_WIDTH_BITS) & CELLS_KEEP_MASK)
+    entries = ((place >> CELLS_ADDRESS_SHIFT) << 3, words)
+    for entry in range(0, words, width):
+        head = word_at(entries, entry)
+        if head == 0:
+            break
+        if equal(tag, bits, head & TAG_MASK, word_at(entries, entry + width - 1)):
+            return np.int64(BOOL), np.int64(1)
+    return np.int64(BOOL), np.int64(0)
+
+
+@njit(cache=True, nogil=True)
+def _on_one(ctx, op, operand, length, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of an operator on one value."""
-    if op >= _SIZE and op <= _TEXT_GREATER_EQUAL:
+    if op >= _SIZE and op <= _MATCHES:
         if tag != STRING:
             return ERROR, bits
         return on_text(op - _SIZE, texts, operand, length, bits, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
@@ -366,6 +403,8 @@ def _on_one(ctx, op, operand, length, texts, tag, bits):  # type: ignore[no-unty
         return with_letters(
             ctx, tag, bits, np.int64(0x41 if op == _LOWER else 0x61), np.int64(0x20 if op == _LOWER else -0x20)
         )
+    if op == _IN_CELLS:
+        return _is_in_cells(word_at(slot_bits, operand), tag, bits)
     if op == _IN_LIST:
         return _is_in_list(ctx, operand, length, tag, bits)
     if op == _NOT:
@@ -502,7 +541,7 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
             if word_at(tags, below) == ERROR:
                 tag = np.int64(ERROR)
         else:
-            tag, value = _on_one(ctx, op, operand, word_at(code, at + 2), texts, tag, value)
+            tag, value = _on_one(ctx, op, operand, word_at(code, at + 2), texts, slot_bits, tag, value)
     return tag, value
 
 

@@ -22,7 +22,6 @@ from rte_server.engine.facts import fact_key, is_fresh
 from rte_server.engine.fold import find_name
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.values import STRING
-from rte_server.engine.wire import ScannedRequest
 from rte_server.engine.wire_layout import NAME_ID, PROPERTIES_LEN, PROPERTIES_OFF, RECORD_WORDS, VERDICT
 
 AT_ONCE = 1024
@@ -30,22 +29,23 @@ AT_ONCE = 1024
 
 
 def unknown_facts(
-    context: NDArray[np.int64], functions: Sequence[str], scanned: ScannedRequest
+    context: NDArray[np.int64], functions: Sequence[str], buf: NDArray[np.uint8], records: NDArray[np.int64]
 ) -> list[tuple[str, str]]:
     """Return (function, text), each once, of the facts that the events of a request need and the state lacks.
 
     Args:
         context: int64[CONTEXT_WORDS], the state.
         functions: `Program.fact_functions`.
-        scanned: The request.
+        buf: uint8[:], the request's bytes.
+        records: int64[n, RECORD_WORDS], what the scan found in them.
     """
     found: dict[tuple[str, str], None] = {}
     at = 0
-    while functions and at < len(scanned.records):
+    while functions and at < len(records):
         rows = np.empty((max(AT_ONCE, len(functions)), 3), np.int64)
-        at, count = scan_facts(context, scanned.buf, scanned.records, at, rows)
+        at, count = scan_facts(context, buf, records, at, rows)
         for row, offset, length in rows[:count].tolist():
-            found[functions[row], scanned.body[offset : offset + length].decode()] = None
+            found[functions[row], buf[offset : offset + length].tobytes().decode()] = None
     return list(found)
 
 

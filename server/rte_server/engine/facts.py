@@ -10,7 +10,6 @@ a request in flight relies on is not forgotten before it arrives.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,7 +38,7 @@ FactValue = bool | float | str | None
 
 
 def read_facts(body: Any) -> Iterator[tuple[str, str, FactValue]]:
-    """Yield (function, text, value) of the JSON body of a FACTS entry: `{"facts": {function: {text: value}}}`.
+    """Yield (function, text, value) of the JSON body of an entry: `{"facts": {function: {text: value}}}`.
 
     What is none is passed over: an entry that is in the journal has to be folded, whatever it holds.
     """
@@ -58,16 +57,16 @@ def facts_body(facts: Iterable[tuple[str, str, FactValue]]) -> dict[str, Any]:
     return {"facts": functions}
 
 
-def store_facts(context: NDArray[np.int64], body: bytes, secret: NDArray[np.uint64], facts_max: int) -> None:
-    """Store the facts of a FACTS entry; a value that finds no room in the pool is counted as lost.
+def store_facts(context: NDArray[np.int64], body: Any, secret: NDArray[np.uint64], facts_max: int) -> None:
+    """Store the facts of an entry; a value that finds no room in the pool is counted as lost.
 
     Args:
         context: int64[CONTEXT_WORDS], the state.
-        body: Of the entry.
+        body: Of the entry, as parsed JSON; see `read_facts`.
         secret: uint64[4].
         facts_max: Facts in both halves, at least 2.
     """
-    for function, text, value in read_facts(json.loads(body)):
+    for function, text, value in read_facts(body):
         tag, bits = NULL, 0
         if isinstance(value, str):
             tag, bits = STRING, int(keep_texts(context, [value.encode()], secret)[0])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.expressions import Code, Op
+from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op
 from rte_server.engine.reasons import EngineError, Reason
 
 CACHE_LINE_WORDS = np.int64(8)
@@ -361,12 +361,18 @@ class Program:
         return at, at + int(self.arrays.attributes[number, A_CELL_WORDS])
 
 
+CELLS_OF = -(1 << 20)
+"""Input `CELLS_OF - n` is the place of the entries of the list attribute n."""
+
+
 def load_number(name: str, numbers: Mapping[str, int]) -> int:
     """Return the number by which kernels load an input of an expression on rows.
 
     Raises:
         EngineError: INVALID_EXPRESSION if there is no such attribute or field.
     """
+    if name.endswith(CELLS_SUFFIX):
+        return CELLS_OF - load_number(name.removesuffix(CELLS_SUFFIX), numbers)
     if name in SESSION_FIELDS:
         return -1 - SESSION_FIELDS[name][0]
     if name not in numbers:

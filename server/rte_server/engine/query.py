@@ -28,7 +28,7 @@ from rte_server.engine.expressions import (
     input_names,
 )
 from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
-from rte_server.engine.program import Program, load_number
+from rte_server.engine.program import CELLS_OF, Program, load_number
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.table import (
@@ -100,7 +100,7 @@ class Matches:
 @njit(cache=True, nogil=True)
 def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of an input of a filter."""
-    if number > FIRST_WRITTEN:
+    if number > FIRST_WRITTEN or number <= CELLS_OF:
         return load_input(ctx, cells, number, session_time(cells, now_ms))
     place = word_at(cells, WRITTEN)
     # The row may be changing: what is read then is thrown away, but it must lie inside of the blocks.

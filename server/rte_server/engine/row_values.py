@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.attributes import load_cell, merge_cell
+from rte_server.engine.attributes import ENTRY_WORDS, load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, PARAMS, TIMING, span_in
+from rte_server.engine.expressions import cells_place
 from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
 from rte_server.engine.native import float_bits, word_at
 from rte_server.engine.program import (
@@ -18,6 +19,7 @@ from rte_server.engine.program import (
     A_ROLE,
     A_UNIQUE,
     A_WORDS,
+    CELLS_OF,
 )
 from rte_server.engine.table import (
     CHANNEL,
@@ -54,9 +56,14 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
     Args:
         ctx: Span of the context.
         cells: Span of the row.
-        number: As in `program.load_number`.
+        number: As in `program.load_number`; for CELLS_OF the bits are the place of the entries.
         time_ms: The session's time, see `session_time`.
     """
+    if number <= CELLS_OF:
+        attributes = span_in(ctx, ATTRIBUTES)
+        a = (CELLS_OF - number) * A_WORDS
+        keep = word_at(attributes, a + A_KEEP)
+        return np.int64(INT), cells_place(cells, word_at(attributes, a + A_AT), keep, ENTRY_WORDS)
     if number >= 0:
         attributes = span_in(ctx, ATTRIBUTES)
         a = number * A_WORDS

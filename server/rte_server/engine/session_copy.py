@@ -23,6 +23,7 @@ from rte_server.engine.native import span_of
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.row_values import change_ms
+from rte_server.engine.strings import USED
 from rte_server.engine.table import (
     ACTIVE,
     CLOCK,
@@ -91,7 +92,10 @@ class _Copy(Engine):
             cells[start:end] = copied.cells[old_start:old_end]
         table.counts[HIGH_WATER] = 1
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
-        self._state = self._state_of(table, copied.pool, program)
+        # The strings are those of the running state, which its writer alone may add to: to the copy they are full.
+        counts = copied.pool.counts.copy()
+        counts[USED] = len(copied.pool.slots)
+        self._state = self._state_of(table, copied.pool._replace(counts=counts), program)
 
     def shown(self, now_ms: int) -> CopiedSession:
         table = self._state.table

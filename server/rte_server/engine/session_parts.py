@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from rte_server.engine.context import row_cells
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.fact_scan import unknown_facts
+from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import fold_events
 from rte_server.engine.native import span_of
 from rte_server.engine.program import ModelSpec
@@ -58,6 +61,7 @@ class SessionParts(Engine):
         models: Sequence[ModelSpec],
         events: SessionEvents,
         header: NDArray[np.int64],
+        facts_of: Callable[[list[tuple[str, str]]], Any] = lambda _: None,
     ) -> None:
         """Take a session apart.
 
@@ -66,6 +70,7 @@ class SessionParts(Engine):
             models: What is computed; derived attributes have no meaning here.
             events: The events that count, each once.
             header: int64[HEADER_WORDS], the header of the session's row: for values that follow from the time.
+            facts_of: Gives the facts that the models need, see `Engine.unknown_facts` and `facts.read_facts`.
         """
         self.count = len(events)
         content_bytes = len(events.buf)
@@ -82,6 +87,9 @@ class SessionParts(Engine):
         )
         configuration = {"settings": asdict(_SETTINGS), "models": {}}
         self.apply(1, Entry(EntryType.CONFIGURE, 0, json.dumps(configuration).encode()))
+        context = self._state.context
+        unknown = unknown_facts(context, self.program.fact_functions, events.buf, events.records)
+        store_facts(context, facts_of(unknown), secret, self._capacity.facts_max)
         self._lift_each(events)
         self._leave_out_each(header)
 

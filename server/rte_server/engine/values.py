@@ -34,6 +34,7 @@ STARTS_WITH = 1
 ENDS_WITH = 2
 CONTAINS = 3
 TEXT_RELATION = 4
+MATCHES = 8
 
 ADD = 0
 SUBTRACT = 1
@@ -137,12 +138,33 @@ def _matches_at(arena, start, texts, offset, length):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
+def _number_at(texts, at):  # type: ignore[no-untyped-def]
+    """Return the number of 2 bytes at `at`."""
+    return byte_at(texts, at) | byte_at(texts, at + 1) << 8
+
+
+@njit(cache=True, nogil=True)
+def _finds_match(automaton, at, arena, start, size):  # type: ignore[no-untyped-def]
+    """Return whether an automaton at `at` of a span, from `models.patterns`, finds a match in bytes of another span."""
+    width = _number_at(automaton, at)
+    classes = at + 2
+    states = classes + 2 * 256
+    state = np.int64(2)
+    for i in range(size):
+        found = _number_at(automaton, classes + 2 * byte_at(arena, start + i))
+        state = _number_at(automaton, states + 2 * (state * (width + 1) + found))
+        if state < 2:
+            break  # one that is never left
+    return _number_at(automaton, states + 2 * (state * (width + 1) + width)) != 0
+
+
+@njit(cache=True, nogil=True)
 def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a predicate on a string and a constant text; ERROR if the pool lacks the string.
 
     Args:
-        predicate: SIZE, STARTS_WITH, ENDS_WITH, CONTAINS, or TEXT_RELATION + a relation of `holds`.
-        texts: Span of the constant texts; the text is `texts[offset:offset+length]`.
+        predicate: SIZE, STARTS_WITH, ENDS_WITH, CONTAINS, TEXT_RELATION + a relation of `holds`, or MATCHES.
+        texts: Span of the constant texts; the text, or the automaton, is `texts[offset:offset+length]`.
         offset: See `texts`.
         length: See `texts`.
         bits: Id of the string.
@@ -152,6 +174,8 @@ def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: igno
     place = _place_of(slots, bits)
     if place < 0:
         return ERROR, np.int64(0)
+    if predicate == MATCHES:
+        return BOOL, np.int64(_finds_match(texts, offset, arena, place >> LENGTH_BITS, place & LENGTH_MASK))
     if predicate >= TEXT_RELATION:
         order = _order_bytes(arena, place, texts, offset, length)
         return BOOL, np.int64(holds(predicate - TEXT_RELATION, order))

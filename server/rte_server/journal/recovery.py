@@ -154,6 +154,7 @@ def configure(
     make_engine: Callable[[], Engine_],
     configuration: Mapping[str, Any],
     now_ms: int,
+    prepared: Callable[[Mapping[str, Any], int], Mapping[str, Any]] = lambda wanted, _: wanted,
 ) -> bool:
     """Append and apply a CONFIGURE entry unless `configuration` is in force already.
 
@@ -167,6 +168,7 @@ def configure(
         make_engine: Makes an empty engine of the same capacity.
         configuration: JSON values with the members `settings` and `models`, and more, see `EntryType.CONFIGURE`.
         now_ms: The received time of the entry.
+        prepared: Gives a configuration with what it needs to be folded from the state at a position on.
 
     Returns:
         Whether an entry was appended.
@@ -185,6 +187,7 @@ def configure(
         engine.apply(journal.append(shard, [entry]), entry)
         return True
     base = refold_bases(journal, shard, snapshots, engine.refolds)[0 if begins else -1]
+    wanted = dict(prepared(wanted, base))
     refolded = refolded_at(journal, shard, snapshots, make_engine, wanted, base, engine.position)
     entry = Entry(EntryType.CONFIGURE, now_ms, to_body(wanted | {REFOLD_FROM: base}))
     engine.adopt(journal.append(shard, [entry]), entry, refolded)

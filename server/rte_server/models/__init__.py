@@ -1,7 +1,7 @@
 """Models: YAML files to checked specifications that the engine runs. Filters of queries are compiled here, too."""
 
 from rte_server.models.cel import compile_filter
-from rte_server.models.facts import facts_about, facts_entry
+from rte_server.models.facts import facts_about, facts_entry, facts_of, fold_request
 from rte_server.models.loader import compile_model, compile_models, configuration_of, load_models, load_pack
 from rte_server.models.problems import ModelError, Problem
 from rte_server.models.shipped import pack_names, shipped_names, shipped_path
@@ -15,6 +15,8 @@ __all__ = [
     "configuration_of",
     "facts_about",
     "facts_entry",
+    "facts_of",
+    "fold_request",
     "load_models",
     "load_pack",
     "pack_names",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rte_server.engine.expressions import Code, Instruction, Op
+from rte_server.engine.expressions import CELLS_SUFFIX, Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, ModelSpec
 
 
@@ -95,4 +95,7 @@ def _renamed_step(step: Instruction, names: Mapping[str, str], lists: Mapping[st
     if step.op == Op.IN_LIST and step.text is not None:
         name = step.text.decode()
         return step._replace(text=lists.get(name, name).encode())
-    return step if step.name is None else step._replace(name=names.get(step.name, step.name))
+    if step.name is None:
+        return step
+    name = step.name.removesuffix(CELLS_SUFFIX) if step.op == Op.IN_CELLS else step.name
+    return step._replace(name=names.get(name, name) + step.name[len(name) :])

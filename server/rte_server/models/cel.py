@@ -30,6 +30,7 @@ from rte_server.models.types import BOOL, TypeSet, row_inputs, type_name
 
 EXPRESSION_BYTES_MAX = 2048  # UTF-8 bytes of one expression
 
+_EXPRESSIONS_MAX = 4096  # expressions that are kept compiled: models are compiled again when one of them changes
 _ENVIRONMENTS_MAX = 64  # distinct sets of inputs whose environments are kept; making one takes about 0.1 ms
 EXTENSIONS = (ext_strings.ExtStrings(), ext_math.ExtMath())
 """Parts of CEL's standard extensions are in the subset: `lowerAscii`, `upperAscii`, `math.greatest`, `math.least`."""
@@ -148,6 +149,12 @@ def parse_expression(text: str, inputs: Mapping[str, TypeSet] | None) -> tuple[A
 
 
 def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Expression:
+    return _compiled(text, None if inputs is None else frozenset(inputs.items()), lists)
+
+
+@lru_cache(maxsize=_EXPRESSIONS_MAX)
+def _compiled(text: str, items: frozenset[tuple[str, TypeSet]] | None, lists: frozenset[str]) -> Expression:
+    inputs = None if items is None else dict(items)
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > EXPRESSION_BYTES_MAX:
         raise ExpressionError(f"the expression has {size} bytes, more than {EXPRESSION_BYTES_MAX}", "split it")
@@ -164,6 +171,8 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[s
     # `flag ? 1 : null`. Types are judged here; anything else that it finds stands.
     if refusal is not None and "found no matching overload" not in refusal.message:
         raise refusal
+    for pattern in lowering.patterns:
+        _check_pattern(pattern)
     code = tuple(lowering.code)
     if len(code) > INSTRUCTIONS_MAX or stack_depth(code) > STACK_DEPTH_MAX:
         raise ExpressionError(
@@ -172,6 +181,21 @@ def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[s
             "split it into several derived attributes",
         )
     return Expression(code, types)
+
+
+@lru_cache(maxsize=_ENVIRONMENTS_MAX)
+def _pattern_matcher() -> Any:
+    return cel.NewEnv(variables={"x": cel.Type.STRING, "y": cel.Type.STRING}).compile("x.matches(y)")
+
+
+def _check_pattern(pattern: str) -> None:
+    """Refuse a pattern that the official engine, which is RE2, does not take."""
+    found = _pattern_matcher().eval(data={"x": "", "y": pattern})
+    if found.type() == cel.Type.ERROR:
+        said = str(found).partition(": ")[2] or str(found)
+        raise ExpressionError(
+            f"the pattern `{pattern}` is not one of RE2: {said}", "see github.com/google/re2/wiki/Syntax"
+        )
 
 
 def _refuse_has(text: str) -> None:

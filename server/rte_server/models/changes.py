@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from rte_server.engine.expressions import input_names
+from rte_server.engine.expressions import CELLS_SUFFIX, input_names
 from rte_server.engine.moves import definition, is_computed, list_values
 from rte_server.engine.program import AttributeSpec, ModelSpec
 
@@ -92,4 +92,5 @@ def reads(spec: AttributeSpec) -> frozenset[str]:
     """Return the attributes and fields of the session that an attribute is computed from."""
     if spec.owner:
         return frozenset((spec.owner,))
-    return input_names(spec.code) | {name for name, _, _ in spec.weights} if is_computed(spec) else frozenset()
+    read = {name.removesuffix(CELLS_SUFFIX) for name in input_names(spec.code)}
+    return frozenset(read) | {name for name, _, _ in spec.weights} if is_computed(spec) else frozenset()

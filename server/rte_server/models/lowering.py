@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.expressions import CELLS_SUFFIX, Instruction, Op
 from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
+from rte_server.models.patterns import compile_pattern
 from rte_server.models.problems import ExpressionError, did_you_mean
 from rte_server.models.types import (
     BOOL,
     DOUBLE,
+    ENTRIES,
     INT,
     LIST,
     NULL,
@@ -55,7 +57,6 @@ URL_FUNCTIONS: dict[str, tuple[UrlPart, int]] = {
 """Functions on the address in a property: the part, and the number of arguments."""
 
 _INSTEAD = {
-    "matches": "write `startsWith`, `endsWith` or `contains`, joined by `||`",
     "string": "compare the value itself, as in `x == 5`",
     "bool": "write the condition itself, as in `x == true`",
     "uint": "write `int(...)`",
@@ -74,7 +75,7 @@ _INSTEAD = {
     "trim": "send the text without blanks around it",
 }
 _SUPPORTED_CALLS = (
-    *("startsWith", "endsWith", "contains", "size", "int", "double", "has", "lowerAscii", "upperAscii"),
+    *("startsWith", "endsWith", "contains", "matches", "size", "int", "double", "has", "lowerAscii", "upperAscii"),
     *("math.greatest", "math.least", *URL_FUNCTIONS, *FACT_FUNCTIONS),
 )
 _NAMESPACES = ("url", "ua", "math")
@@ -88,6 +89,7 @@ class Lowering:
 
     Attributes:
         code: The instructions so far.
+        patterns: The patterns of `matches` so far.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Lowering:
             lists: Names of the look-up lists that it may read.
         """
         self.code: list[Instruction] = []
+        self.patterns: list[str] = []
         self._text = text
         self._positions = positions
         self._inputs = inputs
@@ -126,6 +129,7 @@ class Lowering:
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
             **dict.fromkeys(_RELATIONS, self._relation),
             **dict.fromkeys(_TEXT_PREDICATES, self._text_predicate),
+            "matches": self._matches,
             **dict.fromkeys(_LETTERS, self._letters),
             **dict.fromkeys(_EXTREMES, self._extreme),
             **dict.fromkeys(URL_FUNCTIONS, self._url),
@@ -218,9 +222,7 @@ class Lowering:
             self._refuse(node, f"there is no attribute `{name}`", did_you_mean(name, known))
         types = self._inputs[name]
         if types & LIST:
-            self._refuse(
-                node, f"`{name}` is a list, and expressions have no lists", "count with a `distinct` attribute instead"
-            )
+            self._refuse(node, f"`{name}` is a list, which stands only after `in`", f"write `'a' in {name}`")
         self._emit(Op.LOAD, name=name)
         return types
 
@@ -389,10 +391,15 @@ class Lowering:
         return types[0] | types[1]
 
     def _membership(self, node: Node) -> TypeSet:
+        """Lower `x in ['a', 'b']`, `x in lists.name`, and on rows `x in viewed_products`."""
         value, container = node.call_expr.args
         kind = container.WhichOneof("expr_kind")
         if kind in ("ident_expr", "select_expr") and self._dotted(container).partition(".")[0] == "lists":
             return self._look_up(value, container)
+        if kind in ("ident_expr", "select_expr") and (self._inputs or {}).get(self._dotted(container), 0) & ENTRIES:
+            self.lower(value)
+            self._emit(Op.IN_CELLS, name=self._dotted(container) + CELLS_SUFFIX)
+            return BOOL
         if kind != "list_expr":
             remedy = "write `x in ['a', 'b']` or `x in lists.name`"
             self._refuse(container, "what follows `in` must be a list in brackets or a look-up list", remedy)
@@ -489,6 +496,22 @@ class Lowering:
         self._require(target, self.lower(target), STRING, f"what stands before `.{function}`")
         self._require_stored_text(target)
         self._emit(_TEXT_PREDICATES[function], text=text)
+        return BOOL
+
+    def _matches(self, node: Node) -> TypeSet:
+        """Lower `x.matches('^/checkout')`, which may also be written `matches(x, '...')`."""
+        operands = [*([node.call_expr.target] if node.call_expr.HasField("target") else []), *node.call_expr.args]
+        pattern = self._constant_text(operands[1]) if len(operands) == 2 else None
+        if pattern is None:
+            self._refuse(node, "`matches` takes a constant pattern", "write `x.matches('^/checkout')`")
+        self._require(operands[0], self.lower(operands[0]), STRING, "what stands before `.matches`")
+        self._require_stored_text(operands[0])
+        try:
+            automaton = compile_pattern(pattern.decode())
+        except ExpressionError as error:
+            self._refuse(operands[1], error.message, error.remedy)
+        self.patterns.append(pattern.decode())
+        self._emit(Op.MATCHES, text=automaton)
         return BOOL
 
     def _size(self, node: Node) -> TypeSet:

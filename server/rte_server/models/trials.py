@@ -22,7 +22,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import ModelSpec
 from rte_server.engine.table import Capacity
 from rte_server.models.documents import Item, read_document
-from rte_server.models.facts import facts_entry
+from rte_server.models.facts import fold_request
 from rte_server.models.loader import compile_models, configuration_of, load_models
 from rte_server.models.problems import ModelError, Problem, did_you_mean
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
@@ -308,11 +308,7 @@ def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) 
     configuration: dict[str, Any] = {"settings": {}} | configuration_of(models)
     engine.apply(1, Entry(EntryType.CONFIGURE, received_ms, json.dumps(configuration).encode()))
     for request in requests:
-        scanned = engine.scan(request, received_ms)
-        facts = facts_entry(engine, scanned)
-        if facts is not None:
-            engine.apply(engine.position + 1, facts)
-        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, received_ms, request))
+        fold_request(engine, received_ms, request)
     if trial.passes_ms:
         engine.apply(engine.position + 1, Entry(EntryType.TICK, received_ms + trial.passes_ms, b""))
     row = engine.find_visitor(trial.visitor_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rte_server.engine.program import SESSION_FIELDS, AttributeSpec
+from rte_server.engine.program import SESSION_FIELDS, AttributeSpec, Kind
 
 TypeSet = int
 """A set of types: the sum of the constants below."""
@@ -20,10 +20,14 @@ INT: TypeSet = 4
 DOUBLE: TypeSet = 8
 STRING: TypeSet = 16
 LIST: TypeSet = 32
+ENTRIES: TypeSet = 64  # a list of plain values, which `x in name` looks through
 
 NUMBER: TypeSet = INT | DOUBLE
 # A property is what google.protobuf.Value can be; its numbers are doubles. Lists and objects are no values.
 PROPERTY: TypeSet = NULL | BOOL | DOUBLE | STRING
+
+LISTS_OF_VALUES = frozenset((Kind.RECENT,))
+"""Kinds whose value is a list of plain values."""
 
 _OF_VALUE_TYPE: dict[str, TypeSet] = {
     "bool": BOOL | NULL,
@@ -59,9 +63,13 @@ def value_type_of(types: TypeSet) -> str:
 def row_inputs(attributes: Iterable[AttributeSpec]) -> dict[str, TypeSet]:
     """Return the inputs of expressions on a row: the attributes and the fields of the session, with their types."""
     return {
-        **{each.name: types_of(each.value_type) for each in attributes},
+        **{each.name: types_of(each.value_type) | _entries(each) for each in attributes},
         **{name: types_of(value_type) for name, (_, value_type) in SESSION_FIELDS.items()},
     }
+
+
+def _entries(spec: AttributeSpec) -> TypeSet:
+    return ENTRIES if spec.kind in LISTS_OF_VALUES else 0
 
 
 def type_name(types: TypeSet) -> str:

@@ -31,6 +31,7 @@ from rte_server.models.configured import Configured, Followed, Problems, Seen, f
 from rte_server.models.given import next_sources, with_files
 from rte_server.models.loader import Source, compile_sources, sources_of
 from rte_server.service.errors import ModelsRefused
+from rte_server.service.history_facts import with_history_facts
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.receipts import Want
 from rte_server.service.refold import Refold
@@ -356,13 +357,23 @@ class ModelLifecycle:
         begun = await asyncio.to_thread(self._engine.begins, plan.configuration)
         base = self._pipeline.hold_base(oldest=bool(begun) and not order.skip_history)
         try:
-            position = await self._refolded(wanted | {REFOLD_FROM: base}, base)
+            position = await self._refolded(
+                await self._with_facts(compile_models, wanted | {REFOLD_FROM: base}, base), base
+            )
         finally:
             self._pipeline.release_base(base)
         self._counts["activations"] += 1
         changed = ", ".join(f"{each.name} {each.change.name.lower()}" for each in plan.models) or "no model"
         _log.info("models changed at position %d: %s; %s", position, changed, order.note or "without a note")
         return Activated(plan, position, begun)
+
+    async def _with_facts(self, compile_: CompileModels, wanted: dict[str, Any], base: int) -> dict[str, Any]:
+        """Return a configuration with the facts that its models need about history."""
+        engine = self._make_engine(compile_)
+        try:
+            return await asyncio.to_thread(with_history_facts, self._journal, SHARD, base, wanted, engine)
+        except JournalError as error:
+            raise EngineError(Reason.JOURNAL_UNAVAILABLE, "history cannot be read; nothing was changed") from error
 
     async def _refolded(self, wanted: dict[str, Any], base: int) -> int:
         """Fold models from a position on and take them over; return the position of the entry."""
@@ -432,6 +443,7 @@ class ModelLifecycle:
         wanted = {"settings": self._engine.configuration["settings"], "models": comparison.sources}
         base = self._pipeline.hold_base(oldest=oldest)
         try:
+            wanted = await self._with_facts(comparison.compile, wanted, base)
             refold = self._refold(comparison.compile, base, wanted, b"")
             try:
                 await self._caught_up(refold)

@@ -14,7 +14,7 @@ from rte.v1.session_pb2 import Session
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.table import Capacity
-from rte_server.models import compile_models
+from rte_server.models import compile_models, fold_request
 from rte_server.replay.wire_events import batch_request
 from rte_server.training.recordings import LabelledEvent, RecordingError, labels_of
 from rte_server.training.tasks import Task
@@ -100,7 +100,7 @@ def _folded(task: Task, events: Sequence[LabelledEvent]) -> Engine:
     for start in range(0, len(events), BATCH_EVENTS):
         batch = events[start : start + BATCH_EVENTS]
         request = batch_request([each.body for each in batch])
-        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, received_ms, request))
+        fold_request(engine, received_ms, request)
     return engine
 
 

@@ -30,6 +30,7 @@ from rte_server.engine.wire_layout import (
 from rte_server.models.alongside import names_inside
 from rte_server.models.definitions import Definition
 from rte_server.models.expression_parts import Part, renamed_part, take_apart
+from rte_server.models.facts import facts_of
 from rte_server.models.problems import ExpressionError
 from rte_server.service.explain.journal_search import Found
 from rte_server.service.explain.rules import Codes, Rule, list_names, shown
@@ -121,7 +122,7 @@ class Evidence:
         # What decides is the code that the fold runs; the trees show where it comes from.
         self._where_name = self._codes.name_of(subject.cell.where) if subject.cell.where else ""
         self._value_name = self._codes.name_of(subject.cell.value) if subject.cell.value else ""
-        self._parts = SessionParts(secret, [self._model()], self._events.chosen(self._taken), header)
+        self._parts = SessionParts(secret, [self._model()], self._events.chosen(self._taken), header, facts_of)
         mask = self._parts.mask(
             [f"attributes.{subject.spec.name}", *(f"attributes.{name}" for name in self._codes.by_name)]
         )
