@@ -18,7 +18,7 @@ from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.pipeline import DUE_MANY, Pipeline, PipelineSettings
 from rte_server.service.receipts import Want
 from tests.service.small_fold import SmallFold, events
 
@@ -234,6 +234,14 @@ def test_a_tick_is_appended_when_something_is_due(open_shard: Open) -> None:
     time.sleep(0.05)
     assert shard.pipeline.stats()["ticks"] == 1
     assert [e.type for _, e in shard.journal.read(0, 1)] == [EntryType.CONFIGURE, EntryType.EVENTS, EntryType.TICK]
+
+
+def test_ticks_follow_one_another_while_much_is_due(open_shard: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One TICK does a share of what is due; the next does not wait for the usual interval."""
+    shard = open_shard(PipelineSettings(tick_ms=3_000))
+    shard.submit(1)
+    monkeypatch.setattr(shard.engine, "due_count", lambda _now_ms: DUE_MANY + 1)
+    until(lambda: shard.pipeline.stats()["ticks"] >= 10)  # at the usual interval this would take 30 s
 
 
 def test_a_tick_that_could_not_be_stored_is_tried_again(open_shard: Open) -> None:

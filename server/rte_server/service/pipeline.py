@@ -42,6 +42,11 @@ Arrays = Sequence[tuple[str, NDArray[Any]]]
 COMMIT_BYTES_MAX = 16 * 1024 * 1024
 """A commit takes at most about so much, so that its first waiter does not wait for the disk to take everything."""
 
+DUE_MANY = 1_000
+"""With more than so much due, the next TICK follows after TICK_AGAIN_S: one TICK does a bounded share of it."""
+
+TICK_AGAIN_S = 0.005
+
 PUBLISH_S = 0.002
 """Under load the fold publishes at least about so often, so that what is folded becomes visible."""
 
@@ -513,9 +518,13 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         """Append a TICK if something is due, at most one at a time."""
         if monotonic() < self._tick_at:
             return
-        self._tick_at = monotonic() + self._settings.tick_ms / 1000
+        if self._tick_pending:
+            self._tick_at = monotonic() + TICK_AGAIN_S
+            return
         now_ms = self._now_ms()
-        if self._tick_pending or self._engine.due_count(now_ms) == 0:
+        due = self._engine.due_count(now_ms)
+        self._tick_at = monotonic() + (TICK_AGAIN_S if due > DUE_MANY else self._settings.tick_ms / 1000)
+        if due == 0:
             return
         with self._lock:
             if self._stopping:
