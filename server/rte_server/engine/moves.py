@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.configurations import Since
-from rte_server.engine.expressions import Code, Op
+from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
 from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, Table
 
@@ -58,7 +58,7 @@ def definition(spec: AttributeSpec, lists: Mapping[str, tuple[str, ...]]) -> tup
         value=_without_lists(spec.value),
         where=_without_lists(spec.where),
         extras=tuple(map(_without_lists, spec.extras)),
-        code=_without_lists(spec.code),
+        code=tuple(_without_prefix(step, prefix) for step in _without_lists(spec.code)),
     )
     codes = (spec.value, spec.where, *spec.extras, spec.code)
     used = [step.text.decode() for code in codes for step in code if step.op == Op.IN_LIST and step.text is not None]
@@ -68,6 +68,11 @@ def definition(spec: AttributeSpec, lists: Mapping[str, tuple[str, ...]]) -> tup
 def list_values(models: Sequence[ModelSpec]) -> dict[str, tuple[str, ...]]:
     """Return the values of the look-up lists of models, by name."""
     return {each.name: each.values for model in models for each in model.lists}
+
+
+def _without_prefix(step: Instruction, prefix: str) -> Instruction:
+    """Return an instruction in which the attributes of a model alongside have the names that they have in its place."""
+    return step if step.name is None else step._replace(name=step.name.removeprefix(prefix))
 
 
 def _without_lists(code: Code) -> Code:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rte_server.engine.expressions import CELLS_SUFFIX, input_names
-from rte_server.engine.moves import definition, is_computed, list_values
+from rte_server.engine.moves import definition, list_values
 from rte_server.engine.program import AttributeSpec, ModelSpec
 
 
@@ -90,7 +90,6 @@ def attribute_changes(before: Sequence[ModelSpec], after: Sequence[ModelSpec]) -
 
 def reads(spec: AttributeSpec) -> frozenset[str]:
     """Return the attributes and fields of the session that an attribute is computed from."""
-    if spec.owner:
-        return frozenset((spec.owner,))
     read = {name.removesuffix(CELLS_SUFFIX) for name in input_names(spec.code)}
-    return frozenset(read) | {name for name, _, _ in spec.weights} if is_computed(spec) else frozenset()
+    owner = {spec.owner} if spec.owner else set()
+    return frozenset(read | {name for name, _, _ in spec.weights} | owner)

@@ -72,6 +72,7 @@ class Refold(Generic[Engine_]):
         self._ends_after = journal.last_position(shard)
         self._caught_up = threading.Event()
         self._stop = threading.Event()
+        self._is_awaited = False
         self._engine: Engine_ | None = None
         self._failure: Exception | None = None
         self._began = monotonic()
@@ -101,6 +102,7 @@ class Refold(Generic[Engine_]):
         Raises:
             RuntimeError: It has not: it failed, was stopped, or is far behind.
         """
+        self._is_awaited = True
         self._thread.join(FINISH_S)
         engine, self._engine = self._engine, None
         if self._thread.is_alive() or engine is None or engine.position != position - 1:
@@ -156,7 +158,8 @@ class Refold(Generic[Engine_]):
                 self._caught_up.set()
 
     def _yield(self) -> None:
+        """Leave the processor to the running engine while it is behind, unless it waits for this."""
         tries = 0
-        while tries < YIELDS_MAX and self._is_busy():
+        while tries < YIELDS_MAX and not self._is_awaited and self._is_busy():
             self._stop.wait(YIELD_S)
             tries += 1
