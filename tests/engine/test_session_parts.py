@@ -24,7 +24,7 @@ from tests.engine.strategies import START_MS, event_lists
 
 DAY_MS = 86_400_000
 ONE_SESSION = EngineSettings(gap_ms=DAY_MS, lateness_ms=DAY_MS, closed_retention_ms=DAY_MS)
-COMPUTED = (Kind.DERIVED, Kind.LINEAR)
+COMPUTED = (Kind.DERIVED, Kind.LINEAR, Kind.TRIGGER)
 PLAIN = ModelSpec("plain", 1, "", (), "", tuple(spec for spec in SPECS if spec.kind not in COMPUTED))
 
 

@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Value
 
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
-from rte.v1.session_explanation_pb2 import Explanation
+from rte.v1.session_explanation_pb2 import Explanation, ExpressionPart
 from rte.v1.session_pb2 import Session
 from rte_server.config import ExplainSettings
 from rte_server.engine.engine import Engine
@@ -23,6 +23,7 @@ from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from rte_server.journal.directory import DataDirectory
 from rte_server.journal.sqlite import SqliteJournal
+from rte_server.models.facts import facts_entry
 from rte_server.service.explain import Chosen, Explainer, JournalSearch, Wanted
 from rte_server.service.session_reads import SessionReads
 
@@ -95,8 +96,12 @@ class Explaining:
         self.engine.apply(self.journal.append(SHARD, [entry]), entry)
 
     def send(self, *events: Event) -> None:
-        """Take a batch of events."""
-        self.apply(EntryType.EVENTS, IngestEventsRequest(events=events).SerializeToString())
+        """Take a batch of events, behind the facts that it needs."""
+        body = IngestEventsRequest(events=events).SerializeToString()
+        facts = facts_entry(self.engine, self.engine.scan(body, self.now_ms))
+        if facts is not None:
+            self.apply(EntryType.FACTS, facts.body)
+        self.apply(EntryType.EVENTS, body)
 
     def explain(self, visitor_id: str, attribute: str, chosen: Chosen = ALL) -> Explanation:
         """Explain an attribute of a visitor's newest session."""
@@ -126,6 +131,9 @@ def refolded(
     visitors = set()
     for received_ms, events in entries:
         body = IngestEventsRequest(events=events).SerializeToString()
+        facts = facts_entry(engine, engine.scan(body, received_ms))
+        if facts is not None:
+            engine.apply(engine.position + 1, facts)
         engine.apply(engine.position + 1, Entry(EntryType.EVENTS, received_ms, body))
         visitors |= {event.visitor_id for event in events}
     found = {}
@@ -133,3 +141,32 @@ def refolded(
         session = Session.FromString(engine.get(engine.find_visitor, visitor_id, None, now_ms))
         found[visitor_id] = dict(session.attributes.fields)
     return found
+
+
+def check_evidence(found: Explanation) -> None:
+    """Assert that what stands behind a value is there and fits it."""
+    name = found.attribute.name
+    if found.HasField("rule"):
+        assert found.rule.text and found.rule.decides, name
+        assert leaves(found.rule), name
+    elif found.HasField("score"):
+        assert found.score.inputs or found.score.reason, name
+    else:
+        assert found.events.complete, (name, found.events.incomplete_reason)
+        assert not found.events.difference, (name, found.events.difference)
+        assert found.events.refolded_value == found.value, name
+        counts = found.events.counts
+        assert counts.contributed + counts.redundant > 0 or not says_something(found.value), (name, found.summary)
+
+
+def leaves(part: ExpressionPart) -> list[ExpressionPart]:
+    """Return the parts without parts."""
+    return [leaf for each in part.parts for leaf in leaves(each)] if part.parts else [part]
+
+
+def says_something(value: Value) -> bool:
+    """Return whether a value is other than what a session without events has: 0, false, an empty list, or none."""
+    kind = value.WhichOneof("kind")
+    return kind == "string_value" or bool(
+        value.number_value or value.bool_value or any(map(says_something, value.list_value.values))
+    )

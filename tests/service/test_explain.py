@@ -12,13 +12,14 @@ from google.protobuf import json_format
 from rte.v1 import session_service_pb2 as pb
 from rte.v1.model_service_pb2 import ListAttributesRequest
 from rte.v1.model_service_pb2_grpc import ModelServiceStub
-from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation, ExpressionPart
+from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.program import Kind
 from rte_server.engine.reasons import Reason
 from rte_server.service.explain.stories import STORIES
 from tests.e2e.calls import call
 from tests.service.calls import event, new_visitor, refused, send
+from tests.service.explaining import check_evidence
 from tests.service.live_server import LiveServer
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -240,33 +241,6 @@ def test_every_attribute_has_an_explanation(channel: grpc.Channel, sessions: Ses
         assert found.HasField("value") == (attribute.name in values), attribute.name
         assert ": " in found.summary, found.summary
         check_evidence(found)
-
-
-def check_evidence(found: Explanation) -> None:
-    """Assert that what stands behind the value is there and fits it."""
-    name = found.attribute.name
-    if found.HasField("rule"):
-        assert found.rule.text and found.rule.decides, name
-        assert found.rule.value == found.value, name
-        assert list(leaves(found.rule)), name
-    elif found.HasField("score"):
-        assert found.score.inputs or found.score.reason, name
-    else:
-        assert found.events.complete, (name, found.events.incomplete_reason)
-        assert not found.events.difference, (name, found.events.difference)
-        assert found.events.refolded_value == found.value, name
-        behind = found.events.counts.contributed + found.events.counts.redundant
-        # No value, zero and false (nothing is waited for, or not long enough) need no event behind them.
-        if not found.value.number_value and found.value.WhichOneof("kind") in ("number_value", None):
-            return
-        if found.value.WhichOneof("kind") == "bool_value" and not found.value.bool_value:
-            return
-        assert behind > 0, (name, found.summary)
-
-
-def leaves(part: ExpressionPart) -> list[ExpressionPart]:
-    """Return the parts without parts."""
-    return [leaf for each in part.parts for leaf in leaves(each)] if part.parts else [part]
 
 
 def test_every_kind_has_a_story() -> None:

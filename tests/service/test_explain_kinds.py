@@ -19,7 +19,7 @@ from tests.engine.attribute_samples import SPECS
 from tests.engine.strategies import START_MS, event_lists
 from tests.service.explaining import Explaining, refolded
 
-COMPUTED = (Kind.DERIVED, Kind.LINEAR, Kind.WRITTEN)
+COMPUTED = (Kind.DERIVED, Kind.LINEAR, Kind.TRIGGER, Kind.WRITTEN)
 SAMPLES = tuple(spec for spec in SPECS if spec.kind not in COMPUTED)
 MODELS = [ModelSpec("sample", 1, "", (), "model: sample\n", SAMPLES)]
 KINDS = sorted({spec.kind for spec in SAMPLES})

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
 from rte_server.config import ExplainSettings
+from rte_server.engine.entries import EntryType
 from rte_server.engine.kinds import KINDS_OF_TIME
 from rte_server.engine.settings import EngineSettings
 from rte_server.models import compile_model, load_models, pack_names
+from rte_server.models.alongside import renamed
 from rte_server.service.explain.values import same
 from tests.engine.recorded import BATCH_EVENTS, Row, read_rows, visits
-from tests.service.explaining import SHARD, Explaining, refolded
+from tests.service.explaining import SHARD, Explaining, check_evidence, refolded
 
 CONTRIBUTED = ExplainedEvent.OUTCOME_CONTRIBUTED
 REDUNDANT = ExplainedEvent.OUTCOME_REDUNDANT
@@ -28,10 +30,18 @@ SPECS = [spec for model in MODELS for spec in model.attributes]
 # Without an event the time of a session can be another one, too; what follows from it is compared where the time is the
 # same: `test_session_parts`.
 FROM_EVENTS = [
-    spec.name for spec in SPECS if spec.kind.name not in ("DERIVED", "LINEAR") and spec.kind not in KINDS_OF_TIME
+    spec.name
+    for spec in SPECS
+    if spec.kind.name not in ("DERIVED", "LINEAR", "TRIGGER") and spec.kind not in KINDS_OF_TIME
 ]
 SETTINGS = EngineSettings()
 
+SAMPLE_VALUES: dict[str, float | str] = {
+    "price": 5.0,
+    "quantity": 2.0,
+    "value": 12.5,
+    "page_referrer": "https://search.example/",
+}
 NAMES = ("page_view", "view_item", "add_to_cart", "purchase", "search", "login")
 PROPERTIES: dict[str, st.SearchStrategy[float | str]] = {
     "price": st.sampled_from([0.0, 5.0, 7.5, "dear", 2e12]),
@@ -93,6 +103,30 @@ def test_an_event_contributes_if_the_value_needs_it(
             batches = [(explaining.now_ms, rest)]
             without = refolded(MODELS, SETTINGS, batches, explaining.now_ms)[visitor_id].get(name)
             assert same(without, value) == (explained.outcome != CONTRIBUTED), (name, explained)
+
+
+def test_every_attribute_of_every_pack_is_explained(explaining: Explaining) -> None:
+    """Each attribute of each pack says what it is, where it is defined, and what stands behind its value."""
+    names = sorted(
+        {name for spec in SPECS for name in (*spec.events, *(n for role in spec.roles for n in role.events))}
+    )
+    codes = [code for spec in SPECS for code in (spec.value, spec.where, *spec.extras)]
+    properties = sorted({step.name for code in codes for step in code if step.name is not None})
+    events = [event_of("rich", number, name) for number, name in enumerate(names, 1)]
+    for event in events:
+        event.properties.update({name: SAMPLE_VALUES.get(name, "https://shop.example/x") for name in properties})
+    explaining.send(*events)
+    values = explaining.values("rich")
+    assert len(values) > len(SPECS) / 2
+    for spec in SPECS:
+        found = explaining.explain("rich", spec.name)
+        value = found.value if found.HasField("value") else None
+        assert (found.attribute.name, found.attribute.model) == (spec.name, spec.model)
+        assert found.definition.line > 0, spec.name
+        assert found.definition.source.startswith(f"{spec.name.partition('.')[0]}:"), spec.name
+        assert found.summary.startswith(f"`{spec.name}` ") and ": " in found.summary
+        assert same(value, values.get(spec.name)), spec.name
+        check_evidence(found)
 
 
 def test_contributions_add_up_on_recorded_data(explaining: Explaining) -> None:
@@ -209,7 +243,77 @@ def test_an_attribute_that_came_later_is_told(explaining: Explaining) -> None:
     found = explaining.explain("v", "seen")
     assert found.events.complete
     assert (found.value.number_value, found.events.refolded_value.number_value) == (1.0, 3.0)
-    assert "3 when they are folded anew" in found.events.difference
+    assert "3, but the attribute takes them in since 2026-" in found.events.difference
+
+
+def test_a_model_that_runs_alongside_is_explained_by_its_own_values(explaining: Explaining) -> None:
+    """A rule of a model alongside another version of itself shows what its own attributes are."""
+    source = "model: m\nversion: {}\nattributes:\n  n: {{count: {}}}\nderived: {{many: n >= 2}}\n"
+    first, second = (
+        compile_model(source.format(version, name), "m.yaml", {})
+        for version, name in ((1, "page_view"), (2, "view_item"))
+    )
+    beside = renamed(second, "m_v2", {"m": "m_v2"}, {"m_v2": second})
+    explaining.configure([first, beside])
+    explaining.send(event_of("v", 1), event_of("v", 2), event_of("v", 3, "view_item"))
+    many = explaining.explain("v", "many")
+    assert many.summary == "`many` is true: `n >= 2` is true (`n` = 2)"
+    beside_many = explaining.explain("v", "m_v2.many")
+    assert beside_many.summary == "`m_v2.many` is false: `n >= 2` is false (`m_v2.n` = 1)"
+    count = explaining.explain("v", "m_v2.n")
+    assert (count.value.number_value, count.definition.source) == (1.0, "n: {count: view_item}")
+
+
+def test_facts_about_texts_and_lists_are_known(explaining: Explaining) -> None:
+    """Conditions on user agents and look-up lists are explained with what they gave in the fold."""
+    source = (
+        "model: m\nlists: {known: {file: known.txt}}\nattributes:\n"
+        "  bots: {count: page_view, where: ua.is_bot(event.user_agent)}\n"
+        "  system: {last: ua.os(event.user_agent), on: page_view, type: string}\n"
+        "  met: {count: page_view, where: event.user_agent in lists.known}\n"
+    )
+    bot, phone = (
+        "Googlebot/2.1 (+http://www.google.com/bot.html)",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)",
+    )
+    explaining.configure([compile_model(source, "m.yaml", {}, {"known.txt": bot})])
+    events = [event_of("v", 1), event_of("v", 2)]
+    for event, user_agent in zip(events, (bot, phone), strict=True):
+        event.properties["user_agent"] = user_agent
+    explaining.send(*events)
+    found = explaining.explain("v", "bots")
+    assert (found.value.number_value, ids(found, CONTRIBUTED)) == (1.0, {1})
+    assert found.events.events[0].reason == "`ua.is_bot(event.user_agent)` is false"
+    found = explaining.explain("v", "system")
+    assert (found.value.string_value, found.events.refolded_value.string_value) == ("iOS", "iOS")
+    found = explaining.explain("v", "met")
+    assert (found.value.number_value, ids(found, CONTRIBUTED)) == (1.0, {1})
+    assert found.events.events[0].reason == "`event.user_agent in lists.known` is false"
+
+
+def test_a_trigger_says_what_it_waits_for(explaining: Explaining) -> None:
+    """A trigger says when it is looked at next, its condition with values, and that it has fired."""
+    source = (
+        "model: m\nattributes:\n  adds: {count: add_to_cart}\nderived: {is_open: adds > 0}\n"
+        "triggers:\n  left: {when: is_open, quiet_for: 10m, once_per: session}\n"
+    )
+    explaining.configure([compile_model(source, "m.yaml", {})])
+    event = event_of("v", 0, "add_to_cart")
+    event.event_time.FromMilliseconds(explaining.now_ms)
+    explaining.send(event)
+    found = explaining.explain("v", "left")
+    assert found.value.bool_value is False
+    assert found.timer.change_time.ToMilliseconds() == explaining.now_ms + 600_000
+    assert found.timer.waits_for == "it fires if its condition holds when the session was quiet for 10m"
+    assert found.rule.value.bool_value is True
+    assert "`is_open` is true because `adds > 0` is true (`adds` = 1)" in found.summary
+    assert found.definition.source == "left: {when: is_open, quiet_for: 10m, once_per: session}"
+    explaining.now_ms += 600_000
+    explaining.apply(EntryType.TICK, b"")
+    found = explaining.explain("v", "left")
+    assert found.value.bool_value is True
+    assert found.timer.waits_for == "it fired; it fires once per session"
+    assert explaining.explain("v", "left.count").value.number_value == 1
 
 
 def test_merged_sessions_are_explained_as_one(explaining: Explaining) -> None:

@@ -153,7 +153,7 @@ class SessionParts(Engine):
             if start < end:
                 received_ms, outcomes = int(events.received_ms[start]), np.zeros(end - start, np.uint8)
                 context = self._state.context
-                fold_events(context, events.buf, records[start:end], received_ms, start + 2, outcomes)
+                fold_events(context, events.buf, records[start:end], received_ms, start + 3, outcomes)
 
     def _leave_out_each(self, header: NDArray[np.int64]) -> None:
         """Merge the rows of the events so that there is one row per event of all others."""

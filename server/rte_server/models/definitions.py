@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rte_server.models.attributes import derived_text
@@ -18,13 +19,13 @@ class Definition:
         line: First of its lines, from 1.
         source: Its lines, without what they are indented by in common.
         value: The expression of its value, on an event or, for a derived attribute, on a session; empty if it has none.
-        where: Its condition on events; empty if it has none.
+        conditions: Its conditions on events, and those of its steps.
     """
 
     line: int
     source: str
     value: str
-    where: str
+    conditions: tuple[str, ...]
 
 
 def find_definition(source: str, name: str) -> Definition | None:
@@ -32,23 +33,37 @@ def find_definition(source: str, name: str) -> Definition | None:
 
     Args:
         source: YAML that compiles.
-        name: Name of the attribute, of the sequence, or of the trigger; also of a part, such as `left.when`.
+        name: Name of the attribute: `basket_value`, or of a part, `checkout.stage`; or of one of a model that runs alongside
+            another version of itself, `retail_v4.basket_value`.
     """
-    name = name.partition(".")[0]
+    first, _, rest = name.partition(".")
+    return _defined(source, first) or (_defined(source, rest.partition(".")[0]) if rest else None)
+
+
+def _defined(source: str, name: str) -> Definition | None:
     document = read_document(source, "").content
     sections = document.values() if isinstance(document, dict) else ()
     for section in sections:
         item = section.content.get(name) if isinstance(section.content, dict) else None
         if item is not None:
             members = item.content if isinstance(item.content, dict) else {}
-            heads = [
-                derived_text(item),
-                *(member for word, member in members.items() if word in KINDS or word == "when"),
-            ]
+            words = (*KINDS, "when")
+            heads = [derived_text(item), *(member for word, member in members.items() if word in words)]
             value = next((text for text in map(_text, (head.content for head in heads)) if text), "")
-            where = _text(members["where"].content) if "where" in members else ""
-            return Definition(item.line, _lines(source, item), value, where)
+            return Definition(item.line, _lines(source, item), value, tuple(_conditions(item)))
     return None
+
+
+def _conditions(item: Item) -> Iterator[str]:
+    """Yield the conditions in an entry, at any depth."""
+    content = item.content
+    for word, each in content.items() if isinstance(content, dict) else ():
+        if word == "where":
+            yield _text(each.content)
+        else:
+            yield from _conditions(each)
+    for each in content if isinstance(content, list) else ():
+        yield from _conditions(each)
 
 
 def _text(content: Content) -> str:

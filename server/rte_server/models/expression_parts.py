@@ -153,7 +153,8 @@ def _written(node: Node) -> tuple[str, int]:
     """Return a node as CEL, and how tightly its outermost operator binds."""
     kind = node.WhichOneof("expr_kind")
     if kind == "const_expr":
-        return _constant(node.const_expr), _ATOM_PRECEDENCE
+        text = _constant(node.const_expr)
+        return text, _UNARY_PRECEDENCE if text.startswith("-") else _ATOM_PRECEDENCE
     if kind == "ident_expr":
         return node.ident_expr.name.removeprefix("."), _ATOM_PRECEDENCE
     if kind == "select_expr":
@@ -177,7 +178,10 @@ def _call(call: Any) -> tuple[str, int]:
         condition, left, right = (_inside(each, _CHOICE_PRECEDENCE + 1) for each in operands)
         return f"{condition} ? {left} : {right}", _CHOICE_PRECEDENCE
     if function in _UNARY:
-        return _UNARY[function] + _inside(operands[0], _UNARY_PRECEDENCE), _UNARY_PRECEDENCE
+        # Two signs right behind each other, or one before a number, would be another tree when they are read again.
+        is_constant = operands[0].WhichOneof("expr_kind") == "const_expr"
+        inner = _inside(operands[0], _ATOM_PRECEDENCE + 1 if is_constant else _ATOM_PRECEDENCE)
+        return _UNARY[function] + inner, _UNARY_PRECEDENCE
     if function == "_[_]":
         return f"{_inside(operands[0], _ATOM_PRECEDENCE)}[{_written(operands[1])[0]}]", _ATOM_PRECEDENCE
     if function in _MACROS:

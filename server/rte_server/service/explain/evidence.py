@@ -15,7 +15,7 @@ from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import EventEvidence, ExplainedEvent
 from rte.v1.session_pb2 import Session
 from rte_server.engine.attributes import SUM_MAGNITUDE_MAX
-from rte_server.engine.expressions import input_names
+from rte_server.engine.expressions import Code, input_names
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.session_events import DUPLICATE, LATE, TAKEN, judge
 from rte_server.engine.session_parts import SessionParts
@@ -36,7 +36,7 @@ from rte_server.service.explain.journal_search import Found
 from rte_server.service.explain.rules import Codes, Rule, list_names, shown
 from rte_server.service.explain.scores import number_of
 from rte_server.service.explain.stories import Moment, story_of
-from rte_server.service.explain.values import same, text_of
+from rte_server.service.explain.values import same, text_of, time_text
 from rte_server.service.tokens import position_text
 
 CONTRIBUTED = ExplainedEvent.OUTCOME_CONTRIBUTED
@@ -64,6 +64,7 @@ class Subject:
         value: The attribute's value, None if it has none.
         now_ms: The time by the server's clock.
         models: The running models.
+        since_ms: Since when the attribute takes in events, where it does not have all of the history; else None.
     """
 
     spec: AttributeSpec
@@ -73,6 +74,7 @@ class Subject:
     value: Value | None
     now_ms: int
     models: Sequence[ModelSpec]
+    since_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,15 @@ class Evidence:
         self._judged = judged[listed]
         self._taken = np.flatnonzero(self._judged == TAKEN)
         self._codes = Codes()
-        self._where = self._rule(subject.definition.where)
-        self._value = self._rule(subject.definition.value) if subject.cell.value else None
         # What decides is the code that the fold runs; the trees show where it comes from.
-        self._where_name = self._codes.name_of(subject.cell.where) if subject.cell.where else ""
+        rules = [rule for text in subject.definition.conditions if (rule := self._rule(text)) is not None]
+        self._conditions = {rule.part.code: rule for rule in rules}
+        self._value = self._rule(subject.definition.value) if subject.cell.value else None
         self._value_name = self._codes.name_of(subject.cell.value) if subject.cell.value else ""
+        wheres = (subject.cell.where,)
+        for where in filter(None, wheres):
+            self._codes.name_of(where)
+        self._read = (*wheres, subject.cell.value, *subject.cell.extras)
         self._parts = SessionParts(secret, [self._model()], self._events.chosen(self._taken), header, facts_of)
         mask = self._parts.mask(
             [f"attributes.{subject.spec.name}", *(f"attributes.{name}" for name in self._codes.by_name)]
@@ -157,7 +163,7 @@ class Evidence:
             for name, code in self._codes.by_name.items()
         ]
         specs = (*own, *parts)
-        read = {step.text for spec in specs for code in (spec.where, spec.value, *spec.extras) for step in code}
+        read = {step.text for code in self._read for step in code}
         lists = (each for model in subject.models for each in model.lists if each.name.encode() in read)
         return ModelSpec(subject.spec.model, 1, "", (), "", specs, tuple(lists))
 
@@ -189,15 +195,24 @@ class Evidence:
 
     def _not_taken(self, number: int, place: int) -> Outcome | None:
         """Return why an event gives the attribute nothing, or None if it gives something."""
-        cell, alone = self._subject.cell, self._alone[number]
-        event_name = self._events.text(place, NAME_OFF)
-        if any(not role.needs_value and event_name in role.events for role in cell.roles):
-            return None
-        if self._where_name and not alone.get(self._where_name, Value()).bool_value:
-            return FILTERED_OUT
-        if self._value_name and not self._is_usable(alone.get(self._value_name)):
-            return NO_VALUE
-        return None
+        alone = self._alone[number]
+        outcome: Outcome | None = None
+        for where, needs_value in self._ways(self._events.text(place, NAME_OFF)):
+            if where and not alone.get(self._codes.name_of(where), Value()).bool_value:
+                outcome = FILTERED_OUT if outcome is None else outcome
+            elif needs_value and self._value_name and not self._is_usable(alone.get(self._value_name)):
+                outcome = NO_VALUE
+            else:
+                return None
+        return outcome
+
+    def _ways(self, event_name: str) -> list[tuple[Code, bool]]:
+        """Return the ways in which an event of this name is taken: its condition, and whether it needs a value."""
+        cell = self._subject.cell
+        main = not cell.events or event_name in cell.events
+        roles = [role for role in cell.roles if event_name in role.events]
+        ways = [(cell.where, True)] if main or any(role.needs_value for role in roles) else []
+        return ways + [((), False) for role in roles if not role.needs_value]
 
     def _is_usable(self, value: Value | None) -> bool:
         """Return whether the attribute can take in a value of its expression."""
@@ -221,10 +236,7 @@ class Evidence:
         if self._whole is not None:
             answer.refolded_value.CopyFrom(self._whole)
         if answer.complete and not same(self._whole, subject.value):
-            answer.difference = (
-                f"its events give {text_of(self._whole) if self._whole is not None else 'no value'} when they are folded "
-                "anew: the attribute was defined or changed while the session was going on"
-            )
+            answer.difference = self._difference()
         wanted = [
             int(place)
             for place in self._events.newest_first()
@@ -235,6 +247,14 @@ class Evidence:
         numbers = {place: number for number, place in enumerate(self._taken.tolist())}
         answer.events.extend(self._explained(place, numbers.get(place)) for place in wanted[: chosen.size])
         return answer, self._place(wanted[chosen.size - 1]) if len(wanted) > chosen.size else None
+
+    def _difference(self) -> str:
+        """Return why the events give another value than the session has, although none is missing."""
+        given = text_of(self._whole) if self._whole is not None else "no value"
+        since_ms = self._subject.since_ms
+        if since_ms is not None:
+            return f"its events give {given}, but the attribute takes them in since {time_text(since_ms)} only"
+        return f"its events give {given} when they are folded anew with the model that is running now"
 
     def summary(self) -> str:
         """Return in a sentence what the events did."""
@@ -292,8 +312,8 @@ class Evidence:
 
     def _properties(self, event: Event) -> Struct:
         """Return the properties that the attribute reads, as far as the event has them."""
-        cell, read = self._subject.cell, Struct()
-        for name in sorted({name for code in (cell.where, cell.value, *cell.extras) for name in input_names(code)}):
+        _cell, read = self._subject.cell, Struct()
+        for name in sorted({name for code in self._read for name in input_names(code)}):
             if name in event.properties.fields:
                 read.fields[name].CopyFrom(event.properties.fields[name])
         return read
@@ -301,11 +321,12 @@ class Evidence:
     def _tell(self, explained: ExplainedEvent, alone: Mapping[str, Value]) -> None:
         """Add what the event gives, or why it gives nothing."""
         outcome, subject = explained.outcome, self._subject
-        if outcome == FILTERED_OUT and self._where is not None:
-            explained.condition.CopyFrom(shown(self._where, alone))
-            explained.reason = (
-                f"`{self._where.part.text}` is {'false' if self._where.name in alone else 'without a value'}"
-            )
+        if outcome == FILTERED_OUT:
+            where = next(where for where, _ in self._ways(explained.name) if where)
+            rule = self._conditions.get(where)
+            if rule is not None:
+                explained.condition.CopyFrom(shown(rule, alone))
+                explained.reason = f"`{rule.part.text}` is {'false' if rule.name in alone else 'without a value'}"
         elif outcome == NO_VALUE:
             explained.reason = self._why_no_value(alone)
         elif subject.spec.name in alone:

@@ -15,8 +15,9 @@ from rte.v1.model_pb2 import Attribute
 from rte.v1.session_explanation_pb2 import Definition as DefinitionMessage
 from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Session
+from rte_server.engine.configurations import Since
 from rte_server.engine.ids import session_id_text
-from rte_server.engine.program import AttributeSpec
+from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.session_copy import evaluate_on_copy
@@ -127,11 +128,13 @@ class Explainer:
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._explained, wanted)
         self._waiting += 1
         # When the work ends, not when its caller goes: the thread is busy until then.
-        work.add_done_callback(lambda _: self._leave())
+        work.add_done_callback(self._leave)
         return await asyncio.shield(work)
 
-    def _leave(self) -> None:
+    def _leave(self, work: asyncio.Future[Explained]) -> None:
         self._waiting -= 1
+        if not work.cancelled():
+            work.exception()  # Seen, though its caller may be gone.
 
     def _explained(self, wanted: Wanted) -> Explained:
         copied = self._engine.copied(self._reads.find(wanted.field), wanted.key)
@@ -142,7 +145,7 @@ class Explainer:
         if number < 0:
             return self._written(wanted, copied)
         return _Work(self._secret, self._search, copied, copied.program.attributes[number], self._clock_ms()).done(
-            wanted.chosen, self._engine.settings
+            wanted.chosen, self._engine.settings, self._engine.since
         )
 
     def _written(self, wanted: Wanted, copied: RowCopy) -> Explained:
@@ -195,10 +198,10 @@ class _Work:
         self._change_ms = evaluated.change_ms
         self._value = self._session.attributes.fields.get(spec.name)
 
-    def done(self, chosen: Chosen, settings: EngineSettings) -> Explained:
+    def done(self, chosen: Chosen, settings: EngineSettings, since: Since) -> Explained:
         spec = self._spec
         model = next(model for model in self._program.models if model.name == spec.model)
-        definition = find_definition(model.source, (spec.owner or spec.name).removeprefix(f"{spec.model}."))
+        definition = find_definition(model.source, spec.name)
         explanation = Explanation(
             session_id=_session_id(self._copied),
             attribute=attribute_message(spec),
@@ -211,12 +214,16 @@ class _Work:
         if self._rule is not None:
             explanation.rule.CopyFrom(shown(self._rule, self._values))
             why = "; ".join(reasons(explanation.rule))
+            if spec.kind == Kind.TRIGGER:
+                why = (
+                    f"{waits_for(spec, self._value, is_due=bool(self._change_ms < NEVER_MS))}; its condition now: {why}"
+                )
         elif self._story.behind is Behind.SCORE:
             values = {rule.part.input: self._values[rule.name] for rule in self._inputs if rule.name in self._values}
             explanation.score.CopyFrom(linear_evidence(spec, values))
             why = score_summary(explanation.score)
         else:
-            evidence = self._evidence(definition or Definition(0, "", "", ""), settings)
+            evidence = self._evidence(definition or Definition(0, "", "", ()), settings, since)
             page, last = evidence.page(chosen)
             explanation.events.CopyFrom(page)
             why = evidence.summary()
@@ -224,12 +231,13 @@ class _Work:
         explanation.summary = f"{_is(spec.name, self._value)}: {why}" if why else _is(spec.name, self._value)
         return Explained(explanation, last, self._copied.position)
 
-    def _evidence(self, definition: Definition, settings: EngineSettings) -> Evidence:
+    def _evidence(self, definition: Definition, settings: EngineSettings, since: Since) -> Evidence:
         spec = self._spec
         cell = self._program.attributes[self._program.number_of(spec.owner)] if spec.owner else spec
         found: Found = self._search.find(_sought(self._copied, self._session.visitor_id))
         header = self._copied.cells[:HEADER_WORDS]
-        subject = Subject(spec, cell, definition, header, self._value, self._now_ms, self._program.models)
+        since_ms = since[cell.name][1] if cell.name in since else None
+        subject = Subject(spec, cell, definition, header, self._value, self._now_ms, self._program.models, since_ms)
         return Evidence(self._secret, subject, found, settings)
 
     def _add_timer(self, explanation: Explanation) -> None:

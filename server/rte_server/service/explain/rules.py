@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Value
 from rte.v1.session_explanation_pb2 import ExpressionPart
 from rte_server.engine.expressions import Code
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
-from rte_server.models.alongside import local_name, names_inside
+from rte_server.models.alongside import names_inside
 from rte_server.models.definitions import find_definition
 from rte_server.models.expression_parts import Part, renamed_part, take_apart
 from rte_server.models.problems import ExpressionError
@@ -68,7 +68,7 @@ class RuleReader:
 
     def __init__(self, program: Program, codes: Codes) -> None:
         self._specs = {spec.name: spec for spec in program.attributes}
-        self._sources = {model.name: model.source for model in program.models}
+        self._models = {model.name: model for model in program.models}
         self._inputs: Mapping[str, TypeSet] = row_inputs(program.attributes)
         self._lists = list_names(program.models)
         self._inside = {model.name: names_inside(model, program.models) for model in program.models}
@@ -87,7 +87,7 @@ class RuleReader:
         spec = self._specs.get(name)
         if spec is None or not spec.code:
             return None
-        definition = find_definition(self._sources[spec.model], local_name(spec))
+        definition = find_definition(self._models[spec.model].source, spec.name)
         if definition is None:
             return None
         # In a model alongside, names mean its own attributes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 RELATIVE_TOLERANCE = 1e-12
 """What two ways of adding up the same numbers may differ by."""
@@ -36,6 +37,13 @@ def text_of(value: Value) -> str:
     """Return a value as people write it: JSON, shortened."""
     text = _text_of(value)
     return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 3] + "..."
+
+
+def time_text(time_ms: int) -> str:
+    """Return a time, milliseconds since 1970, as RFC 3339."""
+    moment = Timestamp()
+    moment.FromMilliseconds(time_ms)
+    return moment.ToJsonString()
 
 
 def _text_of(value: Value) -> str:
