@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Role
+from tests.engine.keyed_samples import KEYED
 
 
 def load(name: str) -> Code:
@@ -60,6 +61,7 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("mean_lately", Kind.WINDOW_MEAN, "double", value=PRICE, params=(333, 5)),
     _spec("things_lately", Kind.WINDOW_DISTINCT, "int", value=THING, keep=8, params=(200, 6)),
     _spec("items_lately", Kind.WINDOW_DISTINCT, "int", value=ITEM, keep=64, params=(1_500, 2)),
+    *KEYED,
     _spec(
         "ticket",
         Kind.DERIVED,

@@ -12,7 +12,7 @@ from rte.v1.session_pb2 import Session, SessionState
 from rte_server.engine.program import Kind
 
 APPROXIMATE_DIGITS = 11
-ROUNDED_KINDS = frozenset((Kind.LINEAR, Kind.RATE, Kind.EWMA))
+ROUNDED_KINDS = frozenset((Kind.LINEAR, Kind.RATE, Kind.EWMA, Kind.TOP))
 """Kinds whose values go through powers, whose last digits may differ between libraries."""
 
 State = dict[str, list[dict[str, object]]]
@@ -85,6 +85,8 @@ def _plain(value: WireValue) -> object:
         return [_plain(item) for item in value.list_value.values]
     if kind == "struct_value":
         return {name: _plain(item) for name, item in value.struct_value.fields.items()}
+    if kind == "null_value":
+        return None
     return getattr(value, kind) if kind else "(no kind)"
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import numpy as np
 from google.protobuf.struct_pb2 import Struct
 
 from rte.v1.event_pb2 import Event
@@ -22,10 +21,9 @@ from rte_server.engine.table import Capacity
 from rte_server.engine.wire_layout import ORDER
 from tests.engine import comparable
 from tests.engine.attribute_samples import MODEL, TOLD
-from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Action, Batch, End, Tick, Update
+from tests.engine.strategies import GAP_MS, LATENESS_MS, SECRET, START_MS, Action, Batch, End, Tick, Update
 from tests.engine.twin import Rules, Twin, TwinSession
 
-SECRET = np.arange(1, 5, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 SMALL = Capacity(
     sessions_max=512, dedup_events_max=4096, strings_max=4096, string_bytes_max=262_144, written_sessions_max=64
 )

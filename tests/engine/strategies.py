@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
 
+SECRET = np.arange(1, 5, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 START_MS = 1_764_000_000_000
 GAP_MS = 1_000
 LATENESS_MS = 20_000
@@ -66,6 +68,13 @@ numbers = st.one_of(
 )
 texts = st.sampled_from(("", "a", "b", "SKU-1", "SKU-2", "caf\u00e9", "https://shop.example/p/1", "zzz"))
 values = st.one_of(numbers, texts, st.booleans(), st.none())
+elements = st.one_of(
+    values,
+    st.fixed_dictionaries(
+        {}, optional={"item_id": st.sampled_from(("SKU-1", "SKU-2", "SKU-3")), "price": numbers, "thing": values}
+    ),
+    st.just([1.0, "a"]),
+)
 customers = st.sampled_from(("", "", "", "k-1", "k-2"))
 channels = st.sampled_from(("", "", "web", "app"))
 
@@ -87,6 +96,8 @@ def events(draw: st.DrawFn, number: int, id_forms: tuple[str, ...] = ("{}",)) ->
     _set(event, "item_id", draw(st.one_of(st.none(), st.sampled_from(("SKU-1", "SKU-2", "SKU-3")))))
     if draw(st.booleans()):
         _set(event, "thing", draw(values), null=True)
+    if draw(st.integers(0, 3)) == 0:
+        event.properties["items"] = draw(st.lists(elements, max_size=4))  # type: ignore[assignment]
     return event
 
 

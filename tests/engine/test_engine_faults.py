@@ -24,8 +24,8 @@ from rte_server.engine.table import Capacity
 from rte_server.engine.wire import Limits
 from tests.engine import sanity
 from tests.engine.attribute_samples import MODEL, load
-from tests.engine.pair import SECRET, SETTINGS, SMALL
-from tests.engine.strategies import START_MS
+from tests.engine.pair import SETTINGS, SMALL
+from tests.engine.strategies import SECRET, START_MS
 
 COUNT = AttributeSpec("seen", "m", Kind.COUNT, "int")
 LAST = AttributeSpec("last", "m", Kind.LAST, "string", value=load("text"))

@@ -25,8 +25,8 @@ from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from tests.engine import sanity
 from tests.engine.attribute_samples import MODEL, TOLD, VISIT
-from tests.engine.pair import SECRET, SETTINGS
-from tests.engine.strategies import GAP_MS, START_MS
+from tests.engine.pair import SETTINGS
+from tests.engine.strategies import GAP_MS, SECRET, START_MS
 
 TINY = Capacity(sessions_max=8, dedup_events_max=16, strings_max=128, string_bytes_max=1_024, written_sessions_max=3)
 MODELS: Mapping[str, tuple[ModelSpec, ...]] = {

@@ -20,7 +20,7 @@ from rte_server.engine.context import ATTRIBUTES, PARAMS, span_in
 from rte_server.engine.encode import put_attributes
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
-from rte_server.engine.kinds import KINDS_WITH_TIMES, due_ms
+from rte_server.engine.kinds import due_ms, has_times, refresh_ms
 from rte_server.engine.native import span_of
 from rte_server.engine.program import A_WORDS, Kind, ModelSpec
 from rte_server.engine.row_values import merge_cells
@@ -162,13 +162,17 @@ def test_arrival_does_not_matter_and_the_twin_agrees(
     assert not different, "\n".join(different)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS_WITH_TIMES - COMPUTED), ids=lambda kind: Kind(kind).name)
+@pytest.mark.parametrize(
+    "kind", sorted({spec.kind for spec in PLAIN if has_times(spec)}), ids=lambda kind: Kind(kind).name
+)
 @given(events=event_lists(), passed_ms=st.integers(0, 3000))
 def test_values_change_only_when_they_are_due(kind: Kind, events: list[Event], passed_ms: int) -> None:
     """Up to the time that a kind says, its value stays what it is; past the last such time, nothing changes any more."""
     engine = engine_of(kind)
     row = folded(engine, "v", events)
     for number, spec in enumerate(engine.program.attributes):
+        if refresh_ms(spec) > 0:
+            continue  # It changes all the time.
         time_ms = int(row[LAST]) + passed_ms
         value = shown(engine, row, time_ms).get(spec.name)
         while (due := _due_ms(engine._state.context, row, number, time_ms)) != NEVER_MS:

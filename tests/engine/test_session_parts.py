@@ -19,8 +19,8 @@ from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO
 from rte_server.engine.wire import Limits, scan_request
 from tests.engine import comparable
 from tests.engine.attribute_samples import SPECS
-from tests.engine.pair import SECRET, new_engine
-from tests.engine.strategies import START_MS, event_lists
+from tests.engine.pair import new_engine
+from tests.engine.strategies import SECRET, START_MS, event_lists
 
 DAY_MS = 86_400_000
 ONE_SESSION = EngineSettings(gap_ms=DAY_MS, lateness_ms=DAY_MS, closed_retention_ms=DAY_MS)

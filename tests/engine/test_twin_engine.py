@@ -14,8 +14,8 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.settings import EngineSettings
 from tests.engine.attribute_samples import MODEL, TOLD
-from tests.engine.pair import SECRET, SETTINGS, SMALL, Pair, messages, new_engine, state_of
-from tests.engine.strategies import START_MS, Action, Batch, event_lists, scripts, split
+from tests.engine.pair import SETTINGS, SMALL, Pair, messages, new_engine, state_of
+from tests.engine.strategies import SECRET, START_MS, Action, Batch, event_lists, scripts, split
 
 CALM = settings(
     deadline=None,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Value as WireValue
 
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest
@@ -193,6 +194,7 @@ class Twin:
             properties=_properties(event.properties),
             facts=self._facts,
             received_ms=received_ms,
+            lists=_lists(event.properties),
         )
 
     def _order(self, event: Event) -> int:
@@ -364,15 +366,28 @@ def _milliseconds(timestamp: object) -> int:
     return int(timestamp.seconds * 1000 + timestamp.nanos // 1_000_000)  # type: ignore[attr-defined]
 
 
+def _lists(properties: Struct) -> dict[str, list[Value | dict[str, Value]]]:
+    """Return the lists of a Struct; what is neither scalar nor object in them is ERROR."""
+    return {
+        name: [
+            _properties(each.struct_value) if each.HasField("struct_value") else _scalar(each)
+            for each in value.list_value.values
+        ]
+        for name, value in properties.fields.items()
+        if value.HasField("list_value")
+    }
+
+
 def _properties(properties: Struct) -> dict[str, Value]:
     """Return the scalars of a Struct; lists and objects are ERROR."""
-    read: dict[str, Value] = {}
-    for name, value in properties.fields.items():
-        kind = value.WhichOneof("kind")
-        if kind == "null_value":
-            read[name] = None
-        elif kind in ("number_value", "string_value", "bool_value"):
-            read[name] = getattr(value, kind)
-        else:
-            read[name] = ERROR
-    return read
+    return {name: _scalar(value) for name, value in properties.fields.items()}
+
+
+def _scalar(value: WireValue) -> Value:
+    kind = value.WhichOneof("kind")
+    if kind == "null_value":
+        return None
+    if kind in ("number_value", "string_value", "bool_value"):
+        found: Value = getattr(value, kind)
+        return found
+    return ERROR

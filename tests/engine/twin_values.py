@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
 from rte_server.engine import values as tags
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op
-from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.program import AttributeSpec, Kind, Role
 from rte_server.engine.url_parts import UrlPart
-from tests.engine import twin_kinds
+from tests.engine import twin_keyed, twin_kinds
 from tests.models.patterns_oracle import finds_match
 from tests.models.url_oracle import part_of
 
@@ -34,6 +34,7 @@ ERROR = Error()
 Value = None | bool | int | float | str | Error
 Plain = bool | float | str
 MAGNITUDE_MAX = 1e12
+ELEMENTS_MAX = 256
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -52,6 +53,7 @@ class TwinEvent:
         channel: Empty: not named.
         properties: Scalars by name; null is None. Lists and objects are ERROR: they are no scalar.
         received_ms: When the server received it.
+        lists: Properties that are lists: elements are scalars, or objects with the scalars among their members.
         facts: What was known when the event was folded: values by (function, text).
     """
 
@@ -65,6 +67,7 @@ class TwinEvent:
     channel: str = ""
     properties: Mapping[str, Value] = field(default_factory=dict)
     received_ms: int = 0
+    lists: Mapping[str, Sequence[Value | Mapping[str, Value]]] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], Value] = field(default_factory=dict)
 
     @property
@@ -99,8 +102,9 @@ def attribute_values(
 
 
 def _value_of(
-    spec: AttributeSpec, events: list[TwinEvent], row: Mapping[str, Value], time_ms: int
+    spec: AttributeSpec, whole: list[TwinEvent], row: Mapping[str, Value], time_ms: int
 ) -> Value | list[Value]:
+    events = _elements(spec.each, whole) if spec.each else whole
     if spec.kind == Kind.ABSENCE:
         return _absence(spec, events, time_ms)
     if Kind.WINDOW_COUNT <= spec.kind <= Kind.WINDOW_DISTINCT:
@@ -109,6 +113,8 @@ def _value_of(
         return twin_kinds.rate(_contributions(spec, events), time_ms, spec.params[0])
     if spec.kind == Kind.EWMA:
         return twin_kinds.ewma(_contributions(spec, events), spec.params[0])
+    if spec.kind in _KEYED:
+        return _KEYED[spec.kind](spec, events, whole, time_ms)
     if spec.kind == Kind.DERIVED:
         value = run(spec.code, row.get)
         return None if isinstance(value, Error) else value
@@ -224,6 +230,100 @@ def _absence(spec: AttributeSpec, events: list[TwinEvent], time_ms: int) -> bool
     if not begins or (ends and ends[-1].key >= begins[-1].key):
         return False
     return time_ms >= begins[-1].time_ms + spec.params[0]
+
+
+def _elements(name: str, events: list[TwinEvent]) -> list[TwinEvent]:
+    """Return an event for each element of a list of theirs."""
+    found = []
+    for event in events:
+        for place, element in enumerate(event.lists.get(name, ())[:ELEMENTS_MAX]):
+            members: dict[str, Value] = {"\0": ERROR if isinstance(element, Mapping) else element}
+            if isinstance(element, Mapping):
+                members |= {f"\0.{key}": value for key, value in element.items()}
+            order = twin_keyed.element_order(event.order, place)
+            found.append(replace(event, order=order, properties={**event.properties, **members}))
+    return sorted(found, key=lambda event: event.key)
+
+
+def _keys(spec: AttributeSpec, events: list[TwinEvent], number: int) -> list[tuple[int, int]]:
+    """Return the keys of the events of a role that needs no value."""
+    roles = [role for role in spec.roles if role.number == number]
+    return [event.key for event in events for role in roles if _plays(role, event)]
+
+
+def _plays(role: Role, event: TwinEvent) -> bool:
+    is_named = not role.events or event.name in role.events
+    return is_named and (not role.where or on_event(role.where, event) is True)
+
+
+def _set(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> list[Value]:
+    return list(twin_keyed.sample(_values(spec, events), spec.keep))  # type: ignore[arg-type]
+
+
+def _reset_sum(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> float:
+    contributions = [(event.key, number) for event in events for number in _numbers(spec, [event])]
+    return exact_sum(twin_keyed.reset_sum(contributions, _keys(spec, whole, 1), spec.keep))
+
+
+def _basket(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> Value | list[Value]:
+    changes: list[twin_keyed.Change] = []
+    roles = [(0, spec.events), *((role.number, role.events) for role in spec.roles if role.needs_value)]
+    for event in events:
+        for role, names in roles:
+            item = on_event(spec.value, event) if _counts(spec, event, names) else ERROR
+            quantity = _extra(spec.extras[0], event, 1.0)
+            is_counted = isinstance(quantity, (bool, int, float)) and 0 <= quantity <= MAGNITUDE_MAX
+            if item is None or isinstance(item, Error) or not is_counted:
+                continue
+            price = _extra(spec.extras[1], event, None)
+            is_priced = isinstance(price, (bool, int, float)) and abs(price) <= MAGNITUDE_MAX
+            changes.append((event.key, role, item, float(quantity), float(price) if is_priced else None))  # type: ignore[arg-type]
+    lines = twin_keyed.basket(changes, _keys(spec, whole, 3), spec.keep)
+    return twin_keyed.basket_part(lines, spec.part) if spec.part else list(lines)  # type: ignore[arg-type]
+
+
+def _extra(code: Code, event: TwinEvent, absent: float | None) -> Value:
+    """Return the value of a further expression, or `absent` where there is none."""
+    value = on_event(code, event) if code else None
+    return absent if value is None or isinstance(value, Error) else value
+
+
+def _top(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> Value | list[Value]:
+    weighed: list[tuple[twin_keyed.Scalar, int, float]] = []
+    for event in events:
+        weight = _extra(spec.extras[0], event, 1.0)
+        if isinstance(weight, (bool, int, float)) and 0 <= weight <= MAGNITUDE_MAX:
+            weighed += [(value, event.time_ms, float(weight)) for value in _values(spec, [event])]  # type: ignore[misc]
+    half_life_ms, shown = spec.params
+    entries = twin_keyed.top(weighed, spec.keep, half_life_ms, time_ms)
+    if spec.part == 0:
+        return [{"value": value, "weight": weight} for value, weight in entries[:shown]]  # type: ignore[misc]
+    if not entries:
+        return None
+    if spec.part == 3:
+        total = sum(weight for _, weight in sorted(entries, key=lambda entry: twin_keyed.value_hash(entry[0])))
+        return entries[0][1] / total if total > 0 else 0.0
+    return entries[0][spec.part - 1]
+
+
+def _sequence(
+    spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int
+) -> Value | list[Value]:
+    count, has_not = spec.params[1], spec.params[3]
+    steps = [[event.key for event in events if _counts(spec, event)]]
+    steps += [_keys(spec, events, step) for step in range(1, count)]
+    nots = _keys(spec, events, count) if has_not else []
+    shown = twin_keyed.sequence(steps, nots, spec, time_ms)
+    return list(shown) if isinstance(shown, list) else shown
+
+
+_KEYED: dict[Kind, Callable[[AttributeSpec, list[TwinEvent], list[TwinEvent], int], Value | list[Value]]] = {
+    Kind.SET: _set,
+    Kind.RESET_SUM: _reset_sum,
+    Kind.BASKET: _basket,
+    Kind.SEQUENCE: _sequence,
+    Kind.TOP: _top,
+}
 
 
 def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:

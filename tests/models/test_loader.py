@@ -171,9 +171,6 @@ scores:
 @pytest.mark.parametrize(
     "line",
     [
-        "attributes: {a: {top: event.x, on: view}}",
-        "attributes: {a: {sum: event.x, resets_on: purchase}}",
-        "attributes: {a: {count: x}}\nsequences: {}",
         "scores: {a: {onnx: model.onnx}}",
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import ExplainedEvent
-from rte_server.engine.kinds import KINDS_OF_TIME
+from rte_server.engine.kinds import changes_with_time
 from rte_server.engine.program import Kind, ModelSpec
 from rte_server.engine.settings import EngineSettings
 from rte_server.service.explain.stories import UNKNOWN
@@ -66,7 +66,7 @@ def test_what_each_event_did_is_true(explaining: Explaining, kind: Kind, events:
         for explained in found.events.events:
             if explained.outcome == ExplainedEvent.OUTCOME_WITHOUT_EFFECT:
                 assert explained.reason not in ("", UNKNOWN), spec.name
-            if len(known) == 1 or kind in KINDS_OF_TIME:
+            if len(known) == 1 or changes_with_time(spec):
                 continue  # The session's time is another one without the event: `test_session_parts` does this for them.
             rest = [event for event_id, event in known.items() if event_id != explained.event_id]
             without = refolded(MODELS, SETTINGS, [(START_MS, rest)], START_MS)[visitor_id].get(spec.name)

@@ -14,7 +14,7 @@ from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
 from rte_server.config import ExplainSettings
 from rte_server.engine.entries import EntryType
-from rte_server.engine.kinds import KINDS_OF_TIME
+from rte_server.engine.kinds import changes_with_time
 from rte_server.engine.settings import EngineSettings
 from rte_server.models import compile_model, load_models, pack_names
 from rte_server.models.alongside import renamed
@@ -32,7 +32,7 @@ SPECS = [spec for model in MODELS for spec in model.attributes]
 FROM_EVENTS = [
     spec.name
     for spec in SPECS
-    if spec.kind.name not in ("DERIVED", "LINEAR", "TRIGGER") and spec.kind not in KINDS_OF_TIME
+    if spec.kind.name not in ("DERIVED", "LINEAR", "TRIGGER") and not changes_with_time(spec)
 ]
 SETTINGS = EngineSettings()
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
-from rte_server.engine.kinds import KINDS_OF_TIME, KINDS_WITH_TIMES, REFRESH_MS, cell_words, refresh_ms
+from rte_server.engine.keyed import KINDS_OF_TEXTS
+from rte_server.engine.kinds import REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.program import (
     A_AT,
@@ -26,6 +27,9 @@ from rte_server.engine.program import (
     CACHE_LINE_WORDS,
     D_INPUT,
     D_WORDS,
+    EACH_WORDS,
+    ELEMENT,
+    ELEMENT_MEMBER,
     EXTRA_WORDS,
     FIELDS_OF_EVERY_EVENT,
     FIELDS_OF_TIME,
@@ -114,14 +118,14 @@ class _Assembly:
         plans = _Plans(self, [op for each in ops for op in each], derived)
         plan_rows = [plans.of(name) for name in ["", *names]] + [plans.of_all_derived()]
         for number, spec in enumerate(self.attributes):
-            self.rows[number, A_NAME : A_NAME_LEN + 1] = self._text(spec.name.encode())
+            self.rows[number, A_NAME : A_NAME_LEN + 1] = self.text_of(spec.name.encode())
         arrays = ProgramArrays(
             names=_name_table([text_id(name.encode(), self.secret) for name in names]),
             plans=np.array(plan_rows, np.int64),
             ops=np.array(plans.ops, np.int64).reshape(-1, OP_WORDS),
             groups=np.array(plans.groups, np.int64).reshape(-1, GROUP_WORDS),
             uses=np.array(plans.uses, np.int64),
-            keys=_key_table(list(self.property_slots)),
+            keys=_key_table({name: slot for name, slot in self.property_slots.items() if not name.startswith(ELEMENT)}),
             slots=self._slot_rows(),
             codes=np.concatenate(self.codes) if self.codes else np.zeros((0, 4), np.int64),
             texts=np.frombuffer(bytes(self.texts) + bytes(8), np.uint8).copy(),
@@ -138,6 +142,14 @@ class _Assembly:
             lists=self.lists,
             fact_functions=np.array([(slot, of) for (slot, _), of in self.facts.items()], np.int64).reshape(-1, 2),
             triggers=np.array(self._triggers(), np.int64),
+            element_keys=_key_table(
+                {
+                    name.removeprefix(ELEMENT_MEMBER): slot
+                    for name, slot in self.property_slots.items()
+                    if name.startswith(ELEMENT_MEMBER)
+                }
+            ),
+            each=np.array(plans.each, np.int64).reshape(-1, EACH_WORDS),
         )
         return Program(
             self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
@@ -146,9 +158,9 @@ class _Assembly:
     def _slot_rows(self) -> NDArray[np.int64]:
         rows = np.zeros((max(1, len(self.property_slots)), SLOT_WORDS), np.int64)
         for key, slot in self.property_slots.items():
-            encoded = key.encode()
+            encoded = key.removeprefix(ELEMENT_MEMBER).encode()
             rows[slot, :SLOT_OFFSET] = np.array(key_ends(encoded), np.uint64).view(np.int64)
-            rows[slot, SLOT_OFFSET:] = self._text(encoded)
+            rows[slot, SLOT_OFFSET:] = self.text_of(encoded)
         return rows
 
     def _is_derived(self, number: int) -> bool:
@@ -166,7 +178,8 @@ class _Assembly:
             self.rows[number, A_REGISTERS] = self.rows[load_number(condition, self.numbers), A_AT]
         return found
 
-    def _text(self, text: bytes) -> tuple[int, int]:
+    def text_of(self, text: bytes) -> tuple[int, int]:
+        """Put a text down; return its place and length."""
         offset = len(self.texts)
         self.texts += text
         return offset, len(text)
@@ -202,7 +215,7 @@ class _Assembly:
             read |= _names_read(spec)
         intervals = [refresh_ms(spec) for spec in self.attributes if spec.name in read]
         intervals += [REFRESH_MS for _ in FIELDS_OF_TIME & read]
-        changing = [n for n, spec in enumerate(self.attributes) if spec.kind in KINDS_WITH_TIMES and not spec.owner]
+        changing = [n for n, spec in enumerate(self.attributes) if has_times(spec)]
         return [min((each for each in intervals if each > 0), default=0), *changing]
 
     def _warmth(self, number: int) -> tuple[int, tuple[str, ...]]:
@@ -238,7 +251,7 @@ class _Assembly:
         return self._code(code, self.property_slots, keeps_result=keeps_result)
 
     def _op(self, number: int) -> list[_Op]:
-        """Return the ops of an attribute: one, or one for each end of an interval."""
+        """Return the ops of an attribute: one, and one for each of its further roles."""
         spec = self.attributes[number]
         uses: dict[int, int] = {}
         source = int(NO_SOURCE)
@@ -251,7 +264,7 @@ class _Assembly:
             uses[source] = 1
             only = int(spec.value[-1].number) if len(steps) == 2 else 0
         elif spec.value:
-            keeps = spec.kind in (Kind.FIRST, Kind.LAST, Kind.RECENT)
+            keeps = spec.kind in (Kind.FIRST, Kind.LAST, Kind.RECENT) or spec.kind in KINDS_OF_TEXTS
             source, value = int(FROM_CODE), self._event_code(spec.value, uses, keeps)
         where = self._event_code(spec.where, uses, keeps_result=False)
         extras = len(self.extras)
@@ -259,15 +272,20 @@ class _Assembly:
         kind, at, keep, unique, registers, role = (int(word) for word in self.rows[number, : A_ROLE + 1])
         tail = int(self.rows[number, A_PARAMS]), extras
         needed = sorted(always_read(spec.value) | always_read(spec.where))
-        slot = self._slot(needed[0]) if needed else -1
+        slot = self._slot(needed[0]) if needed and not spec.each else -1
         words = (kind, at, source, *value, *where, keep, unique, registers, role, only, *tail)
-        ops = [_Op(words, spec.events, slot, uses)]
+        ops = [_Op(words, spec.events, slot, uses, spec.each)]
         for other in spec.roles:
             if other.needs_value:
-                ops.append(_Op((*words[: int(OP_ROLE)], other.number, only, *tail), other.events, slot, uses))
+                ops.append(
+                    _Op((*words[: int(OP_ROLE)], other.number, only, *tail), other.events, slot, uses, spec.each)
+                )
             else:
-                bare = (kind, at, int(NO_SOURCE), 0, 0, 0, 0, keep, unique, registers, other.number, 0, *tail)
-                ops.append(_Op(bare, other.events, -1, {}))
+                own_uses: dict[int, int] = {}
+                own = self._event_code(other.where, own_uses, keeps_result=False)
+                bare = (kind, at, int(NO_SOURCE), 0, 0, *own, keep, unique, registers, other.number, 0, *tail)
+                read = sorted(always_read(other.where))
+                ops.append(_Op(bare, other.events, self._slot(read[0]) if read else -1, own_uses))
         return ops
 
     def _extra(self, code: Code, uses: dict[int, int]) -> tuple[int, int, int]:
@@ -305,12 +323,14 @@ class _Op:
         events: Names of the events it is run for; () = every event.
         slot: The property without which it does nothing, or -1.
         uses: How it uses properties, by slot.
+        each: The list for each of whose elements it is run, or empty.
     """
 
     words: tuple[int, ...]
     events: tuple[str, ...]
     slot: int
     uses: Mapping[int, int]
+    each: str = ""
 
 
 class _Plans:
@@ -328,6 +348,7 @@ class _Plans:
         self.derived_numbers = derived_numbers
         self.ops: list[tuple[int, ...]] = []
         self.groups: list[tuple[int, int, int]] = []
+        self.each: list[tuple[int, ...]] = []
         self.uses: list[list[int]] = []
         self.loads: list[int] = []
         self.derived: list[int] = []
@@ -335,7 +356,7 @@ class _Plans:
     def of(self, name: str) -> list[int]:
         """Return the plan for an event name; "" is any name that no model lists."""
         wanted = [op for op in self.all_ops if not op.events or name in op.events]
-        plan = list(self._put_ops([op for op in wanted if op.slot < 0]))
+        plan = list(self._put_ops([op for op in wanted if op.slot < 0 and not op.each]))
         first = len(self.groups)
         for slot in sorted({op.slot for op in wanted} - {-1}):
             self.groups.append((slot, *self._put_ops([op for op in wanted if op.slot == slot])))
@@ -351,12 +372,21 @@ class _Plans:
         rows = self.assembly.rows
         cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0}
         spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
-        return [*plan, *self._put_derived(changed), self._lines(spans, changed)]
+        return [*plan, *self._put_derived(changed), self._lines(spans, changed), *self._put_each(wanted)]
 
     def of_all_derived(self) -> list[int]:
         """Return the plan that computes all derived attributes, and does nothing else."""
         self.uses.append([0] * max(1, len(self.assembly.property_slots)))
-        return [0, 0, 0, 0, *self._put_derived(range(len(self.derived_numbers))), 0]
+        return [0, 0, 0, 0, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0]
+
+    def _put_each(self, wanted: Sequence[_Op]) -> tuple[int, int]:
+        """Put down the ops that are run for each element of a list."""
+        first = len(self.each)
+        itself = self.assembly.property_slots.get(ELEMENT, -1)
+        for key in sorted({op.each for op in wanted} - {""}):
+            ops = self._put_ops([op for op in wanted if op.each == key])
+            self.each.append((*self.assembly.text_of(key.encode()), *ops, itself))
+        return first, len(self.each)
 
     def _put_ops(self, ops: Sequence[_Op]) -> tuple[int, int]:
         first = len(self.ops)
@@ -389,7 +419,7 @@ class _Plans:
             for spec in self.assembly.attributes
             if spec.kind not in (Kind.DERIVED, Kind.LINEAR)
             and (
-                spec.kind in KINDS_OF_TIME
+                changes_with_time(spec)
                 or not spec.events
                 or event_name in spec.events
                 or any(event_name in role.events for role in spec.roles)
@@ -474,10 +504,10 @@ def insert_texts(table, buf, offsets, secret):  # type: ignore[no-untyped-def]
         table[slot] = text
 
 
-def _key_table(keys: Sequence[str]) -> NDArray[np.int64]:
+def _key_table(keys: Mapping[str, int]) -> NDArray[np.int64]:
     size = 1 << max(4, (4 * len(keys)).bit_length())
     table = np.zeros(size, np.int64)
-    for slot, key in enumerate(keys):
+    for key, slot in keys.items():
         place = key_hash(key.encode()) & (size - 1)
         while table[place] != 0:
             place = (place + 1) & (size - 1)

@@ -12,10 +12,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK
+from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import (
     ATTRIBUTES,
     DUE,
+    PARAMS,
     POOL_ARENA,
     POOL_COUNTS,
     ROW_WORDS,
@@ -25,17 +26,29 @@ from rte_server.engine.context import (
     row_cells,
     span_in,
 )
+from rte_server.engine.kind_lists import put_list, shows_list
+from rte_server.engine.message_parts import (
+    LENGTH_BYTES,
+    close_member,
+    close_message,
+    open_member,
+    put_hex,
+    put_number,
+    put_pooled,
+    put_session_id,
+    put_time,
+    put_value,
+)
 from rte_server.engine.native import (
     acquire_at,
     byte_at,
     fence_acquire,
-    float_bits,
     put_byte,
     put_word,
     span_of,
     word_at,
 )
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_NAME, A_NAME_LEN, A_WORDS
+from rte_server.engine.program import A_NAME, A_NAME_LEN, A_WORDS
 from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.strings import LONGEST, place_in
 from rte_server.engine.table import (
@@ -64,7 +77,6 @@ from rte_server.engine.table import (
     WRITTEN_WORDS,
     written_block,
 )
-from rte_server.engine.values import BOOL, DOUBLE, INT, STRING
 
 # Bits of `fields`: the fields of rte.v1.Session by number.
 ALL_FIELDS = (1 << 15) - 1
@@ -83,14 +95,9 @@ F_ETAG = 12
 F_VISIT_NUMBER = 13
 F_LATE_EVENT_COUNT = 14
 
-LENGTH_BYTES = 4
-"""Bytes kept free for the length of a nested message while it is written; 28 bits of length."""
-
 READ_TRIES = 10_000
 TOO_SMALL = np.int64(-2)
 """Returned instead of a size when the message may need more room."""
-
-_EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 
 
 class ReadBuffers(NamedTuple):
@@ -127,7 +134,8 @@ def message_bytes_max(context):  # type: ignore[no-untyped-def]
 def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
     words = word_at(ctx, ROW_WORDS) + WRITTEN_WORDS
     longest = word_at(span_in(ctx, POOL_COUNTS), LONGEST)
-    return words * (longest + 96) + span_in(ctx, TEXTS)[1] + 4096
+    parts = span_in(ctx, ATTRIBUTES)[1] // A_WORDS  # They have no words of their own, and show numbers.
+    return words * (longest + 96) + parts * 96 + span_in(ctx, TEXTS)[1] + 4096
 
 
 @njit(cache=True, nogil=True)
@@ -161,154 +169,18 @@ def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def put_varint(out, at, value):  # type: ignore[no-untyped-def]
-    """Write a varint of a value >= 0; returns the place after it."""
-    while value >= 0x80:
-        put_byte(out, at, (value & 0x7F) | 0x80)
-        value >>= 7
-        at += 1
-    put_byte(out, at, value)
-    return at + 1
-
-
-@njit(cache=True, nogil=True)
-def put_bytes(out, at, source, offset, length):  # type: ignore[no-untyped-def]
-    """Copy bytes of another span; returns the place after them."""
-    for i in range(length):
-        put_byte(out, at + i, byte_at(source, offset + i))
-    return at + length
-
-
-@njit(cache=True, nogil=True)
-def put_text(out, at, tag, source, offset, length):  # type: ignore[no-untyped-def]
-    """Write a string field; `tag` is one byte."""
-    put_byte(out, at, tag)
-    at = put_varint(out, at + 1, length)
-    return put_bytes(out, at, source, offset, length)
-
-
-@njit(cache=True, nogil=True)
-def put_pooled(out, at, tag, ctx, text):  # type: ignore[no-untyped-def]
-    """Write a string field from the pool; nothing if the pool has lost the text."""
-    offset, length = place_in(ctx, text)
-    if offset < 0:
-        return at
-    return put_text(out, at, tag, span_in(ctx, POOL_ARENA), offset, length)
-
-
-@njit(cache=True, nogil=True)
-def close_message(out, start, at):  # type: ignore[no-untyped-def]
-    """Write the length of the message whose content is `out[start + LENGTH_BYTES:at]` before it, and close the gap.
-
-    Returns the place after the message.
-    """
-    length = at - start - LENGTH_BYTES
-    place = put_varint(out, start, length)
-    return put_bytes(out, place, out, start + LENGTH_BYTES, length)
-
-
-@njit(cache=True, nogil=True)
-def put_time(out, at, tag, time_ms):  # type: ignore[no-untyped-def]
-    """Write a `google.protobuf.Timestamp` field."""
-    put_byte(out, at, tag)
-    start = at + 1
-    at = start + LENGTH_BYTES
-    put_byte(out, at, 0x08)
-    at = put_varint(out, at + 1, time_ms // 1000)
-    nanos = (time_ms % 1000) * 1_000_000
-    if nanos != 0:
-        put_byte(out, at, 0x10)
-        at = put_varint(out, at + 1, nanos)
-    return close_message(out, start, at)
-
-
-@njit(cache=True, nogil=True)
-def put_hex(out, at, word):  # type: ignore[no-untyped-def]
-    """Write 16 hexadecimal digits."""
-    for i in range(16):
-        digit = (word >> (60 - 4 * i)) & 15
-        put_byte(out, at + i, digit + 48 if digit < 10 else digit + 87)
-    return at + 16
-
-
-@njit(cache=True, nogil=True)
-def put_session_id(out, at, tag, low, high):  # type: ignore[no-untyped-def]
-    """Write a session id as a string field of 32 hexadecimal digits, high word first."""
-    put_byte(out, at, tag)
-    put_byte(out, at + 1, 32)
-    return put_hex(out, put_hex(out, at + 2, high), low)
-
-
-@njit(cache=True, nogil=True)
-def put_value(out, at, tag, bits, ctx):  # type: ignore[no-untyped-def]
-    """Write the content of a `google.protobuf.Value`; nothing if there is no value to show."""
-    if tag == DOUBLE and bits & _EXPONENT == _EXPONENT:
-        # JSON has no form for it, and one such value would make the whole session unreadable.
-        return at
-    if tag == INT or tag == DOUBLE:
-        number = bits if tag == DOUBLE else float_bits(np.float64(bits))
-        put_byte(out, at, 0x11)
-        for i in range(8):
-            put_byte(out, at + 1 + i, (number >> (8 * i)) & 0xFF)
-        return at + 9
-    if tag == BOOL:
-        put_byte(out, at, 0x20)
-        put_byte(out, at + 1, bits)
-        return at + 2
-    if tag == STRING:
-        return put_pooled(out, at, 0x1A, ctx, bits)
-    return at
-
-
-@njit(cache=True, nogil=True)
-def put_list(out, at, cells, first, keep, ctx):  # type: ignore[no-untyped-def]
-    """Write the content of a `Value` that is the list of a RECENT cell, newest first; nothing if it is empty."""
-    if word_at(cells, first) == 0:
-        return at
-    put_byte(out, at, 0x32)
-    list_start = at + 1
-    at = list_start + LENGTH_BYTES
-    for i in range(keep):
-        entry = first + ENTRY_WORDS * i
-        if word_at(cells, entry) == 0:
-            break
-        put_byte(out, at, 0x0A)
-        start = at + 1
-        end = put_value(out, start + LENGTH_BYTES, word_at(cells, entry) & TAG_MASK, word_at(cells, entry + 2), ctx)
-        # A text that found no room is left out: a value without a kind has no JSON form.
-        at = close_message(out, start, end) if end > start + LENGTH_BYTES else start - 1
-    return close_message(out, list_start, at)
-
-
-@njit(cache=True, nogil=True)
-def open_member(out, at, names, name_at, name_length):  # type: ignore[no-untyped-def]
-    """Begin a member of the attributes' Struct; returns where its value begins. End it with `close_member`."""
-    put_byte(out, at, 0x0A)
-    place = put_text(out, at + 1 + LENGTH_BYTES, 0x0A, names, name_at, name_length)
-    put_byte(out, place, 0x12)
-    return place + 1 + LENGTH_BYTES
-
-
-@njit(cache=True, nogil=True)
-def close_member(out, at, value_at, end):  # type: ignore[no-untyped-def]
-    """End the member begun at `at`; returns the place after it, or `at` where there is no value."""
-    if end == value_at:
-        return at
-    return close_message(out, at + 1, close_message(out, value_at - LENGTH_BYTES, end))
-
-
-@njit(cache=True, nogil=True)
 def put_attributes(out, at, ctx, cells, chosen, time_ms):  # type: ignore[no-untyped-def]
     """Write the members of `Session.attributes` that models compute, as they are at a session's time."""
     attributes = span_in(ctx, ATTRIBUTES)
     texts = span_in(ctx, TEXTS)
+    params = span_in(ctx, PARAMS)
     for number in range(attributes[1] // A_WORDS):
         if byte_at(chosen, number) == 0:
             continue
-        a = number * A_WORDS
-        value_at = open_member(out, at, texts, word_at(attributes, a + A_NAME), word_at(attributes, a + A_NAME_LEN))
-        if word_at(attributes, a + A_KIND) == RECENT:
-            end = put_list(out, value_at, cells, word_at(attributes, a + A_AT), word_at(attributes, a + A_KEEP), ctx)
+        attribute = (attributes[0] + number * A_WORDS * 8, A_WORDS)
+        value_at = open_member(out, at, texts, word_at(attribute, A_NAME), word_at(attribute, A_NAME_LEN))
+        if shows_list(attribute):
+            end = put_list(out, value_at, ctx, cells, attribute, params, time_ms)
         else:
             tag, bits = load_input(ctx, cells, number, time_ms)
             end = put_value(out, value_at, tag, bits, ctx)
@@ -417,13 +289,6 @@ def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     if fields >> F_LATE_EVENT_COUNT & 1 and word_at(cells, LATE) != 0:
         at = put_number(out, at, 0x70, word_at(cells, LATE))
     return at
-
-
-@njit(cache=True, nogil=True)
-def put_number(out, at, tag, number):  # type: ignore[no-untyped-def]
-    """Write an integer field; `tag` is one byte."""
-    put_byte(out, at, tag)
-    return put_varint(out, at + 1, number)
 
 
 @njit(cache=True, nogil=True)

@@ -37,7 +37,7 @@ from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
 
 
 @njit(cache=True, nogil=True)
-def _varint(span, at, end):  # type: ignore[no-untyped-def]
+def read_varint(span, at, end):  # type: ignore[no-untyped-def]
     """Return (value, place after it) of a varint in `span[at:end]`; the place is -1 if there is none."""
     if at < end:
         byte = byte_at(span, at)
@@ -56,16 +56,16 @@ def _varint(span, at, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _step_over(span, at, end, wire_type):  # type: ignore[no-untyped-def]
+def step_over(span, at, end, wire_type):  # type: ignore[no-untyped-def]
     """Return the place after a field's content in `span[at:end]`, or -1."""
     if wire_type == 0:
-        return _varint(span, at, end)[1]
+        return read_varint(span, at, end)[1]
     if wire_type == 1:
         after = at + 8
     elif wire_type == 5:
         after = at + 4
     elif wire_type == 2:
-        length, after = _varint(span, at, end)
+        length, after = read_varint(span, at, end)
         if after < 0 or length < 0 or length > end - after:
             return np.int64(-1)
         after += length
@@ -103,12 +103,19 @@ def _ends_of(span, at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def find_slot(ctx, span, at, length):  # type: ignore[no-untyped-def]
-    """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it."""
+def find_slot(ctx, keys, span, at, length):  # type: ignore[no-untyped-def]
+    """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it.
+
+    Args:
+        ctx: Span of the context.
+        keys: Span of the table of keys: those of properties, or of members of elements.
+        span: Span of the request's bytes.
+        at: Where the key begins.
+        length: Its bytes.
+    """
     head, tail = _ends_of(span, at, length)
     # `program.key_hash`
     mixed = (head * np.uint64(0x9E3779B97F4A7C15)) ^ (tail * np.uint64(0xC2B2AE3D27D4EB4F)) ^ np.uint64(length)
-    keys = span_in(ctx, KEYS)
     slots = span_in(ctx, PROPERTY_SLOTS)
     mask = keys[1] - 1
     place = np.int64(mixed ^ (mixed >> np.uint64(29))) & mask
@@ -171,24 +178,24 @@ def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
             put_word(bits, slot, np.int64(bytes_at(span, at)))
             at += 8
         elif tag == 0x1A:
-            length, at = _varint(span, at, end)
+            length, at = read_varint(span, at, end)
             if at < 0 or length < 0 or length > end - at:
                 return
             _put_text(ctx, span, slot, use, at, length)
             at += length
         elif tag == 0x20 or tag == 0x08:
-            number, at = _varint(span, at, end)
+            number, at = read_varint(span, at, end)
             if at < 0:
                 return
             put_word(tags, slot, BOOL if tag == 0x20 else NULL)
             put_word(bits, slot, np.int64(number != 0) if tag == 0x20 else np.int64(0))
         else:
-            key, at = _varint(span, at - 1, end)
+            key, at = read_varint(span, at - 1, end)
             if at < 0:
                 return
             if key >> 3 <= 6:
                 put_word(tags, slot, ERROR)
-            at = _step_over(span, at, end, key & 7)
+            at = step_over(span, at, end, key & 7)
             if at < 0:
                 return
 
@@ -211,19 +218,19 @@ def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def
         put_word(tags, slot, ERROR)
     end = at + length
     while at < end:
-        tag, at = _varint(span, at, end)
+        tag, at = read_varint(span, at, end)
         if at < 0:
             return
         if tag != 0x0A:
-            at = _step_over(span, at, end, tag & 7)
+            at = step_over(span, at, end, tag & 7)
             if at < 0:
                 return
             continue
-        size, at = _varint(span, at, end)
+        size, at = read_varint(span, at, end)
         if at < 0 or size < 0 or size > end - at:
             return
         if not _read_plain_member(ctx, span, at, at + size, uses):
-            _read_member(ctx, span, at, at + size, uses)
+            read_member(ctx, span_in(ctx, KEYS), span, at, at + size, uses)
         at += size
 
 
@@ -233,7 +240,7 @@ def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def
     value = plain_value(span, at, end)
     if value < 0:
         return False
-    slot = find_slot(ctx, span, at + 2, value - at - 2)
+    slot = find_slot(ctx, span_in(ctx, KEYS), span, at + 2, value - at - 2)
     if slot < 0 or word_at(uses, slot) == 0:
         return True
     if byte_at(span, value + 2) == 0x11:
@@ -245,22 +252,22 @@ def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def _read_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
-    """Read one entry of the Struct's map: key (field 1) and value (field 2), in any order."""
+def read_member(ctx, keys, span, at, end, uses):  # type: ignore[no-untyped-def]
+    """Read one entry of a Struct's map: key (field 1) and value (field 2), in any order. For `keys` see `find_slot`."""
     key_at = at
     key_length = np.int64(0)
     value_at = np.int64(-1)
     value_end = np.int64(-1)
     while at < end:
-        tag, at = _varint(span, at, end)
+        tag, at = read_varint(span, at, end)
         if at < 0:
             return
         if tag != 0x0A and tag != 0x12:
-            at = _step_over(span, at, end, tag & 7)
+            at = step_over(span, at, end, tag & 7)
             if at < 0:
                 return
             continue
-        size, at = _varint(span, at, end)
+        size, at = read_varint(span, at, end)
         if at < 0 or size < 0 or size > end - at:
             return
         if tag == 0x0A:
@@ -270,7 +277,7 @@ def _read_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
             value_at = at
             value_end = at + size
         at += size
-    slot = find_slot(ctx, span, key_at, key_length)
+    slot = find_slot(ctx, keys, span, key_at, key_length)
     if slot >= 0 and word_at(uses, slot) != 0:
         put_word(span_in(ctx, SLOT_TAGS), slot, ERROR)
         if value_at >= 0:

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from rte_server.engine.attributes import sketch_registers
 from rte_server.engine.decay import DECAY_ERROR
+from rte_server.engine.keyed import BEYOND, exact_up_to
 from rte_server.engine.kinds import WINDOWED, cell_words
 from rte_server.engine.program import AttributeSpec, Kind
 
@@ -33,7 +34,8 @@ class Declared:
     Attributes:
         exactness: Whether it is exact.
         exact_up_to: EXACT_UP_TO: the value up to which it is; else 0.
-        error: EXACT_UP_TO, APPROXIMATE: standard error or bound of the error, as a fraction of the true value.
+        error: EXACT_UP_TO, APPROXIMATE: standard error or bound of the error, as a fraction of the true value; 0 where the
+            note says what comes beyond.
         note: What else there is to know, in some words, or empty.
     """
 
@@ -46,6 +48,8 @@ class Declared:
         words = f"within {self.error:.2g}"
         if self.exactness == Exactness.EXACT:
             words = "exact"
+        elif self.exactness == Exactness.EXACT_UP_TO and not self.error:
+            words = f"exact up to {self.exact_up_to}"
         elif self.exactness == Exactness.EXACT_UP_TO:
             beyond = "so many or more" if self.error >= 1 else words
             words = f"exact up to {self.exact_up_to}, then {beyond}"
@@ -65,6 +69,8 @@ def exactness(spec: AttributeSpec) -> Declared:
         return Declared(Exactness.EXACT, note=note)
     if spec.kind in (Kind.RATE, Kind.EWMA):
         return Declared(Exactness.APPROXIMATE, error=DECAY_ERROR)
+    if exact_up_to(spec):
+        return Declared(Exactness.EXACT_UP_TO, exact_up_to(spec), note=BEYOND[spec.kind])
     return Declared(Exactness.EXACT)
 
 

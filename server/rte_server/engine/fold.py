@@ -27,9 +27,9 @@ from rte_server.engine.attributes import (
 )
 from rte_server.engine.attributes import LAST as KIND_LAST
 from rte_server.engine.context import (
-    CODES,
     DEDUP_SET,
     DUE,
+    EACH,
     GROUPS,
     NAMES,
     OPS,
@@ -39,9 +39,6 @@ from rte_server.engine.context import (
     SLOT_LENGTHS,
     SLOT_OFFSETS,
     SLOT_TAGS,
-    STACK_BITS,
-    STACK_TAGS,
-    TEXTS,
     TOUCHED,
     TOUCHED_MARKS,
     TRIGGERS,
@@ -53,13 +50,21 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.derived import derive_changed
+from rte_server.engine.elements import ELEMENTS_MAX, element_order, find_list, next_element, read_element
+from rte_server.engine.event_code import run_code
 from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
 from rte_server.engine.expiry import make_room
-from rte_server.engine.expressions import STACK_DEPTH_MAX, evaluate_spans
+from rte_server.engine.expressions import STACK_DEPTH_MAX
 from rte_server.engine.kinds import FIRST_OF_KINDS, lift
 from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
 from rte_server.engine.program import (
     CACHE_LINE_WORDS,
+    EACH_ITSELF,
+    EACH_KEY,
+    EACH_KEY_LEN,
+    EACH_OPS,
+    EACH_OPS_END,
+    EACH_WORDS,
     FROM_CODE,
     G_OPS,
     G_OPS_END,
@@ -79,6 +84,8 @@ from rte_server.engine.program import (
     OP_WHERE,
     OP_WHERE_END,
     OP_WORDS,
+    P_EACH,
+    P_EACH_END,
     P_GROUPS,
     P_GROUPS_END,
     P_LINES,
@@ -105,6 +112,7 @@ from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor,
 from rte_server.engine.table import (
     CHANNEL_TIME,
     CLOCK,
+    ELEMENTS_CUT,
     EVENTS,
     EVENTS_APPLIED,
     EVENTS_DUPLICATE,
@@ -370,12 +378,38 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     for g in range(word_at(plan, P_GROUPS) * GROUP_WORDS, word_at(plan, P_GROUPS_END) * GROUP_WORDS, GROUP_WORDS):
         if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
             run_ops(ctx, span, cells, word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END), time_ms, order)
+    if word_at(plan, P_EACH) != word_at(plan, P_EACH_END):
+        fold_elements(ctx, span, record, cells, plan, uses)
     derive_changed(ctx, cells, name, received_ms)
     if has_triggers:
         run_triggers(ctx, cells, received_ms)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=False)
+def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-untyped-def]
+    """Lift the elements of an event's lists into its session's row, each as an event of its own."""
+    time_ms = word_at(record, TIME_MS)
+    order = word_at(record, ORDER)
+    properties, length = word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN)
+    for i in range(word_at(plan, P_EACH), word_at(plan, P_EACH_END)):
+        each = (span_in(ctx, EACH)[0] + i * EACH_WORDS * 8, np.int64(EACH_WORDS))
+        first, end = word_at(each, EACH_OPS), word_at(each, EACH_OPS_END)
+        key, key_length = word_at(each, EACH_KEY), word_at(each, EACH_KEY_LEN)
+        at, list_end = find_list(ctx, span, properties, length, key, key_length)
+        count = np.int64(0)
+        while at >= 0:
+            element, at = next_element(span, at, list_end)
+            if element < 0:
+                break
+            if count < ELEMENTS_MAX:
+                read_element(ctx, span, element, at, uses, word_at(each, EACH_ITSELF))
+                run_ops(ctx, span, cells, first, end, time_ms, element_order(order, count))
+            count += 1
+        if count > ELEMENTS_MAX:
+            add_count(ctx, ELEMENTS_CUT, count - ELEMENTS_MAX)
+
+
+@njit(cache=True, nogil=True, forceinline=False)
 def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into some cells."""
     ops = span_in(ctx, OPS)
@@ -411,22 +445,6 @@ def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
     return text
 
 
-@njit(cache=True, nogil=True)
-def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
-    """Return the value of an expression on the event. The texts that it looks at are in the pool already."""
-    return evaluate_spans(
-        ctx,
-        span_in(ctx, CODES),
-        start,
-        end,
-        span_in(ctx, TEXTS),
-        span_in(ctx, SLOT_TAGS),
-        span_in(ctx, SLOT_BITS),
-        span_in(ctx, STACK_TAGS),
-        span_in(ctx, STACK_BITS),
-    )
-
-
 @njit(cache=True, nogil=True, forceinline=True)
 def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into one cell."""
@@ -443,17 +461,16 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         update_elapsed(cells, at, word_at(op, OP_ROLE), time_ms)
         return
     source = word_at(op, OP_SOURCE)
-    if source == NO_SOURCE:
-        lift(ctx, cells, op, np.int64(NULL), np.int64(0), time_ms, order)
-        return
+    tag = np.int64(NULL)
+    bits = np.int64(0)
     if source == FROM_CODE:
         tag, bits = run_code(ctx, word_at(op, OP_CODE), word_at(op, OP_CODE_END))
-    else:
+    elif source != NO_SOURCE:
         tag = word_at(span_in(ctx, SLOT_TAGS), source)
         bits = word_at(span_in(ctx, SLOT_BITS), source)
         if word_at(op, OP_ONLY) != 0 and tag != word_at(op, OP_ONLY):
             return
-    if not is_storable(tag, bits):
+    if source != NO_SOURCE and not is_storable(tag, bits):
         return
     stamp = (time_ms << TAG_BITS) | tag
     kept = False

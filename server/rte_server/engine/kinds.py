@@ -24,6 +24,15 @@ from rte_server.engine.decay import (
     merge_decayed,
     rate_value,
 )
+from rte_server.engine.keyed import (
+    FIRST_OF_KEYED,
+    SEQUENCE,
+    keyed_words,
+    lift_keyed,
+    load_keyed,
+    merge_keyed,
+    params_of,
+)
 from rte_server.engine.native import float_bits, word_at
 from rte_server.engine.program import (
     A_AT,
@@ -40,7 +49,9 @@ from rte_server.engine.program import (
     AttributeSpec,
     Kind,
 )
+from rte_server.engine.sequence import SEQUENCE_TIME_LEFT, WITHIN, sequence_due_ms
 from rte_server.engine.table import NEVER_MS, VALUES_INVALID, add_count
+from rte_server.engine.top import HALF_LIFE, TOP_WEIGHT
 from rte_server.engine.trigger_cells import TRIGGER_WORDS, merge_trigger, trigger_due_ms, trigger_value
 from rte_server.engine.values import BOOL, DOUBLE, NULL
 from rte_server.engine.windows import is_window, lift_window, merge_window, window_due_ms, window_value, window_words
@@ -57,11 +68,8 @@ FIRST_OF_KINDS = ABSENCE
 WINDOWED = frozenset(kind for kind in Kind if Kind.WINDOW_COUNT <= kind <= Kind.WINDOW_DISTINCT)
 """Kinds over the last while, see `windows`."""
 
-KINDS_WITH_TIMES = frozenset((Kind.ABSENCE, Kind.TRIGGER, *WINDOWED))
-"""Kinds whose value changes though no event comes, at times that are known: `due_ms` says when."""
-
-KINDS_OF_TIME = KINDS_WITH_TIMES | {Kind.RATE}
-"""All kinds whose value changes though no event comes; the others do so all the time, see `refresh_ms`."""
+KINDS_OF_TIME = WINDOWED | {Kind.ABSENCE, Kind.RATE, Kind.TRIGGER, Kind.SEQUENCE}
+"""Kinds whose value changes though no event comes: at times that `due_ms` tells, or all the time, see `refresh_ms`."""
 
 BORDER_MS = 1_000
 """Changes at borders of tiles are noticed at whole multiples of so much by the server's clock: sessions share a TICK."""
@@ -95,6 +103,8 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return RATE_WORDS
     if kind == EWMA:
         return EWMA_WORDS
+    if kind >= FIRST_OF_KEYED:
+        return keyed_words(kind, keep, params)
     if kind in (COUNT, LINEAR):
         return 1
     return 3 if kind in (MEAN, FIRST, LAST) else 2
@@ -104,10 +114,26 @@ def refresh_ms(spec: AttributeSpec) -> int:
     """Return how often what is derived from the attribute is computed anew though no event comes, ms; 0: never."""
     if spec.kind == Kind.RATE:
         return min(max(spec.params[0] // 8, REFRESH_MS_MIN), REFRESH_MS)
-    return 0
+    if spec.kind == Kind.TOP and spec.part in (0, TOP_WEIGHT) and spec.params[HALF_LIFE] > 0:
+        return min(max(spec.params[HALF_LIFE] // 8, REFRESH_MS_MIN), REFRESH_MS)
+    return REFRESH_MS if spec.kind == Kind.SEQUENCE and spec.part == SEQUENCE_TIME_LEFT else 0
 
 
-@njit(cache=True, nogil=True)
+def changes_with_time(spec: AttributeSpec) -> bool:
+    """Return whether the value of an attribute changes though no event comes."""
+    return spec.kind in KINDS_OF_TIME or refresh_ms(spec) > 0
+
+
+def has_times(spec: AttributeSpec) -> bool:
+    """Return whether `due_ms` says when the attribute changes though no event comes."""
+    if spec.owner:
+        return False
+    return (
+        spec.kind in WINDOWED or spec.kind == Kind.ABSENCE or (spec.kind == Kind.SEQUENCE and spec.params[WITHIN] > 0)
+    )
+
+
+@njit(cache=True, nogil=True, forceinline=False)
 def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event into a cell.
 
@@ -125,6 +151,8 @@ def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-
     """
     at = word_at(op, OP_AT)
     kind = word_at(op, OP_KIND)
+    if kind >= FIRST_OF_KEYED:
+        return lift_keyed(ctx, cells, op, tag, bits, time_ms, order)
     params = span_in(ctx, PARAMS)
     first = word_at(op, OP_PARAMS)
     is_valid = True
@@ -143,7 +171,7 @@ def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=False)
 def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
     """Merge the cell of one row into that of another.
 
@@ -155,7 +183,9 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
     """
     at = word_at(attribute, A_AT)
     kind = word_at(attribute, A_KIND)
-    if is_window(kind):
+    if kind >= FIRST_OF_KEYED:
+        merge_keyed(into, other, attribute, params)
+    elif is_window(kind):
         tiles = word_at(params, word_at(attribute, A_PARAMS) + 1)
         merge_window(into, other, at, kind, word_at(attribute, A_KEEP), tiles)
     elif kind == ABSENCE:
@@ -168,11 +198,13 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
         merge_trigger(into, other, at)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=False)
 def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
     at = word_at(attribute, A_AT)
     kind = word_at(attribute, A_KIND)
+    if kind >= FIRST_OF_KEYED:
+        return load_keyed(cells, attribute, params, time_ms)
     place = word_at(attribute, A_PARAMS)
     first = word_at(params, place)
     if is_window(kind):
@@ -189,7 +221,7 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     return np.int64(NULL), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=False)
 def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the session time at which the value changes next without an event, > `time_ms`; NEVER_MS: it does not."""
     at = word_at(attribute, A_AT)
@@ -197,7 +229,9 @@ def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     place = word_at(attribute, A_PARAMS)
     first = word_at(params, place)
     due = np.int64(NEVER_MS)
-    if is_window(kind):
+    if kind == SEQUENCE:
+        due = sequence_due_ms(cells, at, word_at(attribute, A_KEEP), params_of(attribute, params), time_ms)
+    elif is_window(kind):
         tiles = word_at(params, place + 1)
         due = window_due_ms(cells, at, kind, word_at(attribute, A_KEEP), first, tiles, time_ms)
     elif kind == ABSENCE:

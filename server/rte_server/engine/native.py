@@ -12,7 +12,9 @@ of a kernel live as long as the call; but numba frees an array that a kernel mak
 is no mention: write to the array once more after the last use of its span.
 
 Kernels that have one caller on the way of every event are marked `forceinline`: LLVM leaves most of them as calls, whose
-results pass through memory, and the fold took a fifth longer. Marking those with several callers gained nothing.
+results pass through memory, and the fold took a fifth longer. Marking those with several callers gained nothing. What is
+compiled for a marked function inherits the mark unless it says `forceinline=False`: large functions that most events do
+without say so, or they would be copied into all their callers, and these into theirs, and compile for minutes.
 """
 
 from __future__ import annotations

@@ -49,6 +49,11 @@ class Kind(IntEnum):
     WINDOW_MEAN = 36
     WINDOW_DISTINCT = 37
     TRIGGER = 38
+    SET = 40
+    BASKET = 41
+    RESET_SUM = 42
+    SEQUENCE = 43
+    TOP = 44
 
 
 class Role(NamedTuple):
@@ -57,12 +62,14 @@ class Role(NamedTuple):
     Attributes:
         number: What they mean to the kind, other than 0, which is what `AttributeSpec.events` mean.
         events: Their names, at least one.
-        needs_value: Whether they count only if `where` holds and the value is there.
+        needs_value: Whether they count only if the attribute's `where` holds and the value is there.
+        where: Without `needs_value`: their own condition; () = always.
     """
 
     number: int
     events: tuple[str, ...]
     needs_value: bool = True
+    where: Code = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class AttributeSpec:
     """One attribute of a model.
 
     Attributes:
-        name: `[a-z][a-z0-9_]*`, unique over all models in use.
+        name: `[a-z][a-z0-9_]*`, for parts with one dot in it; unique over all models in use.
         model: Name of its model.
         kind: How it is computed.
         value_type: `int`, `double`, `bool`, `string`, `time`, `any` or `list`.
@@ -79,11 +86,14 @@ class AttributeSpec:
         events: Names of the events it listens to; () = every event.
         value: Expression on the event; () where the kind needs none (count, elapsed).
         where: Boolean expression on the event; () = always.
-        keep: RECENT: entries kept, 1 to 50. DISTINCT: values up to which the count is exact, 8 to 256.
+        keep: RECENT: entries kept, 1 to 50. DISTINCT: values up to which the count is exact, 8 to 256. Others: what their
+            modules say.
         unique: RECENT: one entry per value (its latest occurrence), else one per event.
         roles: Further events. ELAPSED: none = from the first to the last matching event; else from the first of `events`
             to the first of these.
         extras: Further expressions on the event, as the kind says.
+        each: Property of the event, a list each of whose elements counts as an event of its own; empty: the event counts.
+            Roles without `needs_value` mean the event.
         params: Whole numbers that the kind is made with (durations, sizes), as it says.
         owner: Name of the attribute whose cell this one shows a part of; empty: it has a cell of its own.
         part: Which part, from 1; 0 = the attribute itself.
@@ -106,6 +116,7 @@ class AttributeSpec:
     unique: bool = True
     roles: tuple[Role, ...] = ()
     extras: tuple[Code, ...] = ()
+    each: str = ""
     params: tuple[int, ...] = ()
     owner: str = ""
     part: int = 0
@@ -183,6 +194,8 @@ class ProgramArrays(NamedTuple):
         lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
         fact_functions: int64[n, 2], the property slots whose texts have facts, each with the string id of a function's name.
         triggers: int64[n], numbers of the attributes that are triggers.
+        element_keys: int64[n], as `keys`: members of the elements of lists.
+        each: int64[n, EACH_WORDS], ops that are run for each element of a list.
     """
 
     names: NDArray[np.int64]
@@ -207,6 +220,8 @@ class ProgramArrays(NamedTuple):
     lists: NDArray[np.int64]
     fact_functions: NDArray[np.int64]
     triggers: NDArray[np.int64]
+    element_keys: NDArray[np.int64]
+    each: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -219,13 +234,29 @@ P_LOADS_END = np.int64(5)
 P_DERIVED = np.int64(6)  # first and end place in `derived_order`
 P_DERIVED_END = np.int64(7)
 P_LINES = np.int64(8)  # bit i: the event touches cache line i of the row
-PLAN_WORDS = np.int64(9)
+P_EACH = np.int64(9)  # first and end row in `each`
+P_EACH_END = np.int64(10)
+PLAN_WORDS = np.int64(11)
 
 # Words of a group.
 G_SLOT = np.int64(0)  # the property without which its ops do nothing
 G_OPS = np.int64(1)  # first and end row in `ops`
 G_OPS_END = np.int64(2)
 GROUP_WORDS = np.int64(3)
+
+# Words of ops that are run for each element of a list.
+EACH_KEY = np.int64(0)  # offset and length of the list's key in `texts`
+EACH_KEY_LEN = np.int64(1)
+EACH_OPS = np.int64(2)  # first and end row in `ops`
+EACH_OPS_END = np.int64(3)
+EACH_ITSELF = np.int64(4)  # slot of the element itself, -1 if no expression reads it
+EACH_WORDS = np.int64(5)
+
+ELEMENT = "\0"
+"""Input of expressions: an element of the list that `each` names. Keys of properties in expressions have no such character."""
+
+ELEMENT_MEMBER = "\0."
+"""Begins inputs that are members of such an element."""
 
 # Words of a property slot.
 SLOT_HEAD = np.int64(0)  # first and last 8 bytes of the key, zeros behind a shorter one

@@ -6,10 +6,11 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.attributes import DERIVED, ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK
-from rte_server.engine.context import ATTRIBUTES, FACTS, POOL_ARENA, count_of, row_cells, span_in
+from rte_server.engine.context import ATTRIBUTES, FACTS, PARAMS, POOL_ARENA, count_of, row_cells, span_in
 from rte_server.engine.facts import FACT_WORDS
+from rte_server.engine.keyed import FIRST_OF_KEYED, text_entries
 from rte_server.engine.native import span_of, word_at
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_WORDS
+from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_WORDS
 from rte_server.engine.strings import ARENA_USED, USED, intern, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
@@ -92,3 +93,9 @@ def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-
                 for entry in range(at, at + ENTRY_WORDS * entries, ENTRY_WORDS):
                     if word_at(cells, entry) & TAG_MASK == STRING:
                         _carry(old, new, word_at(cells, entry + 2))
+            elif kind >= FIRST_OF_KEYED and word_at(attributes, a + A_PART) == 0:
+                entry, end, width, bits_at = text_entries((attributes[0] + a * 8, A_WORDS), span_in(old, PARAMS))
+                while entry < end:
+                    if word_at(cells, entry) & TAG_MASK == STRING:
+                        _carry(old, new, word_at(cells, entry + bits_at))
+                    entry += width

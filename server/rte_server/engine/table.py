@@ -137,6 +137,7 @@ GENERATION = np.int64(35)  # grows with every configuration, and with it the eta
 DUE_CURSOR = np.int64(36)  # row at which the next TICK begins to look for what is due
 TRIGGERS_FIRED = np.int64(37)
 TRIGGERS_DEFERRED = np.int64(38)  # firings that an entry had no room to report
+ELEMENTS_CUT = np.int64(39)  # elements of lists beyond those that are taken in
 COUNT_WORDS = np.int64(48)
 
 COUNT_NAMES = {
@@ -154,6 +155,7 @@ COUNT_NAMES = {
     "sessions_evicted_closed": SESSIONS_EVICTED_CLOSED,
     "sessions_evicted_active": SESSIONS_EVICTED_ACTIVE,
     "values_invalid": VALUES_INVALID,
+    "elements_cut": ELEMENTS_CUT,
     "strings_lost": STRINGS_LOST,
     "dedup_evicted": DEDUP_EVICTED,
     "aliases_lost": ALIASES_LOST,

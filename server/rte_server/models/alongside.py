@@ -74,6 +74,7 @@ def _renamed_attribute(
         owner=names[spec.owner] if spec.owner else "",
         value=renamed_code(spec.value, {}, lists),
         where=renamed_code(spec.where, {}, lists),
+        roles=tuple(role._replace(where=renamed_code(role.where, {}, lists)) for role in spec.roles),
         extras=tuple(renamed_code(code, {}, lists) for code in spec.extras),
         code=renamed_code(spec.code, names, lists),
         weights=tuple((names.get(name, name), weight, absent) for name, weight, absent in spec.weights),

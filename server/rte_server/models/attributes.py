@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from rte_server.engine.absence import ENDS_WAIT
 from rte_server.engine.attributes import TO_END
@@ -12,23 +11,20 @@ from rte_server.engine.expressions import DOUBLE as DOUBLE_TAG
 from rte_server.engine.expressions import STRING as STRING_TAG
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, Role
-from rte_server.models.cel import Expression, compile_event_expression, compile_row_expression, require_bool
+from rte_server.models.cel import Expression, compile_row_expression
 from rte_server.models.documents import Item
-from rte_server.models.problems import ExpressionError, did_you_mean
+from rte_server.models.event_members import read_condition, read_each, read_expression, read_value
+from rte_server.models.keyed_attributes import read_keyed
+from rte_server.models.problems import did_you_mean
 from rte_server.models.schema import (
     DERIVED_MEMBERS,
-    DISTINCT_KEEP_DEFAULT,
-    DISTINCT_KEEP_MAX,
-    DISTINCT_KEEP_MIN,
     FIRST_LAST_TYPES,
+    KEEP,
     KINDS,
     LINEAR_MEMBERS,
     LINKS,
     MEMBERS,
     NOT_IN_THIS_VERSION,
-    RECENT_KEEP_DEFAULT,
-    RECENT_KEEP_MAX,
-    RECENT_KEEP_MIN,
     SCORE_MEMBERS,
     TEXT_CHARS_MAX,
     UNIT_CHARS_MAX,
@@ -69,27 +65,25 @@ def read_attribute(
     where = f"attribute `{name}`"
     members = reader.mapping(item, where, _EXAMPLE)
     words = [word for word in members if word in KINDS]
+    if "basket" in words:
+        words = ["basket"]  # `set` is a member of it, too.
     if len(words) != 1:
         _refuse_kinds(reader, item, members, where, words)
         return None
-    kind = KINDS[words[0]]
+    kind = Kind.RESET_SUM if words[0] == "sum" and "resets_on" in members else KINDS[words[0]]
     reader.known_members(members, (words[0], *MEMBERS[kind]), where)
+    if kind in (Kind.SET, Kind.BASKET, Kind.RESET_SUM, Kind.TOP):
+        return read_keyed(reader, model, name, kind, words[0], members, lists)
     head = members[words[0]]
     value: Code = ()
     value_type = _VALUE_TYPES.get(kind, "any")
     word = words[0] if kind not in _EVENT_KINDS else "weight"
     if word in members:
-        compiled = partial(compile_event_expression, lists=lists)
-        found = _expression(reader, members[word], f"{where}, `{word}`", compiled)
+        found = read_value(reader, members[word], f"{where}, `{word}`", lists, each="each" in members)
         if found is None:
             return None
         value, value_type = _value(reader, members[word], kind, found, members, where)
-    low, default, high = (
-        (DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX)
-        if kind == Kind.DISTINCT
-        else (RECENT_KEEP_MIN, RECENT_KEEP_DEFAULT, RECENT_KEEP_MAX)
-    )
-    has_keep = kind in (Kind.DISTINCT, Kind.RECENT)
+    low, default, high = KEEP.get(kind, (0, 0, 0))
     listens = head if kind in _EVENT_KINDS else members.get("on")
     return AttributeSpec(
         name=name,
@@ -100,8 +94,9 @@ def read_attribute(
         description=reader.text(members, "description", TEXT_CHARS_MAX),
         events=reader.events(listens, where) if listens is not None else (),
         value=value,
-        where=_condition(reader, members, where, lists),
-        keep=reader.whole(members, "keep", default, low, high) if has_keep else 0,
+        where=read_condition(reader, members, where, lists, each="each" in members),
+        each=read_each(reader, members, where),
+        keep=reader.whole(members, "keep", default, low, high) if kind in KEEP else 0,
         unique=reader.flag(members, "unique", True),
         roles=_roles(reader, kind, members, where),
         params=timed_params(reader, kind, members, where),
@@ -130,24 +125,6 @@ def _refuse_kinds(reader: Reader, item: Item, members: Mapping[str, Item], where
     word = candidates[0] if candidates else ""
     message = f"{where} has no kind" + (f", and `{word}` is none" if word else "")
     reader.problem(item, message, did_you_mean(word, KINDS))
-
-
-def _expression(reader: Reader, item: Item, where: str, compiled: Callable[[str], Expression]) -> Expression | None:
-    """Compile the expression in `item`; note what is wrong with it, at its line of the file."""
-    content = item.content
-    # A literal such as 1 or true is an expression, too; YAML made a value of it.
-    text = {True: "true", False: "false"}[content] if isinstance(content, bool) else content
-    if isinstance(text, (int, float)):
-        text = repr(text)
-    if not isinstance(text, str):
-        reader.problem(item, f"{where} must be an expression", "write for example `event.price`")
-        return None
-    try:
-        return compiled(text)
-    except ExpressionError as error:
-        line = item.text_line + error.line - 1
-        reader.problem(line, f"{where}: {error.message} (column {error.column} of the expression)", error.remedy)
-        return None
 
 
 def _value(
@@ -179,20 +156,6 @@ def _value(
     return (*found.code, tail[wanted]), wanted
 
 
-def _condition(reader: Reader, members: Mapping[str, Item], where: str, lists: frozenset[str]) -> Code:
-    item = members.get("where")
-    if item is None:
-        return ()
-
-    def compiled(text: str) -> Expression:
-        found = compile_event_expression(text, lists)
-        require_bool(found)
-        return found
-
-    found = _expression(reader, item, f"{where}, `where`", compiled)
-    return found.code if found else ()
-
-
 def derived_text(item: Item) -> Item:
     """Return the item with the expression of an entry of `derived`, which may stand alone or as member `cel`."""
     if isinstance(item.content, dict):
@@ -212,7 +175,7 @@ def read_derived(
     where = f"derived `{name}`"
     members = item.content if isinstance(item.content, dict) else {}
     reader.known_members(members, DERIVED_MEMBERS, where)
-    found = _expression(reader, derived_text(item), where, lambda text: compile_row_expression(text, inputs, lists))
+    found = read_expression(reader, derived_text(item), where, lambda text: compile_row_expression(text, inputs, lists))
     if found is None:
         return None
     if not found.types & ~NULL:

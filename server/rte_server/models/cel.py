@@ -65,17 +65,18 @@ class Expression:
     types: TypeSet
 
 
-def compile_event_expression(text: str, lists: frozenset[str] = frozenset()) -> Expression:
+def compile_event_expression(text: str, lists: frozenset[str] = frozenset(), *, each: bool = False) -> Expression:
     """Compile an expression on an event, such as `event.price * event.quantity`.
 
     Args:
         text: The expression.
         lists: Names of the look-up lists that it may read.
+        each: Whether it may read `item`, an element of a list.
 
     Raises:
         ExpressionError: It is not CEL, outside the subset, or cannot have a value.
     """
-    return _compile(text, None, lists)
+    return _compile(text, None, lists, each=each)
 
 
 def compile_row_expression(text: str, inputs: Mapping[str, TypeSet], lists: frozenset[str] = frozenset()) -> Expression:
@@ -148,12 +149,14 @@ def parse_expression(text: str, inputs: Mapping[str, TypeSet] | None) -> tuple[A
     return parsed.expr, dict(parsed.source_info.positions)
 
 
-def _compile(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Expression:
-    return _compiled(text, None if inputs is None else frozenset(inputs.items()), lists)
+def _compile(
+    text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str], *, each: bool = False
+) -> Expression:
+    return _compiled(text, None if inputs is None else frozenset(inputs.items()), lists, each)
 
 
 @lru_cache(maxsize=_EXPRESSIONS_MAX)
-def _compiled(text: str, items: frozenset[tuple[str, TypeSet]] | None, lists: frozenset[str]) -> Expression:
+def _compiled(text: str, items: frozenset[tuple[str, TypeSet]] | None, lists: frozenset[str], each: bool) -> Expression:
     inputs = None if items is None else dict(items)
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > EXPRESSION_BYTES_MAX:
@@ -165,7 +168,7 @@ def _compiled(text: str, items: frozenset[tuple[str, TypeSet]] | None, lists: fr
     parsed, refusal = _parse(_environment(None if inputs is None else frozenset(inputs)), text)
     if inputs is not None:
         _refuse_has(text)
-    lowering = Lowering(text, dict(parsed.source_info.positions), inputs, lists)
+    lowering = Lowering(text, dict(parsed.source_info.positions), inputs, lists, each=each)
     types = lowering.lower(parsed.expr)
     # The checker refuses what its runtime can do with inputs but not with literals: `event.price * 2.0 > 100`,
     # `flag ? 1 : null`. Types are judged here; anything else that it finds stands.
@@ -217,6 +220,7 @@ def _environment(names: frozenset[str] | None) -> Any:
     variables = {"lists": cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING))}
     if names is None:
         variables["event"] = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+        variables["item"] = cel.Type.DYN
     else:
         variables |= dict.fromkeys(names, cel.Type.DYN)
     counts = {name: count for name, (_, count) in URL_FUNCTIONS.items()} | dict.fromkeys(FACT_FUNCTIONS, 1)

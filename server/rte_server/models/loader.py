@@ -13,6 +13,7 @@ from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
 from rte_server.models.alongside import alongside_name, renamed
 from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
 from rte_server.models.documents import Item, read_document
+from rte_server.models.keyed_attributes import names_of, parts_of
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
 from rte_server.models.problems import ModelError, Problem, did_you_mean
 from rte_server.models.schema import (
@@ -24,6 +25,7 @@ from rte_server.models.schema import (
     VERSION_MAX,
     Reader,
 )
+from rte_server.models.sequences import read_sequence
 from rte_server.models.shipped import shipped_names, shipped_path
 from rte_server.models.triggers import TRIGGERS_MAX, read_trigger, trigger_inputs
 from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
@@ -309,20 +311,24 @@ class _ModelReader:
         self.name = self._name()
         self.used = self._uses()
         self.owners = {
-            spec.name: model.name
+            name: model.name
             for model in self.known.values()
             if model.name != self.name
             for spec in model.attributes
+            for name in (spec.name, spec.name.partition(".")[0])
         }
         lists = self._lists()
-        entries = {word: self._entries(word) for word in ("attributes", "derived", "scores", "triggers")}
+        words = ("attributes", "sequences", "derived", "scores", "triggers")
+        entries = {word: self._entries(word) for word in words}
         self._refuse_repeats(entries)
-        for name, item in entries["attributes"].items():
-            spec = read_attribute(reader, self.name, name, item, self.list_names)
-            if spec is not None:
-                self.specs[name] = spec
-        self._read_computed(entries["attributes"], entries["derived"], entries["scores"], entries["triggers"])
-        count = sum(len(each) for each in entries.values())
+        for word, read in (("attributes", read_attribute), ("sequences", read_sequence)):
+            for name, item in entries[word].items():
+                spec = read(reader, self.name, name, item, self.list_names)
+                if spec is not None:
+                    self.specs |= {each.name: each for each in (spec, *parts_of(spec))}
+        plain = {**entries["attributes"], **entries["sequences"]}
+        self._read_computed(plain, entries["derived"], entries["scores"], entries["triggers"])
+        count = max(sum(len(each) for each in entries.values()), len(self.specs))
         if not count and not self.used:
             reader.problem(self.document, "the model has no attributes", "write `attributes:` and at least one")
         if count > ATTRIBUTES_MAX:
@@ -436,7 +442,8 @@ class _ModelReader:
         """Read derived attributes and scores, each after those that it reads, and triggers after all of them."""
         used = [spec for name in self._readable() for spec in self.known[name].attributes]
         inputs = row_inputs([*used, *self.specs.values()])
-        inputs.update({name: _UNKNOWN_TYPE for name in plain if name not in self.specs})
+        unread = plain.keys() - {name.partition(".")[0] for name in self.specs}
+        inputs.update({each: _UNKNOWN_TYPE for name in unread for each in names_of(name)})
         for name in triggers:
             inputs.update(trigger_inputs(name))
         order = self._order({**derived, **scores})

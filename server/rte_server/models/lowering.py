@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from rte_server.engine.expressions import CELLS_SUFFIX, Instruction, Op
+from rte_server.engine.program import ELEMENT, ELEMENT_MEMBER
 from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.patterns import compile_pattern
@@ -98,6 +99,8 @@ class Lowering:
         positions: Mapping[int, int],
         inputs: Mapping[str, TypeSet] | None,
         lists: frozenset[str] = frozenset(),
+        *,
+        each: bool = False,
     ) -> None:
         """Prepare.
 
@@ -106,7 +109,9 @@ class Lowering:
             positions: Offset in code points of each node of the tree, by its id.
             inputs: What an expression on a row may read; None for an expression on an event.
             lists: Names of the look-up lists that it may read.
+            each: Whether it may read `item`, an element of a list.
         """
+        self._each = each
         self.code: list[Instruction] = []
         self.patterns: list[str] = []
         self._text = text
@@ -228,6 +233,8 @@ class Lowering:
 
     def _property(self, node: Node, name: str, is_test: bool) -> TypeSet:
         first, _, rest = name.partition(".")
+        if first == "item":
+            return self._element(node, rest, is_test)
         if first != "event":
             self._refuse(node, f"there is no `{name}` on an event", f"write `event.{name}` for the property")
         if not rest:
@@ -239,6 +246,17 @@ class Lowering:
                 "send the value as a property of its own",
             )
         self._emit(Op.HAS if is_test else Op.LOAD, name=rest)
+        return BOOL if is_test else PROPERTY
+
+    def _element(self, node: Node, member: str, is_test: bool) -> TypeSet:
+        """Lower `item.price`, `has(item.price)`, and `item` alone."""
+        if not self._each:
+            self._refuse(
+                node, "`item` is an element of a list, and no list is named", "add `each: event.items` to the attribute"
+            )
+        if "." in member:
+            self._refuse(node, f"`item.{member}` reaches into a member of the element", "only plain values can be read")
+        self._emit(Op.HAS if is_test else Op.LOAD, name=ELEMENT_MEMBER + member if member else ELEMENT)
         return BOOL if is_test else PROPERTY
 
     def _dotted(self, node: Node) -> str:
@@ -253,9 +271,15 @@ class Lowering:
     def _index(self, node: Node) -> TypeSet:
         """Lower `event["item-id"]`, for properties whose names are no CEL names."""
         container, key = node.call_expr.args
-        is_event = container.WhichOneof("expr_kind") == "ident_expr" and container.ident_expr.name == "event"
-        if self._inputs is None and is_event and key.const_expr.WhichOneof("constant_kind") == "string_value":
-            self._emit(Op.LOAD, name=key.const_expr.string_value)
+        of = container.ident_expr.name if container.WhichOneof("expr_kind") == "ident_expr" else ""
+        is_text = key.const_expr.WhichOneof("constant_kind") == "string_value"
+        if self._inputs is None and of in ("event", "item") and is_text:
+            name = str(key.const_expr.string_value)
+            if "\0" in name:
+                self._refuse(node, "the name of a property has characters that are no text", "remove them")
+            if of == "item" and not self._each:
+                self._element(node, name, is_test=False)
+            self._emit(Op.LOAD, name=ELEMENT_MEMBER + name if of == "item" else name)
             return PROPERTY
         self._refuse(node, "lists and maps cannot be indexed here", "only `event['name of a property']` is possible")
 
@@ -443,6 +467,8 @@ class Lowering:
         if len(args) != 1:
             self._refuse(node, f"`{function}` takes 1 argument", example)
         name = self._property_name(args[0], function, example)
+        if name.startswith(ELEMENT):
+            self._refuse(node, f"`{function}` does not look at elements of lists", example)
         self._emit(Op.FACT, text=function.encode(), name=name)
         return FACT_FUNCTIONS[function]
 

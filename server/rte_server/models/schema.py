@@ -21,10 +21,19 @@ VERSION_MAX = 2**31 - 1
 SESSION_BYTES_MAX = 65_536  # that a model may declare to take per session
 DURATION_MS_MAX = 366 * 86_400_000
 WEIGHTS_MAX = 64  # inputs of a linear score
-DISTINCT_KEEP_MIN, DISTINCT_KEEP_DEFAULT, DISTINCT_KEEP_MAX = 8, 16, 256
 TILES_MIN, TILES_DEFAULT, TILES_MAX = 2, 10, 60
-RECENT_KEEP_MIN, RECENT_KEEP_DEFAULT, RECENT_KEEP_MAX = 1, 10, 50
+KEEP = {
+    Kind.DISTINCT: (8, 16, 256),
+    Kind.RECENT: (1, 10, 50),
+    Kind.SET: (1, 16, 256),
+    Kind.BASKET: (1, 16, 64),
+    Kind.RESET_SUM: (1, 16, 256),
+    Kind.SEQUENCE: (1, 4, 16),
+    Kind.TOP: (1, 5, 50),
+}
+"""Least, default and greatest `keep` of the kinds that have it."""
 
+TOP_OF_DEFAULT, TOP_OF_MAX = 16, 64  # values among which a top looks
 KINDS = {
     "count": Kind.COUNT,
     "sum": Kind.SUM,
@@ -39,16 +48,19 @@ KINDS = {
     "absence": Kind.ABSENCE,
     "rate": Kind.RATE,
     "ewma": Kind.EWMA,
+    "set": Kind.SET,
+    "basket": Kind.BASKET,
+    "top": Kind.TOP,
 }
 MODEL_MEMBERS = (
-    *("model", "version", "description", "uses", "bytes_max", "lists", "attributes", "derived", "scores"),
+    *("model", "version", "description", "uses", "bytes_max", "lists", "attributes", "sequences", "derived", "scores"),
     *("triggers", "tests"),
 )
-COMMON_MEMBERS = ("where", "unit", "description")
+COMMON_MEMBERS = ("where", "each", "unit", "description")
 WINDOW_MEMBERS = ("window", "tiles")
 MEMBERS = {
     Kind.COUNT: (*WINDOW_MEMBERS, *COMMON_MEMBERS),
-    Kind.SUM: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
+    Kind.SUM: ("on", "resets_on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
     Kind.MIN: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
     Kind.MAX: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
     Kind.MEAN: ("on", *WINDOW_MEMBERS, *COMMON_MEMBERS),
@@ -60,7 +72,13 @@ MEMBERS = {
     Kind.ABSENCE: ("of", "for", *COMMON_MEMBERS),
     Kind.RATE: ("window", "half_life", "weight", *COMMON_MEMBERS),
     Kind.EWMA: ("on", "window", "half_life", *COMMON_MEMBERS),
+    Kind.SET: ("on", "keep", *COMMON_MEMBERS),
+    Kind.BASKET: ("add", "remove", "set", "clear", "quantity", "price", "keep", *COMMON_MEMBERS),
+    Kind.TOP: ("on", "weight", "half_life", "keep", "of", *COMMON_MEMBERS),
+    Kind.RESET_SUM: ("on", "resets_on", "keep", *COMMON_MEMBERS),
 }
+SEQUENCE_MEMBERS = ("steps", "within", "not", "optional", "keep", "description")
+STEP_MEMBERS = ("event", "where")
 DERIVED_MEMBERS = ("cel", "unit", "description")
 SCORE_MEMBERS = ("linear", "link", "unit", "description")
 LINEAR_MEMBERS = ("intercept", "weights", "default")
@@ -72,17 +90,11 @@ FIRST_LAST_TYPES = ("any", "bool", "int", "double", "string")
 NOT_IN_THIS_VERSION = frozenset(
     (
         *(
-            "top",
-            "set",
-            "each",
             "sequence",
             "timer",
             "list",
-            "half_life",
-            "resets_on",
-            "within",
         ),
-        *("sequences", "onnx", "python", "inputs"),
+        *("onnx", "python", "inputs"),
     )
 )
 

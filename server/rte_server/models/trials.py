@@ -55,8 +55,8 @@ _EVENT_ID, _EVENT_NAME, _EVENT_TIME, _EVENT_VISITOR, _EVENT_CUSTOMER, _EVENT_CHA
 )
 _SESSION_ATTRIBUTES = 11
 
-Value = bool | float | str | list["Value"] | None
-"""A value of an attribute as JSON has it; numbers are floats, None is no value."""
+Value = bool | float | str | list["Value"] | dict[str, "Value"] | None
+"""A value of an attribute or a property as JSON has it; numbers are floats, None is no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +212,12 @@ def _plain(item: Item) -> Value:
     if isinstance(content, list):
         return [_plain(each) for each in content]
     if isinstance(content, dict):
-        return None
+        return {name: _plain(each) for name, each in content.items()}
     return float(content) if isinstance(content, int) and not isinstance(content, bool) else content
 
 
 def _expected(reader: Reader, item: Item) -> Expected:
-    """Return what an attribute must be: a plain value, or `{near: 0.5, within: 0.01}`."""
+    """Return what an attribute must be: a value, or `{near: 0.5, within: 0.01}`. Objects stand in lists only."""
     if not isinstance(item.content, dict):
         return Expected(_plain(item), line=item.line)
     reader.known_members(item.content, ("near", "within"), "an expected value")
@@ -324,6 +324,8 @@ def _agrees(expected: Expected, found: Value) -> bool:
         return len(value) == len(found) and all(
             _agrees(Expected(left), right) for left, right in zip(value, found, strict=True)
         )
+    if isinstance(value, dict) and isinstance(found, dict):
+        return value.keys() == found.keys() and all(_agrees(Expected(value[name]), found[name]) for name in value)
     return type(value) is type(found) and value == found
 
 
@@ -388,6 +390,8 @@ def _of_struct(value: struct_pb2.Value) -> Value:
     kind = value.WhichOneof("kind")
     if kind == "list_value":
         return [_of_struct(each) for each in value.list_value.values]
+    if kind == "struct_value":
+        return {name: _of_struct(each) for name, each in value.struct_value.fields.items()}
     if kind == "bool_value":
         return value.bool_value
     if kind == "number_value":

@@ -124,7 +124,7 @@ class Evidence:
         self._conditions = {rule.part.code: rule for rule in rules}
         self._value = self._rule(subject.definition.value) if subject.cell.value else None
         self._value_name = self._codes.name_of(subject.cell.value) if subject.cell.value else ""
-        wheres = (subject.cell.where,)
+        wheres = (subject.cell.where, *(role.where for role in subject.cell.roles))
         for where in filter(None, wheres):
             self._codes.name_of(where)
         self._read = (*wheres, subject.cell.value, *subject.cell.extras)
@@ -195,6 +195,8 @@ class Evidence:
 
     def _not_taken(self, number: int, place: int) -> Outcome | None:
         """Return why an event gives the attribute nothing, or None if it gives something."""
+        if self._subject.cell.each:
+            return None  # Its expressions are about elements, of which an event has several.
         alone = self._alone[number]
         outcome: Outcome | None = None
         for where, needs_value in self._ways(self._events.text(place, NAME_OFF)):
@@ -212,7 +214,7 @@ class Evidence:
         main = not cell.events or event_name in cell.events
         roles = [role for role in cell.roles if event_name in role.events]
         ways = [(cell.where, True)] if main or any(role.needs_value for role in roles) else []
-        return ways + [((), False) for role in roles if not role.needs_value]
+        return ways + [(role.where, False) for role in roles if not role.needs_value]
 
     def _is_usable(self, value: Value | None) -> bool:
         """Return whether the attribute can take in a value of its expression."""
@@ -356,7 +358,8 @@ class Evidence:
 
 
 def _listens(cell: AttributeSpec, name: str) -> bool:
-    return not cell.events or name in cell.events or any(name in role.events for role in cell.roles)
+    heard = (cell.events, *(role.events for role in cell.roles))
+    return any(not events or name in events for events in heard)
 
 
 def _names(cell: AttributeSpec) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from google.protobuf.struct_pb2 import Value
 
 from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.sequence import WITHIN
 
 
 class Behind(Enum):
@@ -113,6 +114,15 @@ def _trigger(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
     )
 
 
+def _sequence(spec: AttributeSpec, _value: Value | None, is_due: bool) -> str:
+    within = duration_text(spec.params[WITHIN])
+    return (
+        f"the run that is shown ends {within} after its first step, unless another one takes its place"
+        if is_due
+        else ""
+    )
+
+
 def duration_text(duration_ms: int) -> str:
     """Return a duration as models write it."""
     for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
@@ -144,6 +154,13 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         Kind.WINDOW_MAX: _window("another event has the same or a higher value", takes_numbers=True),
         Kind.WINDOW_MEAN: _window("its value equals the mean of the others", takes_numbers=True),
         Kind.WINDOW_DISTINCT: _window("its value comes with a newer event, too, or `keep` newer values push it out"),
+        Kind.SET: _always("its value comes with other events, too, or is not among those that are kept"),
+        Kind.TOP: _always("it adds 0, or its value is not among the heaviest that are shown"),
+        Kind.BASKET: _always("the basket was emptied after it, or newer events make up for it"),
+        Kind.RESET_SUM: _always("the sum began anew after it, or it adds 0", takes_numbers=True),
+        Kind.SEQUENCE: Story(
+            Behind.EVENTS, lambda _spec, _moment: "the run that is shown reached the step with another event", _sequence
+        ),
         Kind.DERIVED: Story(Behind.RULE),
         Kind.LINEAR: Story(Behind.SCORE),
         Kind.TRIGGER: Story(Behind.RULE, waits=_trigger),
