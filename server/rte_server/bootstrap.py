@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rte_server.edge import EdgeSettings as EdgeConfiguration
 from rte_server.engine.engine import CompileModels, Engine
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.outcome import Outcome
+from rte_server.engine.program import ModelSpec
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire import Limits, ScannedRequest
 from rte_server.journal.directory import DataDirectory
@@ -30,6 +31,8 @@ from rte_server.journal.sqlite import SqliteJournal
 from rte_server.models import ModelError, compile_models, configuration_of, load_models
 from rte_server.models.configured import follow, read_configured
 from rte_server.models.loader import compile_sources, sources_of
+from rte_server.runners.packages import GraphStore, keep_graphs
+from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.event_service import EventService
 from rte_server.service.explain import Explainer, JournalSearch
@@ -41,6 +44,7 @@ from rte_server.service.metrics import Metrics
 from rte_server.service.model_files import ModelFiles
 from rte_server.service.model_service import ModelService
 from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.score_listing import ScoreCalls
 from rte_server.service.server import GrpcServer
 from rte_server.service.session_reads import SessionReads
 from rte_server.service.session_service import SessionService
@@ -99,7 +103,7 @@ class Application:
 
         Raises:
             JournalError: The journal is locked, damaged or cannot be used.
-            ModelError: A model cannot be used.
+            ModelError: A model cannot be used, or the graph of a score.
             EdgeError: Envoy cannot serve the public port.
             RuntimeError: The gRPC port cannot be bound.
             OSError: The port for metrics is taken.
@@ -128,6 +132,7 @@ class Application:
         journal = SqliteJournal(directory)
         self._stack.push_async_callback(asyncio.to_thread, journal.close)
         snapshots = SnapshotStore(directory.snapshots_path)
+        self.graphs = GraphStore(directory.graphs_path)
         # In a thread, so that the process can be told to stop while it recovers.
         self.engine = await asyncio.to_thread(self._recovered, directory.secret, journal, snapshots)
         self.pipeline: Pipeline[ScannedRequest, Outcome] = Pipeline(
@@ -151,6 +156,7 @@ class Application:
                 refold_s_max=self.config.models.refold_ms_max / 1000,
                 compared_sessions_max=self.config.models.compared_sessions_max,
             ),
+            self._keep_graphs,
         )
         self._stack.push_async_callback(self.lifecycle.close)
         self.model_files = ModelFiles(
@@ -188,6 +194,10 @@ class Application:
         _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
         return engine
 
+    def _keep_graphs(self, models: Iterable[ModelSpec], files: Mapping[str, str]) -> None:
+        """Check the ONNX graphs of models that are about to run, and keep them where a restart finds them."""
+        keep_graphs(models, self.graphs, files)
+
     def _configuration(self, running: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is in force from this start on: the settings, and the model files that changed since the last one.
 
@@ -196,7 +206,7 @@ class Application:
         """
         sources = sources_of(running.get("models", {}), running.get("files", {}))
         self._configured = read_configured(self.config.models.packs)
-        followed = follow(self._configured, running.get("configured", {}), sources)
+        followed = follow(self._configured, running.get("configured", {}), sources, self._keep_graphs)
         self._file_problems = followed.problems
         problems = [problem for found in followed.problems.values() for problem in found]
         if problems and not sources:
@@ -213,6 +223,7 @@ class Application:
         log = ChangeLog(self.engine, self.engine.position)
         hub = WatchHub(self.engine, log, seal, self._clock_ms, watches_max=limits.watches_max)
         self.pipeline.add_listener(_publisher(log, hub))
+        runners = self._start_runners(log, hub)
         self.pipeline.start()
         events = EventService(
             self.engine,
@@ -223,13 +234,16 @@ class Application:
             message_bytes_max=limits.message_bytes_max,
         )
         reads = SessionReads(self.engine, self._clock_ms)
-        explainer = self._explainer(reads, journal, secret_from_bytes(key))
+        explainer = self._explainer(reads, journal, secret_from_bytes(key), runners)
         sessions = SessionService(reads, self.pipeline, hub, seal, explainer, self._clock_ms)
         models = ModelService(self.engine, seal, self.lifecycle, lambda: self.model_files.problems)
         handlers = {
             "rte.v1.EventService": events.handlers(),
             "rte.v1.SessionService": sessions.handlers(),
-            "rte.v1.ModelService": models.handlers(),
+            "rte.v1.ModelService": {
+                **models.handlers(),
+                **ScoreCalls(self.engine, self.pipeline, self._clock_ms).handlers(),
+            },
         }
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
@@ -260,13 +274,36 @@ class Application:
         self._stack.push_async_callback(announce)
         _log.info("serving: gRPC on port %d, HTTP on port %d", self.grpc_port, self.http_port)
 
-    def _explainer(self, reads: SessionReads, journal: Journal, secret: NDArray[np.uint64]) -> Explainer:
+    def _explainer(
+        self, reads: SessionReads, journal: Journal, secret: NDArray[np.uint64], runners: Runners
+    ) -> Explainer:
         """Return what explains attributes from the journal; it ends with the server."""
         limits = self.config.explain
         search = JournalSearch(journal, SHARD, secret, limits)
-        explainer = Explainer(reads, search, secret, self._clock_ms, waiting_max=limits.waiting_max)
+        explainer = Explainer(
+            reads,
+            search,
+            secret,
+            self._clock_ms,
+            waiting_max=limits.waiting_max,
+            contributions=runners.contributions,
+        )
         self._stack.push_async_callback(asyncio.to_thread, explainer.close)
         return explainer
+
+    def _start_runners(self, log: ChangeLog, hub: WatchHub) -> Runners:
+        """Start what computes scores beside the fold; it ends with the server."""
+
+        def scored(rows: NDArray[np.int64]) -> None:
+            log.add_scored(rows)
+            hub.published()
+
+        runners = Runners(self.engine, self.graphs, self._clock_ms, scored)
+        self.pipeline.add_listener(lambda _, outcome: runners.applied(outcome.rows))
+        self._stack.push_async_callback(asyncio.to_thread, runners.stop)
+        self.metrics.add_numbers("rte_scores", runners.stats)
+        runners.start()
+        return runners
 
     async def _start_edge(self, grace_s: float) -> Edge | None:
         """Start Envoy, if it is wanted."""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import engine_part, scale_part, server_part, time_part
+from tests.bench import engine_part, scale_part, score_part, server_part, time_part
 from tests.bench.figures import Figure, machine, table, write_document
 
 QUICK_EVENTS = 100_000
@@ -47,6 +47,10 @@ def _time(options: argparse.Namespace) -> list[Figure]:
     return time_part.measure(*((QUICK_EVENTS, 200) if options.quick else (FULL_EVENTS, 1_000)))
 
 
+def _scores(options: argparse.Namespace) -> list[Figure]:
+    return score_part.measure(*((QUICK_EVENTS, 50) if options.quick else (FULL_EVENTS, 300)))
+
+
 def _start(_: argparse.Namespace) -> list[Figure]:
     return scale_part.measure_first_start()
 
@@ -54,6 +58,7 @@ def _start(_: argparse.Namespace) -> list[Figure]:
 PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "engine": _engine,
     "server": _server,
+    "scores": _scores,
     "scale": _scale,
     "time": _time,
     "start": _start,

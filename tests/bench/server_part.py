@@ -57,7 +57,7 @@ def measure(event_count: int, calls: int) -> list[Figure]:
         _echo() as echo,
     ):
         figures, per_second = _ingest(channel, echo, event_count)
-        visitors = _visitors(_live(event_count, 1)[:10])
+        visitors = _visitors(live_requests(event_count, 1)[:10])
         figures += _reads(server, channel, echo, [visitors[number % len(visitors)] for number in range(calls)])
         figures += _single_events(server, channel, echo, calls)
         figures += [_visible(server, channel, per_second / 2, calls)]
@@ -78,7 +78,7 @@ def _echo() -> Iterator[grpc.Channel]:
         process.wait(10)
 
 
-def _live(event_count: int, run: int) -> list[bytes]:
+def live_requests(event_count: int, run: int) -> list[bytes]:
     """Return the workload as traffic of now, with event ids that no other run has."""
     workload = make_workload(event_count, VISITORS, ids_from=run * IDS_PER_RUN + 1)
     pairs = zip(workload.requests, workload.received_ms, strict=True)
@@ -102,7 +102,7 @@ def _ingest(channel: grpc.Channel, echo: grpc.Channel, event_count: int) -> tupl
         measured: dict[str, list[float]] = {"server": [], "echo": []}
         for _ in range(ROUNDS):
             run += 1
-            requests = _live(event_count, run)
+            requests = live_requests(event_count, run)
             begun = time.monotonic()
             wait_until_folded(channel, send(channel, requests))
             measured["server"].append(event_count / (time.monotonic() - begun))
@@ -195,7 +195,7 @@ def _visible(server: ServerProcess, channel: grpc.Channel, events_per_second: fl
     """Measure the time from the acknowledgement of an event to a read that shows it, under load."""
     ingest, read = unary(channel, INGEST), unary(channel, GET_SESSION)
     delays = []
-    with Load(server.address, _live(200_000, 100), events_per_second / 500):
+    with Load(server.address, live_requests(200_000, 100), events_per_second / 500):
         for number in range(1, probes + 1):
             ingest(_one_event("probe", f"probe-{number}"))
             delays.append(_first_sight(read, number, time.perf_counter()))

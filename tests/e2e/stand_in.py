@@ -326,6 +326,14 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
             configurations=[model_pb2.ModelConfiguration(position="0-1", is_active=True)]
         )
 
+    async def ListScores(self, request: Any, context: Any) -> Any:
+        """List no scores."""
+        return model_service_pb2.ListScoresResponse()
+
+    async def RollBackWeights(self, request: Any, context: Any) -> Any:
+        """Put nothing back."""
+        return model_service_pb2.RollBackWeightsResponse()
+
 
 class StandIn:
     """The server as a whole."""

@@ -195,6 +195,7 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
         "GetModelRequest",
         "ApplyModelsRequest",
         "RollBackModelsRequest",
+        "RollBackWeightsRequest",
     }
 
 

@@ -32,7 +32,7 @@ from tests.engine.pair import new_engine
 from tests.engine.strategies import START_MS, Batch, event_lists, split
 from tests.engine.twin import Rules, Twin
 
-COMPUTED = {Kind.DERIVED, Kind.LINEAR, Kind.WRITTEN, Kind.TRIGGER}
+COMPUTED = {Kind.DERIVED, Kind.LINEAR, Kind.ONLINE, Kind.SCORE, Kind.WRITTEN, Kind.TRIGGER}
 """Kinds whose cells are not lifted from events: they follow from others, are written by applications, or are marks of
 what was told (see `test_triggers`)."""
 

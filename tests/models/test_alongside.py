@@ -87,5 +87,5 @@ def test_models_given_take_their_places() -> None:
 def test_files_are_for_all_models_or_for_one() -> None:
     """A name alone is for every model, `model/name` for one."""
     given = [Source("a.yaml", "model: a\n", {}), Source("b.yaml", "model: b\n", {})]
-    found = with_files(given, {"x.csv": "all", "b/x.csv": "one"})
+    found = with_files(given, {"x.csv": b"all", "b/x.csv": b"one"})
     assert [source.files["x.csv"] for source in found] == ["all", "one"]

@@ -171,7 +171,7 @@ scores:
 @pytest.mark.parametrize(
     "line",
     [
-        "scores: {a: {onnx: model.onnx}}",
+        "attributes: {a: {timer: view}}",
     ],
 )
 def test_kinds_of_other_versions_are_refused_plainly(line: str) -> None:

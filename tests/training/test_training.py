@@ -17,8 +17,9 @@ from rte_server.training.encoding import fit_encoder
 from rte_server.training.examples import Examples, examples_of
 from rte_server.training.fitting import Algorithm, Fitted, cross_validate, fit
 from rte_server.training.graph import graph_of
-from rte_server.training.package import DIFFERENCE_MAX, PackageError, read_report, train, write_package
+from rte_server.training.package import DIFFERENCE_MAX, train
 from rte_server.training.recordings import RecordingError, read_events
+from rte_server.training.reports import PackageError, read_report, write_package
 from rte_server.training.tasks import BOT, PURCHASE, TASKS, Encoding, Task
 from tests.engine.recorded import shared_file
 
@@ -99,7 +100,7 @@ def test_an_encoder_marks_zeros_codes_and_bends() -> None:
 
 def test_a_package_is_a_model_with_golden_rows(tmp_path: Path) -> None:
     """What is written names its graph, its digest and rows that it gives again; training twice gives the same bytes."""
-    task = _available(PURCHASE, ("Administrative", "ProductRelated", "PageValues", "Month", "VisitorType", "Weekend"))
+    task = available(PURCHASE, ("Administrative", "ProductRelated", "PageValues", "Month", "VisitorType", "Weekend"))
     events = list(read_events(task, small_file(tmp_path)))
     report, files = train(task, Algorithm.LOGISTIC, (), events, lambda _: None)
     assert train(task, Algorithm.LOGISTIC, (), events, lambda _: None)[1] == files
@@ -114,7 +115,8 @@ def test_a_package_is_a_model_with_golden_rows(tmp_path: Path) -> None:
     assert json.loads(files["report.json"])["examples"] == 200
 
 
-def _available(task: Task, columns: tuple[str, ...]) -> Task:
+def available(task: Task, columns: tuple[str, ...]) -> Task:
+    """Return a task without what comes from other columns."""
     for feature in task.features:
         if feature.column not in columns:
             task = task.without(feature.column)

@@ -170,7 +170,7 @@ def _add_files(request: ApplyModelsRequest, files: Sequence[Path]) -> None:
             request.models.add(yaml=source.text, file=source.file)
             name, _ = header(source)
             for file, text in source.files.items():
-                request.files[f"{name}/{file}"] = text.encode()
+                request.files[f"{name}/{file}"] = source.graphs.get(file, text.encode())
         except ModelError as error:
             problems += [str(problem) for problem in error.problems]
     for problem in problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rte_server.cli import model_changes, model_diff, train_command
+from rte_server.cli import evaluate_command, model_changes, model_diff, train_command
 from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
@@ -29,6 +29,7 @@ app.command("apply", epilog=model_changes.APPLY_EXAMPLES)(model_changes.apply)
 app.command("rollback")(model_changes.roll_back)
 app.command("versions")(model_changes.versions)
 app.command("diff", epilog=model_diff.EXAMPLES)(model_diff.diff)
+app.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 
 FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed.")]
@@ -125,9 +126,11 @@ def check(files: FilesArgument) -> None:
     Models may use one another and the packs that ship. `rte models test` runs their tests.
     """
     from rte_server.models import ModelError, load_models
+    from rte_server.runners.packages import keep_graphs
 
     try:
         models = load_models(files)
+        keep_graphs(models, None)
     except ModelError as error:
         for problem in error.problems:
             typer.echo(str(problem))
@@ -169,9 +172,10 @@ def _run_tests(path: Path) -> int:
     """Run the tests that a model names, and return the number of expectations that are not met."""
     from rte_server.models import ModelError
     from rte_server.models.trials import run_file
+    from rte_server.runners.at_once import score_all
 
     try:
-        count, failures = run_file(path)
+        count, failures = run_file(path, score_all)
     except ModelError as error:
         for problem in error.problems:
             typer.echo(str(problem))

@@ -13,7 +13,7 @@ from rte_server.cli.errors import CommandError
 from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from rte_server.training.package import Report
+    from rte_server.training.reports import Report
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -54,9 +54,9 @@ def train(
     """
     try:
         from rte_server.training.fitting import Algorithm
-        from rte_server.training.package import PackageError, write_package
         from rte_server.training.package import train as train_task
         from rte_server.training.recordings import RecordingError, read_events
+        from rte_server.training.reports import PackageError, write_package
         from rte_server.training.tasks import TASKS
     except ModuleNotFoundError as error:
         raise CommandError(

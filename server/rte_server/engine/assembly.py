@@ -14,9 +14,13 @@ from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, e
 from rte_server.engine.keyed import KINDS_OF_TEXTS
 from rte_server.engine.kinds import REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
+from rte_server.engine.online_state import online_words
 from rte_server.engine.program import (
     A_AT,
     A_CELL_WORDS,
+    A_HEAD,
+    A_HEAD_LEN,
+    A_KEEP,
     A_NAME,
     A_NAME_LEN,
     A_PARAMS,
@@ -36,8 +40,11 @@ from rte_server.engine.program import (
     FROM_CODE,
     GROUP_WORDS,
     IDENTITY,
+    LEARNED,
     LINES_MAX,
     LOGISTIC,
+    M_LABEL_COUNT,
+    M_WORDS,
     NEEDS_TEXT,
     NO_SOURCE,
     NOT_LINEAR,
@@ -50,6 +57,7 @@ from rte_server.engine.program import (
     Kind,
     ListSpec,
     ModelSpec,
+    OnlineSpec,
     Program,
     ProgramArrays,
     load_number,
@@ -94,6 +102,7 @@ class _Assembly:
         self.secret = secret
         self.attributes = tuple(spec for model in models for spec in model.attributes)
         self.numbers = {spec.name: number for number, spec in enumerate(self.attributes)}
+        self.versions = {model.name: model.version for model in models}
         self.texts = bytearray()
         self.lists, self.list_places = list_table([each for model in models for each in model.lists], secret)
         self.codes: list[NDArray[np.int64]] = []
@@ -104,6 +113,8 @@ class _Assembly:
         self.extras: list[tuple[int, int, int]] = []
         self.rows, self.row_words = self._lay_out()
         self.loads: dict[int, int] = {}
+        self.online: list[list[int]] = []
+        self.online_words = 0
         self.weights: list[tuple[float, float]] = []
         self.weight_inputs: list[int] = []
 
@@ -119,6 +130,9 @@ class _Assembly:
         plan_rows = [plans.of(name) for name in ["", *names]] + [plans.of_all_derived()]
         for number, spec in enumerate(self.attributes):
             self.rows[number, A_NAME : A_NAME_LEN + 1] = self.text_of(spec.name.encode())
+            if spec.kind in (Kind.ONLINE, Kind.SCORE):
+                head = score_head(spec, self.versions[spec.model])
+                self.rows[number, A_HEAD : A_HEAD_LEN + 1] = self.text_of(head)
         arrays = ProgramArrays(
             names=_name_table([text_id(name.encode(), self.secret) for name in names]),
             plans=np.array(plan_rows, np.int64),
@@ -150,6 +164,7 @@ class _Assembly:
                 }
             ),
             each=np.array(plans.each, np.int64).reshape(-1, EACH_WORDS),
+            online=np.array(self.online, np.int64).reshape(-1, M_WORDS),
         )
         return Program(
             self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
@@ -164,11 +179,11 @@ class _Assembly:
         return rows
 
     def _is_derived(self, number: int) -> bool:
-        return self.attributes[number].kind in (Kind.DERIVED, Kind.LINEAR)
+        return self.attributes[number].kind in (Kind.DERIVED, Kind.LINEAR, Kind.ONLINE)
 
     def _takes_events(self, number: int) -> bool:
         spec = self.attributes[number]
-        return not (self._is_derived(number) or spec.kind == Kind.TRIGGER or spec.owner)
+        return not (self._is_derived(number) or spec.kind in (Kind.SCORE, Kind.TRIGGER) or spec.owner)
 
     def _triggers(self) -> list[int]:
         """Return the numbers of the triggers, and note in their rows where their conditions are."""
@@ -191,6 +206,7 @@ class _Assembly:
         """
         rows = np.zeros((len(self.attributes), A_WORDS), np.int64)
         at = int(HEADER_WORDS)
+        scores = 0
         for number in sorted(range(len(self.attributes)), key=self._warmth):
             spec = self.attributes[number]
             if spec.owner:
@@ -199,13 +215,17 @@ class _Assembly:
             registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
             words = cell_words(spec.kind, spec.keep, spec.params)
             rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
-            rows[number, A_PARAMS:A_WORDS] = len(self.params), 0, words
+            rows[number, A_PARAMS : A_CELL_WORDS + 1] = len(self.params), 0, words
             self.params += spec.params
             at += words
+            if spec.kind == Kind.SCORE:
+                rows[number, A_AT] = scores
+                scores += 1
+        rows[[spec.kind == Kind.SCORE for spec in self.attributes], A_KEEP] = scores
         for number, spec in enumerate(self.attributes):
             if spec.owner:
                 rows[number] = rows[self.numbers[spec.owner]]
-                rows[number, A_PART:A_WORDS] = spec.part, 0
+                rows[number, A_PART : A_CELL_WORDS + 1] = spec.part, 0
         return rows, int(-(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS)
 
     def _timing(self) -> list[int]:
@@ -298,16 +318,36 @@ class _Assembly:
         """Return the words of a derived attribute; D_INPUT is not known yet."""
         spec = self.attributes[number]
         at = int(self.rows[number, A_AT])
-        if spec.kind == Kind.LINEAR:
+        if spec.kind in (Kind.LINEAR, Kind.ONLINE):
             start = len(self.weights)
             for name, weight, absent in spec.weights:
                 self.weights.append((weight, absent))
                 self.weight_inputs.append(self._load(name))
+            if spec.online is not None:
+                return [at, start, len(self.weights), -1, int(LEARNED), self._learner(number, spec.online, start)]
             link = LOGISTIC if spec.link == "logistic" else IDENTITY
             return [at, start, len(self.weights), -1, int(link), int(float_bits(spec.intercept))]
         inputs = {name: self._load(name) for name in sorted(input_names(spec.code))}
         code = self._code(spec.code, inputs, keeps_result=True)
         return [at, *code, -1, int(NOT_LINEAR), 0]
+
+    def _learner(self, number: int, online: OnlineSpec, start: int) -> int:
+        """Put down how an online score learns, and return its row."""
+        end = len(self.weights)
+        state = self.online_words
+        self.online_words += online_words(end - start)
+        self.rows[number, A_REGISTERS] = state
+        labels = [text_id(name.encode(), self.secret) for name in online.labels]
+        rates = (online.alpha, online.beta, online.l1, online.l2, online.margin)
+        self.online.append(
+            [
+                *(int(self.rows[number, A_AT]), state, start, end),
+                *(labels + [0] * (int(M_LABEL_COUNT) - len(labels))),
+                *(int(float_bits(rate)) for rate in rates),
+                *(online.examples, int(online.shadow), self._load(online.baseline) if online.baseline else -1),
+            ]
+        )
+        return len(self.online) - 1
 
     def _load(self, name: str) -> int:
         """Return the place in `loads` of an input of an expression on rows."""
@@ -370,7 +410,7 @@ class _Plans:
         # Words of properties that any event may carry are not asked for: most events carry few of them.
         touched = [op.words for op in wanted if op.events or op.slot < 0]
         rows = self.assembly.rows
-        cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0}
+        cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0 and row[A_CELL_WORDS] > 0}
         spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
         return [*plan, *self._put_derived(changed), self._lines(spans, changed), *self._put_each(wanted)]
 
@@ -417,7 +457,7 @@ class _Plans:
         changed = {
             spec.name
             for spec in self.assembly.attributes
-            if spec.kind not in (Kind.DERIVED, Kind.LINEAR)
+            if spec.kind not in (Kind.DERIVED, Kind.LINEAR, Kind.ONLINE, Kind.SCORE)
             and (
                 changes_with_time(spec)
                 or not spec.events
@@ -447,6 +487,18 @@ class _Plans:
             for line in range(int(at) // 8, (int(at) + int(words) - 1) // 8 + 1):
                 lines |= 1 << line if line < LINES_MAX else 0
         return lines
+
+
+def score_head(spec: AttributeSpec, version: int) -> bytes:
+    """Return the fields of a serialized `rte.v1.Score` that never change: its name, its model and that one's version."""
+    fields = b"".join(
+        bytes((tag, len(text))) + text for tag, text in ((0x0A, spec.name.encode()), (0x12, spec.model.encode()))
+    )
+    number = bytearray()
+    while version > 0x7F:
+        number.append(version & 0x7F | 0x80)
+        version >>= 7
+    return fields + b"\x18" + bytes(number) + bytes((version,))
 
 
 def _names_read(spec: AttributeSpec) -> set[str]:

@@ -27,6 +27,8 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.expressions import evaluate_spans
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
+from rte_server.engine.online import predict_online
+from rte_server.engine.online_state import CELL_VALUE
 from rte_server.engine.program import (
     A_AT,
     A_KIND,
@@ -38,6 +40,7 @@ from rte_server.engine.program import (
     D_INTERCEPT,
     D_LINK,
     D_WORDS,
+    LEARNED,
     LOGISTIC,
     NOT_LINEAR,
     P_DERIVED,
@@ -95,8 +98,12 @@ def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
     at = word_at(d, D_AT)
     if word_at(d, D_LINK) != NOT_LINEAR:
         tag = np.int64(DOUBLE)
-        value = float_bits(_score(ctx, tags, bits, d))
-        put_word(cells, at, value)
+        if word_at(d, D_LINK) == LEARNED:
+            tag, value = predict_online(ctx, tags, bits, word_at(d, D_INTERCEPT))
+            put_word(cells, at + CELL_VALUE, value)
+        else:
+            value = float_bits(_score(ctx, tags, bits, d))
+            put_word(cells, at, value)
     else:
         tag, value = evaluate_spans(
             ctx,

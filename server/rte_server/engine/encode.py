@@ -16,6 +16,7 @@ from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import (
     ATTRIBUTES,
     DUE,
+    ONLINE_STATE,
     PARAMS,
     POOL_ARENA,
     POOL_COUNTS,
@@ -32,6 +33,7 @@ from rte_server.engine.message_parts import (
     close_member,
     close_message,
     open_member,
+    put_bytes,
     put_hex,
     put_number,
     put_pooled,
@@ -48,12 +50,29 @@ from rte_server.engine.native import (
     span_of,
     word_at,
 )
-from rte_server.engine.program import A_NAME, A_NAME_LEN, A_WORDS
-from rte_server.engine.row_values import load_input, session_time
+from rte_server.engine.online_state import CELL_VALUE, O_SHOWN
+from rte_server.engine.program import A_AT, A_HEAD, A_HEAD_LEN, A_KEEP, A_KIND, A_NAME, A_NAME_LEN, A_REGISTERS, A_WORDS
+from rte_server.engine.row_values import ONLINE, load_input, session_time
+from rte_server.engine.scores import (
+    REASONS,
+    SC_BITS,
+    SC_POSITION,
+    SC_SESSION,
+    SC_SINCE,
+    SC_STATUS,
+    SC_TIME,
+    SCORE,
+    SCORE_WORDS,
+    SCORED,
+    SHADOW,
+    read_score,
+    score_age_ms,
+)
 from rte_server.engine.strings import LONGEST, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
     ALIASES,
+    CHANGED,
     CHANNEL,
     CHANNEL_TIME,
     CUSTOMER,
@@ -65,6 +84,7 @@ from rte_server.engine.table import (
     LAST,
     LATE,
     NONE,
+    RECEIVED,
     SESSION_HI,
     SESSION_LO,
     START,
@@ -79,7 +99,7 @@ from rte_server.engine.table import (
 )
 
 # Bits of `fields`: the fields of rte.v1.Session by number.
-ALL_FIELDS = (1 << 15) - 1
+ALL_FIELDS = (1 << 16) - 1
 F_SESSION_ID = 1
 F_VISITOR_ID = 2
 F_CUSTOMER_ID = 3
@@ -94,8 +114,14 @@ F_ATTRIBUTES = 11
 F_ETAG = 12
 F_VISIT_NUMBER = 13
 F_LATE_EVENT_COUNT = 14
+F_SCORES = 15
 
 READ_TRIES = 10_000
+# Numbers of rte.v1.Score.Status.
+SCORE_FRESH = np.int64(1)
+SCORE_PENDING = np.int64(2)
+SCORE_ABSENT = np.int64(3)
+
 TOO_SMALL = np.int64(-2)
 """Returned instead of a size when the message may need more room."""
 
@@ -134,8 +160,9 @@ def message_bytes_max(context):  # type: ignore[no-untyped-def]
 def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
     words = word_at(ctx, ROW_WORDS) + WRITTEN_WORDS
     longest = word_at(span_in(ctx, POOL_COUNTS), LONGEST)
-    parts = span_in(ctx, ATTRIBUTES)[1] // A_WORDS  # They have no words of their own, and show numbers.
-    return words * (longest + 96) + parts * 96 + span_in(ctx, TEXTS)[1] + 4096
+    # Scores and parts have no words of the row, but members, and scores messages, of their own.
+    numbers = span_in(ctx, ATTRIBUTES)[1] // A_WORDS * 96
+    return words * (longest + 96) + numbers + span_in(ctx, TEXTS)[1] + 4096
 
 
 @njit(cache=True, nogil=True)
@@ -252,6 +279,74 @@ def encode_session(context, now_ms, row, low, high, fields, chosen, all_written,
         if word_at(cells, WRITTEN) != NONE:
             end = put_written(out, end, ctx, written, all_written, span_of(written_ids))
         at = close_message(out, start, end)
+    if fields >> F_SCORES & 1:
+        at = put_session_scores(out, at, ctx, cells, now_ms)
+    return at
+
+
+@njit(cache=True, nogil=True)
+def put_session_scores(out, at, ctx, cells, now_ms):  # type: ignore[no-untyped-def]
+    """Write `Session.scores`: how each score that a runner computes stands."""
+    attributes = span_in(ctx, ATTRIBUTES)
+    words = np.zeros(SCORE_WORDS, np.int64)
+    found = span_of(words)
+    for a in range(0, attributes[1], A_WORDS):
+        kind = word_at(attributes, a + A_KIND)
+        if kind != SCORE and kind != ONLINE:
+            continue
+        if kind == ONLINE:
+            _show_online(ctx, cells, attributes, a, found)
+        elif not read_score(ctx, cells, word_at(attributes, a + A_AT), word_at(attributes, a + A_KEEP), found):
+            for word in range(SC_SINCE):
+                put_word(found, word, 0)
+        put_byte(out, at, 0x7A)
+        start = at + 1
+        end = put_bytes(
+            out,
+            start + LENGTH_BYTES,
+            span_in(ctx, TEXTS),
+            word_at(attributes, a + A_HEAD),
+            word_at(attributes, a + A_HEAD_LEN),
+        )
+        at = close_message(out, start, _put_score(out, end, found, cells, now_ms))
+    # The memory must live until here: a span does not hold it.
+    words[0] = 0
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _show_online(ctx, cells, attributes, a, found):  # type: ignore[no-untyped-def]
+    """Fill `found` with how an online score stands: it has seen all events, and may be in the shadow."""
+    is_shown = word_at(span_in(ctx, ONLINE_STATE), word_at(attributes, a + A_REGISTERS) + O_SHOWN) != 0
+    put_word(found, SC_SESSION, word_at(cells, SESSION_LO))
+    put_word(found, SC_POSITION, word_at(cells, CHANGED))
+    put_word(found, SC_TIME, word_at(cells, RECEIVED))
+    put_word(found, SC_STATUS, SCORED if is_shown else REASONS + SHADOW)
+    put_word(found, SC_BITS, word_at(cells, word_at(attributes, a + A_AT) + CELL_VALUE))
+
+
+@njit(cache=True, nogil=True)
+def _put_score(out, at, found, cells, now_ms):  # type: ignore[no-untyped-def]
+    """Write what changes of a `rte.v1.Score`; returns the place after it."""
+    status = word_at(found, SC_STATUS)
+    age_ms = score_age_ms(found, cells, now_ms)
+    shown = SCORE_ABSENT
+    if word_at(found, SC_SESSION) == 0:
+        shown = SCORE_PENDING
+    elif status == SCORED:
+        shown = SCORE_PENDING if age_ms > 0 else SCORE_FRESH
+    at = put_number(out, at, 0x20, shown)
+    if word_at(found, SC_SESSION) != 0:
+        at = put_time(out, at, 0x2A, word_at(found, SC_TIME))
+    if age_ms > 0:
+        at = put_time(out, at, 0x32, age_ms)
+    if shown == SCORE_ABSENT:
+        at = put_number(out, at, 0x38, status - REASONS)
+    if status == REASONS + SHADOW:
+        put_byte(out, at, 0x41)
+        for i in range(8):
+            put_byte(out, at + 1 + i, (word_at(found, SC_BITS) >> (8 * i)) & 0xFF)
+        at += 9
     return at
 
 

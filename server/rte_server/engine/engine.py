@@ -31,6 +31,7 @@ from rte_server.engine.lookups import has_alias, look_up
 from rte_server.engine.masks import Mask
 from rte_server.engine.moves import carried, copied, is_computed, moved_rows, since_after
 from rte_server.engine.native import siphash24_128, text_id
+from rte_server.engine.online_report import carried_online, roll_back
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, Program
 from rte_server.engine.query import Filter, Matches, make_filter, select_rows
@@ -38,6 +39,8 @@ from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.rows import read_customer, start_entry
+from rte_server.engine.score_view import ScoreView
+from rte_server.engine.scores import carry_scores, new_scores, scores_after
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import StringPool, intern_bytes, text_of
 from rte_server.engine.sweep import carry_over, is_nearly_full
@@ -84,7 +87,7 @@ RETRY_READ = int(TABLE_RETRY_READ)
 EXPIRED_PER_TICK_MAX = 10_000
 """Sessions for which one TICK does what is due, about 15 ms of work: so long events may have to wait for it."""
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 
@@ -117,6 +120,7 @@ class _State:
     table: Table
     pool: StringPool
     program: Program
+    scores: NDArray[np.int64]
     context: NDArray[np.int64]
 
 
@@ -161,15 +165,15 @@ class Engine:
         program = assemble([], secret)
         table = new_table(self._capacity, program.row_words)
         self._scratch = new_scratch(0, 0)
-        self._state = self._state_of(table, new_strings(self._capacity), program)
+        self._state = self._state_of(table, new_strings(self._capacity), program, new_scores(1, 0))
         self._everything = Mask.of((), program, secret)
         self._buffers: deque[ReadBuffers] = deque()
 
-    def _state_of(self, table: Table, pool: StringPool, program: Program) -> _State:
+    def _state_of(self, table: Table, pool: StringPool, program: Program, scores: NDArray[np.int64]) -> _State:
         """Return the state of some arrays, with the context by which kernels reach them."""
         arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *self._scratch]
-        numbered = dict(enumerate([*arrays, self._settings_words, self._secret]))
-        return _State(table, pool, program, new_context(numbered, program.row_words))
+        numbered = dict(enumerate([*arrays, self._settings_words, self._secret, scores]))
+        return _State(table, pool, program, scores, new_context(numbered, program.row_words))
 
     @property
     def position(self) -> int:
@@ -258,6 +262,9 @@ class Engine:
             start_entry(self._state.context, entry.received_ms, position)
             store_facts(self._state.context, json.loads(entry.body), self._secret, self._capacity.facts_max)
             outcome = self._outcome(_NOTHING)
+        elif entry.type == EntryType.ROLL_BACK:
+            start_entry(self._state.context, entry.received_ms, position)
+            outcome = self._outcome(_NOTHING, error=roll_back(self.program, self._state.context, entry.body))
         else:
             outcome = self._apply_write(position, entry)
         self._position = position
@@ -422,6 +429,7 @@ class Engine:
         refolded._configuration = configuration
         refolded._remember(position, entry.received_ms, configuration)
         start_entry(refolded._state.context, entry.received_ms, position)
+        carry_scores(self.program, self._state.scores, refolded.program, refolded._state.scores)
         for name in _TAKEN_OVER:
             setattr(self, name, getattr(refolded, name))
         self._names_version += 1
@@ -470,10 +478,12 @@ class Engine:
         is_moved = rows is not before.table.rows
         # Readers may still go through the old rows, which lead to the blocks as they are now.
         written = copied(before.table, before.table.written, WRITTEN_HIGH_WATER) if is_moved else before.table.written
-        table = before.table._replace(rows=rows, written=written)
+        online = carried_online(before.program, before.table.online, program, goes_on)
+        table = before.table._replace(rows=rows, written=written, online=online)
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
-        after = self._state_of(table, before.pool, program)
+        scores = scores_after(before.program, before.scores, program, len(rows))
+        after = self._state_of(table, before.pool, program, scores)
         store_facts(after.context, configuration, self._secret, self._capacity.facts_max)
         if is_moved:
             refresh_rows(after.context)
@@ -491,7 +501,7 @@ class Engine:
     def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""
         before = self._state
-        after = self._state_of(before.table, new_strings(self._capacity), before.program)
+        after = self._state_of(before.table, new_strings(self._capacity), before.program, before.scores)
         carry_over(before.context, after.context, self._constants)
         before.table.counts[STRING_SWEEPS] += 1
         self._state = after
@@ -586,7 +596,7 @@ class Engine:
             nothing = 0, np.zeros(len(state.program.attributes), np.uint8), False, np.zeros(0, np.int64)
             size = encode_session(state.context, 0, row, 0, 0, *nothing, *buffers)
             if size >= 0 and buffers.cells[STATE] != FREE and find(key) == row and state is self._state:
-                return RowCopy(buffers.cells, state.program, state.pool, position)
+                return RowCopy(buffers.cells, state.program, state.pool, position, state.table.online)
         return None
 
     def mask(self, paths: Sequence[str]) -> Mask:
@@ -693,6 +703,11 @@ class Engine:
             if state is self._state:
                 return found
 
+    def score_view(self) -> ScoreView:
+        """Return what runners read and write, as it is until models change. Any thread."""
+        state = self._state
+        return ScoreView(state.program, state.context, state.table, state.scores, state.pool)
+
     def text(self, string_id: int) -> str:
         """Return the text of a string id, or an empty one if the pool does not hold it."""
         return (text_of(self._state.pool, string_id) or b"").decode()
@@ -704,8 +719,7 @@ class Engine:
 
     def rows_in_use(self) -> NDArray[np.int64]:
         """Return the rows that hold sessions. Any thread."""
-        table = self._state.table
-        return np.flatnonzero(table.rows[: table.counts[HIGH_WATER], STATE] != FREE)
+        return self.score_view().rows_in_use()
 
     def oldest_position(self) -> int:
         """Return the position of the first entry that any session there is began with, or that of the next one."""
@@ -748,7 +762,7 @@ class Engine:
         pool = new_strings(self._capacity)
         same_capacity = meta["capacity"] == asdict(self._capacity)
         snapshot.put_back(state.table, pool, arrays, same_capacity=same_capacity)
-        self._state = self._state_of(state.table, pool, state.program)
+        self._state = self._state_of(state.table, pool, state.program, state.scores)
         self._position = int(meta["position"])
         self._configurations = Configurations.of_meta(meta["configurations"])
         self._since = {name: (position, time_ms) for name, (position, time_ms) in meta["since"].items()}

@@ -25,6 +25,8 @@ class EntryType(IntEnum):
     FACTS = 6
     """UTF-8 JSON `{"facts": {function: {text: value}}}`: what functions outside of the fold said of texts, see
     `engine.facts`. It stands before the events that need it."""
+    ROLL_BACK = 7
+    """UTF-8 JSON `{"score": name, "version": number}`: puts back earlier weights of an online score."""
 
 
 @dataclass(frozen=True, slots=True)

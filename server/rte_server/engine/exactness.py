@@ -11,6 +11,7 @@ from rte_server.engine.decay import DECAY_ERROR
 from rte_server.engine.keyed import BEYOND, exact_up_to
 from rte_server.engine.kinds import WINDOWED, cell_words
 from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.scores import SCORE_WORDS
 
 WORD_BYTES = 8
 
@@ -76,4 +77,6 @@ def exactness(spec: AttributeSpec) -> Declared:
 
 def session_bytes(spec: AttributeSpec) -> int:
     """Return the memory that an attribute takes in each session, bytes."""
+    if spec.kind == Kind.SCORE:
+        return WORD_BYTES * int(SCORE_WORDS)
     return 0 if spec.owner else WORD_BYTES * cell_words(spec.kind, spec.keep, spec.params)

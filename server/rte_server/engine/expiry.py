@@ -8,6 +8,7 @@ from numba import njit
 from rte_server.engine.context import COUNTS, DUE, TRIGGERS, count_of, row_cells, span_in
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.native import put_word, span_of, word_at
+from rte_server.engine.online import learn_closed
 from rte_server.engine.program import S_CLOSED_MAX, S_GAP, S_LATENESS
 from rte_server.engine.rows import (
     begin_entry,
@@ -25,6 +26,7 @@ from rte_server.engine.rows import (
 )
 from rte_server.engine.table import (
     ACTIVE,
+    CLOCK,
     CLOSED,
     CLOSED_ROWS,
     DUE_CURSOR,
@@ -82,6 +84,9 @@ def sweep_visitors(ctx, start, count, before_ms):  # type: ignore[no-untyped-def
 def leave(ctx, row):  # type: ignore[no-untyped-def]
     """Let a session leave: its visitor remembers only that there was one, and until when."""
     cells = row_cells(ctx, row)
+    if word_at(cells, STATE) == CLOSED:
+        # One of recorded events was closed from the first; it is over only now.
+        learn_closed(ctx, cells, count_of(ctx, CLOCK))
     slot = visitor_slot(ctx, word_at(cells, KEY_LO), word_at(cells, KEY_HI))
     set_visitor_word(ctx, slot, V_LEFT, max(visitor_word(ctx, slot, V_LEFT), word_at(cells, VISIT)))
     set_visitor_word(ctx, slot, V_LEFT_UNTIL, max(visitor_word(ctx, slot, V_LEFT_UNTIL), word_at(cells, LAST)))
@@ -209,13 +214,16 @@ def pass_time(ctx, row, clock_ms):  # type: ignore[no-untyped-def]
         leave(ctx, row)
         add_count(ctx, SESSIONS_LEFT, 1)
         return
-    if word_at(cells, STATE) == ACTIVE and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
+    was_active = word_at(cells, STATE) == ACTIVE
+    if was_active and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
         put_word(cells, RECEIVED, clock_ms)
     put_word(cells, STALE, 1)
     derive_changed(ctx, cells, np.int64(0), clock_ms)
     if has_triggers:
         run_triggers(ctx, cells, clock_ms)
     schedule(ctx, row, clock_ms)
+    if was_active and word_at(cells, STATE) == CLOSED:
+        learn_closed(ctx, cells, clock_ms)
     mark_touched(ctx, row)
     end_write(ctx, row)
 
@@ -245,5 +253,6 @@ def end_session(context, row, received_ms):  # type: ignore[no-untyped-def]
     put_word(cells, ENDED, received_ms)
     put_word(cells, RECEIVED, received_ms)
     schedule(ctx, row, received_ms)
+    learn_closed(ctx, cells, received_ms)
     mark_touched(ctx, row)
     end_write(ctx, row)

@@ -32,6 +32,7 @@ from rte_server.engine.context import (
     EACH,
     GROUPS,
     NAMES,
+    ONLINE_MODELS,
     OPS,
     PLANS,
     PROGRESS,
@@ -57,6 +58,7 @@ from rte_server.engine.expiry import make_room
 from rte_server.engine.expressions import STACK_DEPTH_MAX
 from rte_server.engine.kinds import FIRST_OF_KINDS, lift
 from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
+from rte_server.engine.online import learn_label
 from rte_server.engine.program import (
     CACHE_LINE_WORDS,
     EACH_ITSELF,
@@ -353,6 +355,8 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     has_triggers = span_in(ctx, TRIGGERS)[1] > 0
     if has_triggers:
         settle_quiet(ctx, cells, received_ms)
+    if span_in(ctx, ONLINE_MODELS)[1] > 0:
+        learn_label(ctx, cells, word_at(record, NAME_ID), received_ms)
     put_word(cells, START, min(word_at(cells, START), time_ms))
     put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)

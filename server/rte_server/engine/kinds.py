@@ -34,6 +34,7 @@ from rte_server.engine.keyed import (
     params_of,
 )
 from rte_server.engine.native import float_bits, word_at
+from rte_server.engine.online_state import CELL_WORDS
 from rte_server.engine.program import (
     A_AT,
     A_KEEP,
@@ -103,6 +104,10 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return RATE_WORDS
     if kind == EWMA:
         return EWMA_WORDS
+    if kind == Kind.SCORE:
+        return 0
+    if kind == Kind.ONLINE:
+        return CELL_WORDS
     if kind >= FIRST_OF_KEYED:
         return keyed_words(kind, keep, params)
     if kind in (COUNT, LINEAR):

@@ -28,6 +28,7 @@ FIELD_NUMBERS = {
     "etag": 12,
     "visit_number": 13,
     "late_event_count": 14,
+    "scores": 15,
 }
 """Fields of rte.v1.Session by name."""
 

@@ -82,7 +82,7 @@ def _without_lists(code: Code) -> Code:
 
 def is_computed(spec: AttributeSpec) -> bool:
     """Return whether an attribute follows from others, so that it needs no history of its own."""
-    return spec.kind in (Kind.DERIVED, Kind.LINEAR)
+    return spec.kind in (Kind.DERIVED, Kind.LINEAR, Kind.SCORE)
 
 
 def since_after(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op
+from rte_server.engine.online_state import online_words
 from rte_server.engine.reasons import EngineError, Reason
 
 CACHE_LINE_WORDS = np.int64(8)
@@ -36,6 +37,8 @@ class Kind(IntEnum):
     ELAPSED = 10
     DERIVED = 11
     LINEAR = 12
+    ONLINE = 15  # learned in the fold, see `online`
+    SCORE = 14  # by a runner beside the fold, see `scores`
     WRITTEN = 13  # by an application; no attribute of a program, only an input of filters
     # From here on: kinds whose cells have a module of their own, see `kinds`.
     ABSENCE = 20
@@ -73,6 +76,54 @@ class Role(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreSpec:
+    """What a runner computes beside the fold.
+
+    Attributes:
+        runner: `onnx` or `plugin`.
+        source: ONNX: name of the file beside the model. Plug-in: its name.
+        sha256: ONNX: digest of the file, 64 hexadecimal digits.
+        inputs: (attribute or field of the session, value where it is absent; None: without it there is no score).
+        golden: (values of the inputs, the score that must follow from them), as float32 gives it.
+        time_limit_ms: Plug-in: how long it may take for a batch of rows, ms.
+    """
+
+    runner: str
+    source: str
+    sha256: str = ""
+    inputs: tuple[tuple[str, float | None], ...] = ()
+    golden: tuple[tuple[tuple[float, ...], float], ...] = ()
+    time_limit_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineSpec:
+    """How an online score learns; see `online`.
+
+    Attributes:
+        labels: Names of the events that make a session an example of 1, 1 to 4.
+        baseline: Attribute that gives a probability to be beaten; empty: the share of examples of 1 so far.
+        examples: Examples before it may be shown, > 0.
+        margin: By how much its mean loss must be less than the baseline's, nats, >= 0.
+        shadow: Whether it must beat the baseline before it is shown.
+        alpha: Learning rate, > 0.
+        beta: Smooths the learning rate, >= 0.
+        l1: Weights whose evidence is less than this are 0, >= 0.
+        l2: Draws weights to 0, >= 0.
+    """
+
+    labels: tuple[str, ...]
+    baseline: str = ""
+    examples: int = 500
+    margin: float = 0.005
+    shadow: bool = True
+    alpha: float = 0.1
+    beta: float = 1.0
+    l1: float = 0.0
+    l2: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class AttributeSpec:
     """One attribute of a model.
 
@@ -98,9 +149,11 @@ class AttributeSpec:
         owner: Name of the attribute whose cell this one shows a part of; empty: it has a cell of its own.
         part: Which part, from 1; 0 = the attribute itself.
         code: DERIVED: expression on the row. TRIGGER: reading the derived attribute that is its condition.
-        weights: LINEAR: (attribute, weight, value where it is absent).
+        weights: LINEAR, ONLINE: (attribute, weight, value where it is absent); ONLINE: the weights are 0 here.
         intercept: LINEAR: added to the weighted sum.
         link: LINEAR: `logistic` or `identity`.
+        score: SCORE: what computes it.
+        online: ONLINE: how it learns.
     """
 
     name: str
@@ -124,6 +177,8 @@ class AttributeSpec:
     weights: tuple[tuple[str, float, float], ...] = ()
     intercept: float = 0.0
     link: str = "logistic"
+    score: ScoreSpec | None = None
+    online: OnlineSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +208,8 @@ class ModelSpec:
         source: Its YAML text.
         attributes: In the order in which they can be computed.
         lists: Its look-up lists.
-        files: The texts of the files that it names, by name.
+        files: The texts of the files that it names, by name; that of an ONNX file is `sha256:` and its digest.
+        graphs: The bytes of its ONNX files, by name, where it was read from a folder; a journal does not hold them.
     """
 
     name: str
@@ -164,6 +220,7 @@ class ModelSpec:
     attributes: tuple[AttributeSpec, ...]
     lists: tuple[ListSpec, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    graphs: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
 
 class ProgramArrays(NamedTuple):
@@ -196,6 +253,7 @@ class ProgramArrays(NamedTuple):
         triggers: int64[n], numbers of the attributes that are triggers.
         element_keys: int64[n], as `keys`: members of the elements of lists.
         each: int64[n, EACH_WORDS], ops that are run for each element of a list.
+        online: int64[n, M_WORDS], the online scores.
     """
 
     names: NDArray[np.int64]
@@ -222,6 +280,7 @@ class ProgramArrays(NamedTuple):
     triggers: NDArray[np.int64]
     element_keys: NDArray[np.int64]
     each: NDArray[np.int64]
+    online: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -306,20 +365,40 @@ A_NAME_LEN = np.int64(7)
 A_PARAMS = np.int64(8)  # first of its numbers in `params`
 A_PART = np.int64(9)  # 0 = the attribute itself, else the part of another one's cell that it shows
 A_CELL_WORDS = np.int64(10)  # words of its cell; 0 for a part
-A_WORDS = np.int64(11)
+A_HEAD = np.int64(11)  # SCORE: offset and length in `texts` of the fields of rte.v1.Score that never change
+A_HEAD_LEN = np.int64(12)
+A_WORDS = np.int64(13)
+
+# Words of an online score.
+M_AT = np.int64(0)  # word of its cell in the row
+M_STATE = np.int64(1)  # first word of its block in `Table.online`
+M_FIRST = np.int64(2)  # first and end row of its inputs in `weights` and `weight_inputs`
+M_END = np.int64(3)
+M_LABELS = np.int64(4)  # ids of its label events, 0 = none
+M_LABEL_COUNT = np.int64(4)
+M_ALPHA = np.int64(8)  # bits of doubles, as are the next four
+M_BETA = np.int64(9)
+M_L1 = np.int64(10)
+M_L2 = np.int64(11)
+M_MARGIN = np.int64(12)
+M_EXAMPLES = np.int64(13)
+M_SHADOW = np.int64(14)
+M_BASELINE = np.int64(15)  # place in `loads`, or -1
+M_WORDS = np.int64(16)
 
 # Words of a derived attribute.
 D_AT = np.int64(0)  # word of the cell in the row
 D_CODE = np.int64(1)  # DERIVED: first and end instruction; LINEAR: first and end weight
 D_CODE_END = np.int64(2)
 D_INPUT = np.int64(3)  # its own place in `loads`, -1 if nothing reads it
-D_LINK = np.int64(4)  # NOT_LINEAR, IDENTITY or LOGISTIC
-D_INTERCEPT = np.int64(5)  # LINEAR: its bits
+D_LINK = np.int64(4)  # NOT_LINEAR, IDENTITY, LOGISTIC or LEARNED
+D_INTERCEPT = np.int64(5)  # LINEAR: its bits; ONLINE: its row in `online`
 D_WORDS = np.int64(6)
 
 NOT_LINEAR = np.int64(-1)
 IDENTITY = np.int64(0)
 LOGISTIC = np.int64(1)
+LEARNED = np.int64(2)
 
 # Words of the settings that the fold reads.
 S_GAP = np.int64(0)
@@ -385,6 +464,16 @@ class Program:
             if spec.name == name:
                 return number
         return -1
+
+    @property
+    def online_size(self) -> int:
+        """Words of `Table.online`."""
+        return sum(online_words(len(spec.weights)) for spec in self.attributes if spec.kind == Kind.ONLINE)
+
+    @property
+    def scores(self) -> tuple[AttributeSpec, ...]:
+        """The attributes that runners compute, in the order of their cells."""
+        return tuple(spec for spec in self.attributes if spec.kind == Kind.SCORE)
 
     def words_of(self, number: int) -> tuple[int, int]:
         """Return the first and end word of an attribute's cell in a row."""

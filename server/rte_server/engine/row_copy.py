@@ -20,9 +20,11 @@ class RowCopy:
         program: The program that gives the words their meaning.
         pool: Holds its strings.
         position: Position of the last entry that was applied, or an earlier one.
+        online: float64[n], what its online scores have learned.
     """
 
     cells: NDArray[np.int64]
     program: Program
     pool: StringPool
     position: int
+    online: NDArray[np.float64]

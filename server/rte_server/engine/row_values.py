@@ -6,10 +6,11 @@ import numpy as np
 from numba import njit
 
 from rte_server.engine.attributes import ENTRY_WORDS, load_cell, merge_cell
-from rte_server.engine.context import ATTRIBUTES, PARAMS, TIMING, span_in
+from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
 from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
-from rte_server.engine.native import float_bits, word_at
+from rte_server.engine.native import float_bits, put_word, word_at
+from rte_server.engine.online_state import CELL_LEARNED, CELL_VALUE, O_SHOWN
 from rte_server.engine.program import (
     A_AT,
     A_KEEP,
@@ -20,7 +21,9 @@ from rte_server.engine.program import (
     A_UNIQUE,
     A_WORDS,
     CELLS_OF,
+    Kind,
 )
+from rte_server.engine.scores import SCORE, load_score
 from rte_server.engine.table import (
     CHANNEL,
     CHANNEL_TIME,
@@ -37,6 +40,8 @@ from rte_server.engine.table import (
 )
 from rte_server.engine.values import DOUBLE, INT, NULL, STRING
 from rte_server.engine.windows import is_window
+
+ONLINE = np.int64(Kind.ONLINE)
 
 
 @njit(cache=True, nogil=True)
@@ -67,6 +72,12 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
     if number >= 0:
         attributes = span_in(ctx, ATTRIBUTES)
         a = number * A_WORDS
+        if word_at(attributes, a + A_KIND) == ONLINE:
+            is_shown = word_at(span_in(ctx, ONLINE_STATE), word_at(attributes, a + A_REGISTERS) + O_SHOWN) != 0
+            value = word_at(cells, word_at(attributes, a + A_AT) + CELL_VALUE)
+            return np.int64(DOUBLE if is_shown and value != 0 else NULL), value
+        if word_at(attributes, a + A_KIND) == SCORE:
+            return load_score(ctx, cells, word_at(attributes, a + A_AT), word_at(attributes, a + A_KEEP))
         if word_at(attributes, a + A_KIND) >= FIRST_OF_KINDS:
             return load(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
         return load_cell(
@@ -107,6 +118,12 @@ def merge_cells(ctx, into, other):  # type: ignore[no-untyped-def]
         if word_at(attributes, a + A_PART) != 0:
             continue
         kind = word_at(attributes, a + A_KIND)
+        if kind == SCORE:
+            continue
+        if kind == ONLINE:
+            learned = word_at(attributes, a + A_AT) + CELL_LEARNED
+            put_word(into, learned, max(word_at(into, learned), word_at(other, learned)))
+            continue
         if kind >= FIRST_OF_KINDS:
             merge(into, other, (attributes[0] + a * 8, A_WORDS), params)
             continue

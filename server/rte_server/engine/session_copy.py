@@ -23,6 +23,7 @@ from rte_server.engine.native import span_of
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.row_values import change_ms
+from rte_server.engine.scores import new_scores
 from rte_server.engine.strings import USED
 from rte_server.engine.table import (
     ACTIVE,
@@ -82,7 +83,7 @@ class _Copy(Engine):
         specs = tuple(AttributeSpec(name, "", Kind.DERIVED, "any", code=code) for name, code in codes.items())
         program = assemble([*copied.program.models, ModelSpec("", 1, "", (), "", specs)], secret)
         program = _watching(program, watched)
-        table = new_table(_CAPACITY, program.row_words)
+        table = new_table(_CAPACITY, program.row_words)._replace(online=copied.online)
         cells = table.rows[0]
         cells[:HEADER_WORDS] = copied.cells[:HEADER_WORDS]
         cells[[VERSION, STATE, WRITTEN]] = 0, ACTIVE, NONE
@@ -95,7 +96,8 @@ class _Copy(Engine):
         # The strings are those of the running state, which its writer alone may add to: to the copy they are full.
         counts = copied.pool.counts.copy()
         counts[USED] = len(copied.pool.slots)
-        self._state = self._state_of(table, copied.pool._replace(counts=counts), program)
+        pool = copied.pool._replace(counts=counts)
+        self._state = self._state_of(table, pool, program, new_scores(1, len(program.scores)))
 
     def shown(self, now_ms: int) -> CopiedSession:
         table = self._state.table

@@ -64,6 +64,7 @@ from rte_server.engine.table import (
     NEWER,
     NONE,
     OLDER,
+    ROW,
     SESSION_HI,
     SESSION_LO,
     SESSIONS_MERGED,
@@ -213,6 +214,7 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     put_word(cells, LAST, time_ms)
     put_word(cells, LAG, received_ms - time_ms)
     put_word(cells, FIRST_POSITION, word_at(span_in(ctx, PROGRESS), POSITION))
+    put_word(cells, ROW, row)
     put_word(cells, OLDER, older)
     put_word(cells, NEWER, newer)
     put_word(cells, CUSTOMER_NEXT, NONE)

@@ -53,6 +53,7 @@ def take(table: Table, pool: StringPool) -> Arrays:
         ("index", table.links.reshape(-1, 2)[index_slots]),
         ("dedup_ring", _ring(table)),
         ("written", table.written[: counts[WRITTEN_HIGH_WATER]].copy()),
+        ("online", table.online.copy()),
         ("written_free", table.written_free[: counts[WRITTEN_FREE]].copy()),
         ("fact_slots", fact_slots),
         ("facts", table.facts.reshape(-1, FACT_WORDS)[fact_slots]),
@@ -102,7 +103,7 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]],
         first = _facts_of_first_half(arrays["counts"])
         insert_records(facts[: len(facts) // 2], arrays["facts"][:first], 0)
         insert_records(facts[len(facts) // 2 :], arrays["facts"][first:], 0)
-    for name in ("rows", "due", "free_rows", "written", "written_free"):
+    for name in ("rows", "due", "free_rows", "written", "written_free", "online"):
         getattr(table, name)[: len(arrays[name])] = arrays[name]
     # Of more ids than are remembered now, the oldest are forgotten.
     ring = arrays["dedup_ring"][-(len(table.dedup_ring) // 2) :]

@@ -80,7 +80,8 @@ STALE = np.int64(35)  # 1 = all derived attributes must be computed with the nex
 NEWER = np.int64(36)  # row of the visitor's next newer session, or NONE
 LAG = np.int64(37)  # least delay from an event's time to its received time, ms; see `row_values.session_time`
 FIRST_POSITION = np.int64(38)  # position of the first entry that an event of the session came with
-HEADER_WORDS = np.int64(39)
+ROW = np.int64(39)  # its own number, so that a copy of a row leads to what is kept beside the rows
+HEADER_WORDS = np.int64(40)
 
 FREE = np.int64(0)
 ACTIVE = np.int64(1)
@@ -215,6 +216,7 @@ class Table(NamedTuple):
         facts: int64[2 * 3 * n], two tables with open addressing, see `facts`.
         counts: int64[COUNT_WORDS].
         touched: int64[sessions_max], touched by the fold of the present entry: mark per row.
+        online: float64[n], what online scores have learned; see `online`.
     """
 
     rows: NDArray[np.int64]
@@ -229,6 +231,7 @@ class Table(NamedTuple):
     facts: NDArray[np.int64]
     counts: NDArray[np.int64]
     touched: NDArray[np.int64]
+    online: NDArray[np.float64]
 
 
 def new_table(capacity: Capacity, row_words: int) -> Table:
@@ -248,6 +251,7 @@ def new_table(capacity: Capacity, row_words: int) -> Table:
         facts=np.zeros(6 * _power_of_two(capacity.facts_max), np.int64),
         counts=np.zeros(COUNT_WORDS, np.int64),
         touched=np.zeros(sessions, np.int64),
+        online=np.zeros(0, np.float64),
     )
 
 

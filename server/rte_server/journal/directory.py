@@ -22,7 +22,7 @@ class SecretMissing(JournalError):
 class DataDirectory:
     """A directory that exactly one process uses at a time.
 
-    It holds `journal.sqlite` (with its `-wal` and `-shm`), `snapshots/`, `secret` and `lock`.
+    It holds `journal.sqlite` (with its `-wal` and `-shm`), `snapshots/`, `graphs/`, `secret` and `lock`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +56,11 @@ class DataDirectory:
     def snapshots_path(self) -> Path:
         """Return the directory of the snapshots."""
         return self.path / "snapshots"
+
+    @property
+    def graphs_path(self) -> Path:
+        """Return the directory of the ONNX graphs."""
+        return self.path / "graphs"
 
     def _take_lock(self) -> None:
         """Lock the directory, or say who holds it."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Instruction, Op
-from rte_server.engine.program import AttributeSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, ModelSpec, OnlineSpec, ScoreSpec
 
 
 def alongside_name(model: ModelSpec) -> str:
@@ -78,7 +78,19 @@ def _renamed_attribute(
         extras=tuple(renamed_code(code, {}, lists) for code in spec.extras),
         code=renamed_code(spec.code, names, lists),
         weights=tuple((names.get(name, name), weight, absent) for name, weight, absent in spec.weights),
+        score=_renamed_score(spec.score, names),
+        online=_renamed_online(spec.online, names),
     )
+
+
+def _renamed_score(score: ScoreSpec | None, names: Mapping[str, str]) -> ScoreSpec | None:
+    if score is None:
+        return None
+    return replace(score, inputs=tuple((names.get(name, name), absent) for name, absent in score.inputs))
+
+
+def _renamed_online(online: OnlineSpec | None, names: Mapping[str, str]) -> OnlineSpec | None:
+    return None if online is None else replace(online, baseline=names.get(online.baseline, online.baseline))
 
 
 def renamed_code(code: Code, names: Mapping[str, str], lists: Mapping[str, str]) -> Code:

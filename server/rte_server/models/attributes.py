@@ -21,18 +21,14 @@ from rte_server.models.schema import (
     FIRST_LAST_TYPES,
     KEEP,
     KINDS,
-    LINEAR_MEMBERS,
-    LINKS,
     MEMBERS,
     NOT_IN_THIS_VERSION,
-    SCORE_MEMBERS,
     TEXT_CHARS_MAX,
     UNIT_CHARS_MAX,
-    WEIGHTS_MAX,
     Reader,
 )
 from rte_server.models.timed import timed_params, windowed
-from rte_server.models.types import BOOL, DOUBLE, INT, LIST, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
+from rte_server.models.types import BOOL, DOUBLE, INT, NULL, NUMBER, STRING, TypeSet, type_name, value_type_of
 
 _EVENT_KINDS = (Kind.COUNT, Kind.ELAPSED, Kind.ABSENCE, Kind.RATE)
 _NUMBER_KINDS = (Kind.SUM, Kind.MIN, Kind.MAX, Kind.MEAN, Kind.RATE, Kind.EWMA)
@@ -189,56 +185,3 @@ def read_derived(
         description=reader.text(members, "description", TEXT_CHARS_MAX),
         code=found.code,
     )
-
-
-def read_score(
-    reader: Reader, model: str, name: str, item: Item, inputs: Mapping[str, TypeSet]
-) -> AttributeSpec | None:
-    """Return the attribute of an entry of `scores`, or None; notes its problems."""
-    where = f"score `{name}`"
-    members = reader.mapping(item, where, "{linear: {intercept: -3.0, weights: {product_views: 0.1}}}")
-    reader.known_members(members, SCORE_MEMBERS, where)
-    if "linear" not in members:
-        reader.problem(item, f"{where} has no `linear`", "linear scores are what this version has")
-        return None
-    linear = reader.mapping(members["linear"], f"{where}, `linear`", "{intercept: -3.0, weights: {product_views: 0.1}}")
-    reader.known_members(linear, LINEAR_MEMBERS, f"{where}, `linear`")
-    weights = _weights(reader, linear, where, inputs)
-    intercept = reader.number(linear["intercept"], f"{where}, `intercept`") if "intercept" in linear else 0.0
-    return AttributeSpec(
-        name=name,
-        model=model,
-        kind=Kind.LINEAR,
-        value_type="double",
-        unit=reader.text(members, "unit", UNIT_CHARS_MAX),
-        description=reader.text(members, "description", TEXT_CHARS_MAX),
-        weights=weights,
-        intercept=intercept,
-        link=reader.choice(members, "link", "logistic", LINKS),
-    )
-
-
-def _weights(
-    reader: Reader, linear: Mapping[str, Item], where: str, inputs: Mapping[str, TypeSet]
-) -> tuple[tuple[str, float, float], ...]:
-    """Return (attribute, weight, value where it is absent) of a linear score."""
-    empty = Item({}, 0, 0)
-    stated = reader.mapping(linear.get("weights", empty), f"{where}, `weights`", "{product_views: 0.1}")
-    defaults = reader.mapping(linear.get("default", empty), f"{where}, `default`", "{mean_viewed_price: 20}")
-    if not 1 <= len(stated) <= WEIGHTS_MAX:
-        line = linear["weights"].line if "weights" in linear else next(iter(linear.values()), empty).line
-        reader.problem(line, f"{where} needs 1 to {WEIGHTS_MAX} weights", "write `weights: {product_views: 0.1}`")
-    reader.known_members(defaults, stated, f"{where}, `default`")
-    weights: list[tuple[str, float, float]] = []
-    for name, item in stated.items():
-        if name not in inputs:
-            reader.problem(item, f"{where}: there is no attribute `{name}`", did_you_mean(name, inputs))
-        elif not inputs[name] & (NUMBER | BOOL) or inputs[name] & (STRING | LIST):
-            reader.problem(
-                item,
-                f"{where}: `{name}` is {type_name(inputs[name])}, and only numbers and bools can be weighted",
-                "derive a number or a bool from it",
-            )
-        absent = reader.number(defaults[name], f"{where}, `default` of `{name}`") if name in defaults else 0.0
-        weights.append((name, reader.number(item, f"{where}, weight of `{name}`"), absent))
-    return tuple(weights)

@@ -7,19 +7,25 @@ they were last followed, and a file has its say again only when it has changed: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rte_server.engine.program import ModelSpec
 from rte_server.models.documents import read_document
 from rte_server.models.given import next_sources
 from rte_server.models.lists import list_files
 from rte_server.models.loader import Source, compile_sources, header, read_source
 from rte_server.models.problems import ModelError, Problem
+from rte_server.models.scores import graph_files
 from rte_server.models.shipped import shipped_names
 
 Problems = Mapping[str, tuple[Problem, ...]]
 """What is wrong with files, by name of their model."""
+
+Accept = Callable[[Sequence[ModelSpec], Mapping[str, str]], None]
+"""Takes over what belongs to models before they run, such as ONNX graphs; told their files by name, too.
+It raises ModelError for what cannot be used."""
 
 Seen = Mapping[str, Sequence[str]]
 """What files were like: name of the model and digest, by path, or by name for what ships. The member `configured` of a
@@ -79,13 +85,16 @@ def read_configured(paths: Iterable[str]) -> Configured:
     return Configured(sources, problems)
 
 
-def follow(configured: Configured, seen: Seen, running: Mapping[str, Source]) -> Followed:
+def follow(
+    configured: Configured, seen: Seen, running: Mapping[str, Source], accept: Accept = lambda _models, _files: None
+) -> Followed:
     """Return what runs once the files that changed have been followed; a broken one leaves its model as it is.
 
     Args:
         configured: The files now.
         seen: What they were like when they were followed last.
         running: The models that run.
+        accept: Takes over what belongs to the models before they run, and refuses what cannot be used.
 
     Raises:
         ModelError: Even what ran without the files cannot be used, or nothing runs yet and a file is broken.
@@ -97,7 +106,7 @@ def follow(configured: Configured, seen: Seen, running: Mapping[str, Source]) ->
         removed = _given_up(now, seen, broken, running)
         sources = next_sources(running, list(given.values()), removed, is_alongside=False)
         try:
-            compile_sources(sources)
+            accept(compile_sources(sources), {name: source.file for name, source in sources.items()})
             break
         except ModelError as error:
             if not running or not given:
@@ -139,4 +148,5 @@ def files_of(path: str | Path, source: Source) -> list[Path]:
         content = read_document(source.text, source.file).content
     except ModelError:
         return [Path(path)]
-    return [Path(path), *(folder / name for name in list_files(content if isinstance(content, dict) else {}))]
+    members = content if isinstance(content, dict) else {}
+    return [Path(path), *(folder / name for name in {**list_files(members), **graph_files(members)})]

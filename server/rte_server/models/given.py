@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rte_server.models.documents import read_document
 from rte_server.models.loader import Source, header, read_source
 from rte_server.models.problems import ModelError, Problem
+from rte_server.models.scores import DIGEST_TEXT, digest_text, graph_files
 from rte_server.models.shipped import shipped_names
 
 
@@ -49,19 +51,34 @@ def next_sources(
     return models
 
 
-def with_files(sources: Sequence[Source], files: Mapping[str, str]) -> list[Source]:
+def with_files(sources: Sequence[Source], files: Mapping[str, bytes]) -> list[Source]:
     """Return sources with the files that they name.
 
     Args:
         sources: Models.
-        files: Texts by name; `model/name` is for one model alone.
+        files: Contents by name; `model/name` is for one model alone.
+
+    Raises:
+        ModelError: A source is no YAML, or a file that is no ONNX graph is not UTF-8.
     """
     found = []
     for source in sources:
-        prefix = f"{header(source)[0]}/"
-        own = {name.removeprefix(prefix): text for name, text in files.items() if name.startswith(prefix)}
-        found.append(replace(source, files={**source.files, **files, **own}))
+        name, _ = header(source)
+        own = {path.removeprefix(f"{name}/"): content for path, content in files.items()}
+        content = read_document(source.text, source.file).content
+        graphs = graph_files(content) if isinstance(content, dict) else {}
+        given = {path: own[path] for path in graphs if path in own and not own[path].startswith(DIGEST_TEXT.encode())}
+        digests = {path: digest_text(hashlib.sha256(graph).hexdigest()) for path, graph in given.items()}
+        texts = {path: _text(path, content) for path, content in own.items() if path not in given}
+        found.append(replace(source, files={**source.files, **texts, **digests}, graphs={**source.graphs, **given}))
     return found
+
+
+def _text(path: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ModelError([Problem(path, 0, f"the file `{path}` is not UTF-8", "save it as UTF-8")]) from None
 
 
 def version_of(source: Source) -> str:

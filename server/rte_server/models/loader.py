@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import graphlib
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rte_server.engine.exactness import session_bytes
-from rte_server.engine.program import AttributeSpec, ListSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, Kind, ListSpec, ModelSpec
 from rte_server.models.alongside import alongside_name, renamed
-from rte_server.models.attributes import derived_text, read_attribute, read_derived, read_score
+from rte_server.models.attributes import derived_text, read_attribute, read_derived
 from rte_server.models.documents import Item, read_document
 from rte_server.models.keyed_attributes import names_of, parts_of
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
@@ -19,18 +20,21 @@ from rte_server.models.problems import ModelError, Problem, did_you_mean
 from rte_server.models.schema import (
     ATTRIBUTES_MAX,
     MODEL_MEMBERS,
+    SCORE_MEMBERS,
     SESSION_BYTES_MAX,
     TEXT_CHARS_MAX,
     USES_MAX,
     VERSION_MAX,
     Reader,
 )
+from rte_server.models.scores import digest_text, graph_files, read_score, score_inputs
 from rte_server.models.sequences import read_sequence
 from rte_server.models.shipped import shipped_names, shipped_path
 from rte_server.models.triggers import TRIGGERS_MAX, read_trigger, trigger_inputs
 from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
 
 MODELS_MAX = 64  # models loaded together
+GRAPH_BYTES_MAX = 64 * 1024 * 1024  # of one ONNX file
 
 # Names in an expression; what stands in quotes is matched first and so is not taken for names.
 _WORD = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_][A-Za-z0-9_.]*")
@@ -85,12 +89,14 @@ class Source:
     Attributes:
         file: Its name in error messages.
         text: Its YAML text.
-        files: The texts of the files that it names, by name.
+        files: The texts of the files that it names, by name; that of an ONNX file is its digest.
+        graphs: The bytes of the ONNX files, by name, where they are at hand.
     """
 
     file: str
     text: str
     files: Mapping[str, str]
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def read_source(path: str | Path) -> Source:
@@ -109,33 +115,42 @@ def read_source(path: str | Path) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
-    return Source(text, source, _read_files(source, text, file.parent))
+    return Source(text, source, *_read_files(source, text, file.parent))
 
 
-def _read_files(source: str, file: str, folder: Path) -> dict[str, str]:
-    """Return the texts of the files that a model names; those that there are not are left out.
+def _read_files(source: str, file: str, folder: Path) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return the texts of the files that a model names, and the bytes of its ONNX files; those that there are not are left out.
 
     Raises:
         ModelError: A file cannot be read, or is too large.
     """
     content = read_document(source, file).content
-    found: dict[str, str] = {}
+    members = content if isinstance(content, dict) else {}
+    lists, scores = list_files(members), graph_files(members)
+    texts: dict[str, str] = {}
+    graphs: dict[str, bytes] = {}
     problems: list[Problem] = []
-    for name, item in list_files(content if isinstance(content, dict) else {}).items():
-        path = folder.joinpath(name)
+    for name, item in {**lists, **scores}.items():
         try:
-            with path.open("rb") as stream:
+            with folder.joinpath(name).open("rb") as stream:
                 # One byte more than is allowed, so that a huge file is refused without being read.
-                found[name] = stream.read(LIST_FILE_BYTES_MAX + 1).decode()
+                found = stream.read((GRAPH_BYTES_MAX if name in scores else LIST_FILE_BYTES_MAX) + 1)
+            if name in scores:
+                graphs[name] = found
+            texts[name] = digest_text(hashlib.sha256(found).hexdigest()) if name in scores else found.decode()
         except FileNotFoundError:
             continue
         except UnicodeDecodeError:
             problems.append(Problem(file, item.line, f"the file `{name}` is not UTF-8", "save it as UTF-8"))
         except OSError as error:
             problems.append(Problem(file, item.line, f"the file `{name}` cannot be read: {error.strerror}"))
+        else:
+            if name in scores and len(found) > GRAPH_BYTES_MAX:
+                message = f"the file `{name}` has more than {GRAPH_BYTES_MAX} bytes"
+                problems.append(Problem(file, item.line, message, "train a smaller model"))
     if problems:
         raise ModelError(problems)
-    return found
+    return texts, graphs
 
 
 def compile_models(sources: Mapping[str, str], files: Mapping[str, str] | None = None) -> list[ModelSpec]:
@@ -180,7 +195,7 @@ def _compile_alongside(sources: Mapping[str, Source], plain: Sequence[ModelSpec]
         # A model alongside uses the newest version alongside of another one, so that several are tried together.
         used = {model.name: model for model in sorted(beside.values(), key=lambda model: model.version)}
         try:
-            found = compile_model(source.text, source.file, known | used, source.files)
+            found = _ModelReader(source, known | used).model()
         except ModelError as error:
             problems += error.problems
             continue
@@ -263,7 +278,7 @@ def _compile_in_order(files: Mapping[str, Source], uses: Mapping[str, list[str]]
         if any(each not in known for each in graph[name]):
             continue  # what it uses has problems of its own; those come first
         try:
-            known[name] = compile_model(files[name].text, files[name].file, known, files[name].files)
+            known[name] = _ModelReader(files[name], known).model()
         except ModelError as error:
             problems += error.problems
     if problems:
@@ -339,6 +354,8 @@ class _ModelReader:
         reader.text(self.members, "tests", TEXT_CHARS_MAX)
         if reader.problems:
             raise ModelError(reader.problems)
+        scores = [spec.score for spec in self.specs.values() if spec.score is not None]
+        digests = {score.source: digest_text(score.sha256) for score in scores if score.sha256}
         return ModelSpec(
             self.name,
             version,
@@ -347,7 +364,8 @@ class _ModelReader:
             self.source.text,
             tuple(self.specs.values()),
             tuple(lists),
-            {each.file: self.source.files[each.file] for each in lists},
+            {each.file: self.source.files[each.file] for each in lists} | digests,
+            self.source.graphs,
         )
 
     def _lists(self) -> list[ListSpec]:
@@ -450,12 +468,12 @@ class _ModelReader:
         inputs.update(dict.fromkeys(self.left_out, _UNKNOWN_TYPE))
         for name in order:
             item = derived[name] if name in derived else scores[name]
-            if self._refuse_unused(name, item):
+            if self._refuse_unused(name, item) or self._refuse_scores(name, item):
                 continue
             if name in derived:
                 spec = read_derived(self.reader, self.name, name, item, inputs, self.list_names)
             else:
-                spec = read_score(self.reader, self.name, name, item, inputs)
+                spec = read_score(self.reader, self.name, name, item, inputs, self.source.files)
             if spec is not None and name not in self.specs:
                 self.specs[name] = spec
             inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})
@@ -486,6 +504,16 @@ class _ModelReader:
                 self.left_out.update(ring)
                 graph = {name: reads for name, reads in graph.items() if name not in ring}
 
+    def _refuse_scores(self, name: str, item: Item) -> bool:
+        """Refuse what reads a score that is computed beside the fold; return whether there is any."""
+        known = [spec for model in self.known.values() for spec in model.attributes]
+        beside = {spec.name for spec in (*known, *self.specs.values()) if spec.kind == Kind.SCORE}
+        found = [word for word in _words(item) if word in beside]
+        for word in found:
+            message = f"`{name}` reads the score `{word}`, which is computed beside the fold"
+            self.reader.problem(item, message, "use its inputs, or filter by the score when sessions are read")
+        return bool(found)
+
     def _refuse_unused(self, name: str, item: Item) -> bool:
         """Refuse attributes of models that are in use but not named in `uses`; return whether there are any."""
         readable = self._readable()
@@ -502,15 +530,12 @@ class _ModelReader:
 
 def _words(item: Item) -> list[str]:
     """Return the names that a derived attribute or a score may read, and other words of its expression."""
+    if _is_score(item):
+        return score_inputs(item)
     members = item.content if isinstance(item.content, dict) else {}
-    content = derived_text(members.get("when", item)).content if not _is_score(item) else None
-    if isinstance(content, str):
-        return list(dict.fromkeys(_WORD.findall(content)))
-    linear = item.content.get("linear") if isinstance(item.content, dict) else None
-    members = linear.content if linear is not None and isinstance(linear.content, dict) else {}
-    weights = members["weights"].content if "weights" in members else {}
-    return list(weights) if isinstance(weights, dict) else []
+    content = derived_text(members.get("when", item)).content
+    return list(dict.fromkeys(_WORD.findall(content))) if isinstance(content, str) else []
 
 
 def _is_score(item: Item) -> bool:
-    return isinstance(item.content, dict) and "linear" in item.content
+    return isinstance(item.content, dict) and any(word in item.content for word in SCORE_MEMBERS)

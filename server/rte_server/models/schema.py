@@ -80,7 +80,14 @@ MEMBERS = {
 SEQUENCE_MEMBERS = ("steps", "within", "not", "optional", "keep", "description")
 STEP_MEMBERS = ("event", "where")
 DERIVED_MEMBERS = ("cel", "unit", "description")
-SCORE_MEMBERS = ("linear", "link", "unit", "description")
+SCORE_MEMBERS = {
+    "linear": ("link", "unit", "description"),
+    "onnx": ("inputs", "defaults", "sha256", "golden", "unit", "description"),
+    "online": ("shadow", "unit", "description"),
+    "plugin": ("inputs", "defaults", "time_limit", "unit", "description"),
+}
+GOLDEN_MEMBERS = ("inputs", "score")
+ONLINE_MEMBERS = ("inputs", "defaults", "label", "baseline", "examples", "margin", "alpha", "beta", "l1", "l2")
 LINEAR_MEMBERS = ("intercept", "weights", "default")
 LINKS = ("logistic", "identity")
 LIST_MEMBERS = ("file", "column", "description")
@@ -94,7 +101,7 @@ NOT_IN_THIS_VERSION = frozenset(
             "timer",
             "list",
         ),
-        *("onnx", "python", "inputs"),
+        *("python",),
     )
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,11 +228,16 @@ def _expected(reader: Reader, item: Item) -> Expected:
     return Expected(near, within, item.line)
 
 
-def run_file(path: str | Path) -> tuple[int, list[Failure]]:
+ScoreAll = Callable[[Engine, Sequence[ModelSpec]], None]
+"""Computes the scores that runners compute, of all sessions of an engine."""
+
+
+def run_file(path: str | Path, score_all: ScoreAll | None = None) -> tuple[int, list[Failure]]:
     """Run the tests that a model names.
 
     Args:
         path: Name of a model that ships, or path of a model file. Its tests are looked for beside it.
+        score_all: Computes scores that are not computed in the fold; None: those have no value.
 
     Returns:
         The number of trials, and what failed.
@@ -254,7 +259,7 @@ def run_file(path: str | Path) -> tuple[int, list[Failure]]:
         raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None
     trials = read_trials(tests, named.content)
     _refuse_unknown(models, trials)
-    return len(trials), [failure for trial in trials for failure in run_trial(models, trial)]
+    return len(trials), [failure for trial in trials for failure in run_trial(models, trial, score_all)]
 
 
 def _refuse_unknown(models: Sequence[ModelSpec], trials: Sequence[Trial]) -> None:
@@ -274,12 +279,13 @@ def _refuse_unknown(models: Sequence[ModelSpec], trials: Sequence[Trial]) -> Non
         raise ModelError(problems)
 
 
-def run_trial(models: Sequence[ModelSpec], trial: Trial) -> list[Failure]:
+def run_trial(models: Sequence[ModelSpec], trial: Trial, score_all: ScoreAll | None = None) -> list[Failure]:
     """Play a trial in three ways of arrival; return what is not as expected.
 
     Args:
         models: The models, each after those that it uses.
         trial: The case.
+        score_all: As in `run_file`.
     """
     events = [_encoded(event) for event in trial.events]
     arrivals = {
@@ -289,7 +295,7 @@ def run_trial(models: Sequence[ModelSpec], trial: Trial) -> list[Failure]:
     }
     failures: list[Failure] = []
     for arrival, requests in arrivals.items():
-        found = _play(models, trial, requests)
+        found = _play(models, trial, requests, score_all)
         if found is None:
             failures.append(Failure(trial, "", arrival, None, None))
             continue
@@ -301,7 +307,9 @@ def run_trial(models: Sequence[ModelSpec], trial: Trial) -> list[Failure]:
     return failures
 
 
-def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) -> dict[str, Value] | None:
+def _play(
+    models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes], score_all: ScoreAll | None = None
+) -> dict[str, Value] | None:
     """Return the attributes of the visitor's newest session after some requests, or None without a session."""
     engine = Engine(_SECRET, compile_models, capacity=_CAPACITY)
     received_ms = max(event.time_ms for event in trial.events)
@@ -311,6 +319,8 @@ def _play(models: Sequence[ModelSpec], trial: Trial, requests: Sequence[bytes]) 
         fold_request(engine, received_ms, request)
     if trial.passes_ms:
         engine.apply(engine.position + 1, Entry(EntryType.TICK, received_ms + trial.passes_ms, b""))
+    if score_all is not None:
+        score_all(engine, models)
     row = engine.find_visitor(trial.visitor_id)
     return attributes_of(engine.encode([row])[0]) if row >= 0 else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -40,12 +40,14 @@ class Changes:
         positions: int64[n], a position at or before each row's first change, ascending.
         removed: Ids of sessions that left or became part of others, in order.
         until: The position up to which this is complete.
+        scored: The number of the newest scores that are in it, see `ChangeLog.scored`.
     """
 
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
     removed: list[str]
     until: int
+    scored: int = 0
 
 
 class ChangeLog:
@@ -66,6 +68,10 @@ class ChangeLog:
         self._removed: deque[tuple[int, list[str]]] = deque()
         self._removed_kept = 0
         self._removed_floor = position
+        self._scored: deque[tuple[int, int, NDArray[np.int64]]] = deque()
+        self._scored_kept = 0
+        self._scored_until = 0
+        self._scored_floor = 0, -1
 
     @property
     def until(self) -> int:
@@ -100,8 +106,57 @@ class ChangeLog:
                 self._removed_floor = position
             self._until = position
 
-    def since(self, position: int) -> Changes | None:
-        """Return what changed after `position`, or None if not every removal since is known any more."""
+    @property
+    def scored(self) -> int:
+        """Return the number of the newest scores: they come without an entry, so they are numbered apart."""
+        return self._scored_until
+
+    def add_scored(self, rows: NDArray[np.int64]) -> None:
+        """Add rows of which scores are new though no entry changed them. Any thread. The array is kept."""
+        with self._lock:
+            self._scored_until += 1
+            self._scored.append((self._scored_until, self._until, rows))
+            self._scored_kept += rows.size
+            while self._scored_kept > self._rows_max:
+                number, at, dropped = self._scored.popleft()
+                self._scored_floor = number, at
+                self._scored_kept -= dropped.size
+
+    def since(self, position: int, scored: int | None = None) -> Changes | None:
+        """Return what changed after `position`, or None if not every removal since is known any more.
+
+        Args:
+            position: Changes up to here are known.
+            scored: Scores up to here are known; None: those that were new when the log was at `position`, or later,
+                are not.
+        """
+        found = self._entries_since(position)
+        if found is None:
+            return None
+        with self._lock:
+            until = self._scored_until
+            batches: list[tuple[int, NDArray[np.int64]]] = []
+            for number, at, rows in reversed(self._scored):
+                if at < position or (scored is not None and number <= scored):
+                    break
+                batches.append((at, rows))
+            batches.reverse()
+            floor, floor_position = self._scored_floor
+            is_complete = floor_position < position or (scored is not None and scored >= floor)
+        if not is_complete:
+            batches.append((position, self._engine.changed_since(0)))
+        if not batches:
+            return replace(found, scored=until)
+        # They are new after the position that they were added at, and before the next one.
+        after = [min(at, found.until) + 1 for at, _ in batches]
+        rows = np.concatenate([found.rows, *(rows for _, rows in batches)])
+        positions = np.concatenate([found.positions, np.repeat(after, [each.size for _, each in batches])])
+        order = np.argsort(positions, kind="stable")
+        rows, positions = first_changes(rows[order], positions[order])
+        return Changes(rows, positions, found.removed, found.until, until)
+
+    def _entries_since(self, position: int) -> Changes | None:
+        """Return what entries after `position` changed, or None if not every removal since is known any more."""
         with self._lock:
             if position < self._removed_floor or position > self._until:
                 return None

@@ -74,6 +74,7 @@ RULES: Mapping[Reason, Rule] = MappingProxyType(
         Reason.ATTRIBUTE_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
         Reason.INVALID_MODEL: _INVALID,
         Reason.CONFIGURATION_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
+        Reason.WEIGHTS_NOT_FOUND: Rule(grpc.StatusCode.NOT_FOUND),
         Reason.INVALID_EXPRESSION: _INVALID,
         Reason.INVALID_PAGE_TOKEN: _INVALID,
         Reason.INVALID_POSITION: _INVALID,

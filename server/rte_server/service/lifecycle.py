@@ -27,7 +27,7 @@ from rte_server.journal.snapshots import SnapshotStore
 from rte_server.models import ModelError, compile_models, configuration_of
 from rte_server.models.changes import AttributeChange, ModelChange, attribute_changes, model_changes
 from rte_server.models.comparison import Compared, Comparison
-from rte_server.models.configured import Configured, Followed, Problems, Seen, follow
+from rte_server.models.configured import Accept, Configured, Followed, Problems, Seen, follow
 from rte_server.models.given import next_sources, with_files
 from rte_server.models.loader import Source, compile_sources, sources_of
 from rte_server.service.errors import ModelsRefused
@@ -49,7 +49,7 @@ class ModelOrder:
 
     Attributes:
         given: The models.
-        files: Texts of files that they name and do not come with, see `with_files`.
+        files: Contents of files that they name and do not come with, see `with_files`.
         removed: Names of models that run no more.
         is_alongside: Whether the given ones run beside the present versions.
         skip_history: Whether new attributes may begin with little history.
@@ -59,7 +59,7 @@ class ModelOrder:
     """
 
     given: Sequence[Source]
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     removed: Sequence[str] = ()
     is_alongside: bool = False
     skip_history: bool = False
@@ -151,6 +151,7 @@ class ModelLifecycle:
         make_engine: Callable[[CompileModels], Engine],
         clock_ms: Callable[[], int],
         settings: LifecycleSettings,
+        accept: Accept = lambda _models, _files: None,
     ) -> None:
         """Make it.
 
@@ -162,7 +163,9 @@ class ModelLifecycle:
             make_engine: Makes an empty engine of the same capacity.
             clock_ms: The server's time, milliseconds since 1970.
             settings: Limits.
+            accept: Takes over what belongs to models before they run, see `models.configured.Accept`.
         """
+        self._accept = accept
         self._engine = engine
         self._pipeline = pipeline
         self._journal = journal
@@ -236,7 +239,7 @@ class ModelLifecycle:
         async def work() -> Activated:
             running = self._engine.configuration
             sources = sources_of(running["models"], running.get("files", {}))
-            followed = await asyncio.to_thread(follow, configured, running.get("configured", {}), sources)
+            followed = await asyncio.to_thread(follow, configured, running.get("configured", {}), sources, self._accept)
             found.append(followed)
             plan = await self._accepted(self._planned, followed.sources, followed.seen)
             return await self._take_over(plan, ModelOrder((), note=f"changed files: {', '.join(followed.changed)}"))
@@ -294,6 +297,7 @@ class ModelLifecycle:
     def _planned(self, sources: Mapping[str, Source], configured: Seen | None) -> Plan:
         before = self._engine.program.models
         after = compile_sources(sources)
+        self._accept(after, {name: source.file for name, source in sources.items()})
         configuration: dict[str, Any] = {"settings": self._engine.configuration["settings"], **configuration_of(after)}
         if configured is not None:
             configuration["configured"] = dict(configured)

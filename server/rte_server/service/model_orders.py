@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from rte.v1 import model_service_pb2
@@ -53,7 +52,7 @@ def read_order(request: model_service_pb2.ApplyModelsRequest) -> ModelOrder:
     sources = [Source(model.file or f"models[{number}]", model.yaml, {}) for number, model in enumerate(request.models)]
     return ModelOrder(
         given=sources,
-        files=_texts(request.files),
+        files=dict(request.files),
         removed=tuple(request.remove_names),
         is_alongside=request.alongside,
         skip_history=request.skip_history,
@@ -61,17 +60,6 @@ def read_order(request: model_service_pb2.ApplyModelsRequest) -> ModelOrder:
         note=request.note,
         author=request.author,
     )
-
-
-def _texts(files: Mapping[str, bytes]) -> dict[str, str]:
-    texts = {}
-    for name, content in files.items():
-        try:
-            texts[name] = content.decode()
-        except UnicodeDecodeError:
-            message = f"the file {name[:64]!r} is not UTF-8"
-            raise EngineError(Reason.WRONG_TYPE, message, field=f"files.{name}") from None
-    return texts
 
 
 def check_about(request: _About) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.query import STATES_ANY
+from rte_server.engine.score_inputs import ScoreInputs
+from rte_server.engine.scores import carry_scores
 from rte_server.engine.session_copy import evaluate_on_copy
 from rte_server.engine.session_events import EventPicker
 from rte_server.engine.session_parts import SessionParts
@@ -43,6 +46,7 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     engine.match(wanted, matches.rows)
     engine.encode(matches.rows)
     _explain(engine)
+    _score(engine, matches.rows)
     engine.changed_since(0)
     engine.due_count(_TIME_MS)
     engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 100_000_000, b""))
@@ -107,3 +111,14 @@ def _write(engine: Engine, session_id: str) -> None:
     update = key + b"\x12" + bytes((len(attributes),)) + attributes
     for entry_type, body in ((EntryType.UPDATE, update), (EntryType.END, key)):
         engine.apply(engine.position + 1, Entry(entry_type, _TIME_MS, body))
+
+
+def _score(engine: Engine, rows: NDArray[np.int64]) -> None:
+    """Do what a runner does, for no score: the models may have none, and other ones may come."""
+    view = engine.score_view()
+    places = np.zeros(0, np.int64)
+    view.mark(rows, places, np.zeros(len(rows) + 1, np.int64), 0)
+    view.take(rows, places)
+    gathered = view.gather(ScoreInputs(places, np.zeros(0)), rows)
+    view.put(0, rows[:0], gathered.stamps[:0], places, np.zeros(0))
+    carry_scores(view.program, view.scores, view.program, view.scores)

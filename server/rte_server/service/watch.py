@@ -179,6 +179,8 @@ class _Watch:
         self._order = order
         self._cursor = 0
         """Changes up to here were taken from the log."""
+        self._scored = 0
+        """Scores up to here were taken from the log, see `ChangeLog.scored`."""
         self._complete = 0
         """Changes up to here were sent: what tokens name."""
         self._shown: set[int] = set()
@@ -203,7 +205,7 @@ class _Watch:
         while True:
             self._hub.check_open()
             self.changed.clear()
-            changes = self._hub.log.since(self._cursor)
+            changes = self._hub.log.since(self._cursor, self._scored)
             if changes is None:
                 yield self._message(_Type.TYPE_RESET)
                 async for message in self._snapshot():
@@ -234,6 +236,7 @@ class _Watch:
     async def _snapshot(self) -> AsyncIterator[bytes]:
         """Yield all sessions that match, then SYNCED. What changes meanwhile is sent after it."""
         hub = self._hub
+        self._scored = hub.log.scored
         self._cursor = self._complete = hub.log.until
         self._held = np.empty(0, np.int64), np.empty(0, np.int64)
         self._shown.clear()
@@ -270,7 +273,7 @@ class _Watch:
         Args:
             is_resumed: Whether `_shown` is only what matches now, so that every session that does not must be removed.
         """
-        self._cursor = changes.until
+        self._cursor, self._scored = changes.until, changes.scored
         for session_id in changes.removed:
             if low_word(session_id) in self._shown or is_resumed:
                 yield self._remove(session_id) + self._token_field()

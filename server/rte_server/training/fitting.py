@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rte_server.training.encoding import Encoder, fit_encoder
 from rte_server.training.examples import Examples
+from rte_server.training.reports import Quality
 from rte_server.training.tasks import Encoding
 
 FOLDS = 5
@@ -105,19 +106,6 @@ def _fit_linear(columns: NDArray[np.float64], labels: NDArray[np.bool_]) -> Line
     model = LogisticRegression(C=max(PENALTIES, key=quality), max_iter=2000).fit(scaled, labels)
     weights = model.coef_[0] / deviations
     return Linear(weights, float(model.intercept_[0] - means @ weights))
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """Area under the ROC curve over the folds of a cross-validation, on rows that were not fitted to.
-
-    Attributes:
-        auc: Its mean, 0 to 1; 0.5 is chance.
-        deviation: Its standard deviation over the folds.
-    """
-
-    auc: float
-    deviation: float
 
 
 def cross_validate(algorithm: Algorithm, encodings: Sequence[Encoding], examples: Examples) -> Quality:

@@ -9,57 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.training.examples import Examples, examples_of, model_text
-from rte_server.training.fitting import Algorithm, Fitted, Quality, cross_validate, fit
+from rte_server.training.fitting import Algorithm, Fitted, cross_validate, fit
 from rte_server.training.graph import graph_of
 from rte_server.training.recordings import LabelledEvent
-from rte_server.training.tasks import TASKS, Encoding, Progress, Task
+from rte_server.training.reports import REPORT_FILE, PackageError, Quality, Report
+from rte_server.training.tasks import Encoding, Progress, Task
 
 MODEL_FILE = "model.yaml"
 GRAPH_FILE = "model.onnx"
-REPORT_FILE = "report.json"
 
 GOLDEN_ROWS = 8
 DIFFERENCE_MAX = 1e-5
 """Between a probability of the graph, in float32, and of the fitted model, in float64."""
-
-
-class PackageError(Exception):
-    """A package cannot be written or read; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a package was trained from and how good it is.
-
-    Attributes:
-        task: Name of the task.
-        algorithm: Name of the algorithm.
-        without: Columns that were left out.
-        examples: Examples it was fitted to.
-        positives: Those with the label 1.
-        quality: In cross-validation, by algorithm.
-    """
-
-    task: str
-    algorithm: str
-    without: tuple[str, ...]
-    examples: int
-    positives: int
-    quality: dict[str, Quality]
-
-    def trained_task(self) -> Task:
-        """Return the task with the columns that were used."""
-        task = TASKS[self.task]
-        for column in self.without:
-            task = task.without(column)
-        return task
 
 
 def train(
@@ -139,36 +106,3 @@ def _scores_text(task: Task, sha256: str, inputs: NDArray[np.float32], probabili
 def _number(value: np.float32) -> str:
     """Return a float32 as text that YAML reads as a number and that names no other float32."""
     return np.format_float_positional(value, unique=True, trim="0")
-
-
-def write_package(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files of a package into a folder, which is made if there is none.
-
-    Raises:
-        PackageError: They cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-    except OSError as error:
-        raise PackageError(f"{folder} cannot be written: {error.strerror}.") from None
-
-
-def read_report(folder: Path) -> Report:
-    """Return the report of a package.
-
-    Raises:
-        PackageError: There is none, or another version of RTE wrote it.
-    """
-    path = folder / REPORT_FILE
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        quality = {name: Quality(**each) for name, each in content.pop("quality").items()}
-        report = Report(**content | {"quality": quality, "without": tuple(content["without"])})
-        report.trained_task()
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error.strerror}; name the folder of a package.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise PackageError(f"{path} is no report of a package; train it again with `rte models train`.") from None
-    return report

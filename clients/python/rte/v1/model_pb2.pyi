@@ -162,3 +162,45 @@ class ModelConfiguration(_message.Message):
     models: _containers.RepeatedCompositeFieldContainer[ModelConfiguration.Member]
     is_active: bool
     def __init__(self, position: _Optional[str] = ..., activated_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., note: _Optional[str] = ..., author: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelConfiguration.Member, _Mapping]]] = ..., is_active: _Optional[bool] = ...) -> None: ...
+
+class Scorer(_message.Message):
+    __slots__ = ("name", "model", "runner", "source", "sha256", "inputs", "online")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    runner: str
+    source: str
+    sha256: str
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    online: OnlineLearning
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., runner: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineLearning, _Mapping]] = ...) -> None: ...
+
+class OnlineLearning(_message.Message):
+    __slots__ = ("example_count", "positive_count", "log_loss", "baseline_log_loss", "auc", "is_shown", "baseline", "version", "versions", "rollback_count")
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    POSITIVE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOG_LOSS_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_LOG_LOSS_FIELD_NUMBER: _ClassVar[int]
+    AUC_FIELD_NUMBER: _ClassVar[int]
+    IS_SHOWN_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    example_count: int
+    positive_count: int
+    log_loss: float
+    baseline_log_loss: float
+    auc: float
+    is_shown: bool
+    baseline: str
+    version: int
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    rollback_count: int
+    def __init__(self, example_count: _Optional[int] = ..., positive_count: _Optional[int] = ..., log_loss: _Optional[float] = ..., baseline_log_loss: _Optional[float] = ..., auc: _Optional[float] = ..., is_shown: _Optional[bool] = ..., baseline: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., rollback_count: _Optional[int] = ...) -> None: ...

@@ -170,3 +170,29 @@ class ListAttributesResponse(_message.Message):
     attributes: _containers.RepeatedCompositeFieldContainer[_model_pb2.Attribute]
     next_page_token: str
     def __init__(self, attributes: _Optional[_Iterable[_Union[_model_pb2.Attribute, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListScoresRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListScoresResponse(_message.Message):
+    __slots__ = ("scores",)
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    scores: _containers.RepeatedCompositeFieldContainer[_model_pb2.Scorer]
+    def __init__(self, scores: _Optional[_Iterable[_Union[_model_pb2.Scorer, _Mapping]]] = ...) -> None: ...
+
+class RollBackWeightsRequest(_message.Message):
+    __slots__ = ("score", "version")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    score: str
+    version: int
+    def __init__(self, score: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class RollBackWeightsResponse(_message.Message):
+    __slots__ = ("score", "position")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    score: _model_pb2.Scorer
+    position: str
+    def __init__(self, score: _Optional[_Union[_model_pb2.Scorer, _Mapping]] = ..., position: _Optional[str] = ...) -> None: ...

@@ -65,6 +65,16 @@ class ModelServiceStub:
                 request_serializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
                 _registered_method=True)
+        self.ListScores = channel.unary_unary(
+                '/rte.v1.ModelService/ListScores',
+                request_serializer=rte_dot_v1_dot_model__service__pb2.ListScoresRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_model__service__pb2.ListScoresResponse.FromString,
+                _registered_method=True)
+        self.RollBackWeights = channel.unary_unary(
+                '/rte.v1.ModelService/RollBackWeights',
+                request_serializer=rte_dot_v1_dot_model__service__pb2.RollBackWeightsRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_model__service__pb2.RollBackWeightsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -122,6 +132,22 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListScores(self, request, context):
+        """Returns the scores of the running models, in the order of their names: what computes them, and for those that learn
+        how they do. All at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackWeights(self, request, context):
+        """Puts back earlier weights of a score that learns. What it learned since is lost; it goes on learning from there. Not
+        idempotent where the version is kept under a new number meanwhile. Fails with WEIGHTS_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -154,6 +180,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModelVersions,
                     request_deserializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
                     response_serializer=rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'ListScores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScores,
+                    request_deserializer=rte_dot_v1_dot_model__service__pb2.ListScoresRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_model__service__pb2.ListScoresResponse.SerializeToString,
+            ),
+            'RollBackWeights': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackWeights,
+                    request_deserializer=rte_dot_v1_dot_model__service__pb2.RollBackWeightsRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_model__service__pb2.RollBackWeightsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -319,6 +355,60 @@ class ModelService:
             '/rte.v1.ModelService/ListModelVersions',
             rte_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
             rte_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.ModelService/ListScores',
+            rte_dot_v1_dot_model__service__pb2.ListScoresRequest.SerializeToString,
+            rte_dot_v1_dot_model__service__pb2.ListScoresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.ModelService/RollBackWeights',
+            rte_dot_v1_dot_model__service__pb2.RollBackWeightsRequest.SerializeToString,
+            rte_dot_v1_dot_model__service__pb2.RollBackWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,14 @@ class ModelServiceStub:
     """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
     (INVALID_PAGE_TOKEN).
     """
+    ListScores: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListScoresRequest, _model_service_pb2.ListScoresResponse]
+    """Returns the scores of the running models, in the order of their names: what computes them, and for those that learn
+    how they do. All at once.
+    """
+    RollBackWeights: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RollBackWeightsRequest, _model_service_pb2.RollBackWeightsResponse]
+    """Puts back earlier weights of a score that learns. What it learned since is lost; it goes on learning from there. Not
+    idempotent where the version is kept under a new number meanwhile. Fails with WEIGHTS_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -86,6 +94,14 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelVersionsRequest, _model_service_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
     (INVALID_PAGE_TOKEN).
+    """
+    ListScores: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListScoresRequest, _model_service_pb2.ListScoresResponse]  # type: ignore[assignment]
+    """Returns the scores of the running models, in the order of their names: what computes them, and for those that learn
+    how they do. All at once.
+    """
+    RollBackWeights: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RollBackWeightsRequest, _model_service_pb2.RollBackWeightsResponse]  # type: ignore[assignment]
+    """Puts back earlier weights of a score that learns. What it learned since is lost; it goes on learning from there. Not
+    idempotent where the version is kept under a new number meanwhile. Fails with WEIGHTS_NOT_FOUND.
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -149,6 +165,26 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_service_pb2.ListModelVersionsResponse, _abc.Awaitable[_model_service_pb2.ListModelVersionsResponse]]:
         """Lists the configurations that there have been, the newest first; at most the last 100. Fails with INVALID_ARGUMENT
         (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def ListScores(
+        self,
+        request: _model_service_pb2.ListScoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListScoresResponse, _abc.Awaitable[_model_service_pb2.ListScoresResponse]]:
+        """Returns the scores of the running models, in the order of their names: what computes them, and for those that learn
+        how they do. All at once.
+        """
+
+    @_abc_1.abstractmethod
+    def RollBackWeights(
+        self,
+        request: _model_service_pb2.RollBackWeightsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.RollBackWeightsResponse, _abc.Awaitable[_model_service_pb2.RollBackWeightsResponse]]:
+        """Puts back earlier weights of a score that learns. What it learned since is lost; it goes on learning from there. Not
+        idempotent where the version is kept under a new number meanwhile. Fails with WEIGHTS_NOT_FOUND.
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Session
 from rte_server.engine.configurations import Since
 from rte_server.engine.ids import session_id_text
+from rte_server.engine.online_report import read_learned
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_copy import RowCopy
@@ -39,7 +40,14 @@ from rte_server.models.problems import did_you_mean
 from rte_server.service.explain.evidence import Chosen, Evidence, Place, Subject
 from rte_server.service.explain.journal_search import Found, JournalSearch, Sought
 from rte_server.service.explain.rules import Codes, Rule, RuleReader, reasons, shown
-from rte_server.service.explain.scores import linear_evidence, score_summary
+from rte_server.service.explain.scores import (
+    Contribute,
+    linear_evidence,
+    online_evidence,
+    runner_evidence,
+    score_summary,
+    value_of,
+)
 from rte_server.service.explain.stories import Behind, story_of, waits_for
 from rte_server.service.explain.values import text_of
 from rte_server.service.explain.writes import write_evidence
@@ -93,6 +101,7 @@ class Explainer:
         clock_ms: Callable[[], int],
         *,
         waiting_max: int,
+        contributions: Contribute | None = None,
     ) -> None:
         """Make an explainer.
 
@@ -102,6 +111,7 @@ class Explainer:
             secret: uint64[4], the deployment secret.
             clock_ms: Gives the server's time, milliseconds since 1970.
             waiting_max: Explanations that are worked on or wait, > 0. One more is refused.
+            contributions: Asks the runners about the scores that they compute.
         """
         self._reads = reads
         self._engine = reads.engine
@@ -109,6 +119,7 @@ class Explainer:
         self._secret = secret
         self._clock_ms = clock_ms
         self._waiting_max = waiting_max
+        self._contributions = contributions
         self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rte-explain")
 
@@ -144,9 +155,10 @@ class Explainer:
         number = copied.program.number_of(wanted.attribute)
         if number < 0:
             return self._written(wanted, copied)
-        return _Work(self._secret, self._search, copied, copied.program.attributes[number], self._clock_ms()).done(
-            wanted.chosen, self._engine.settings, self._engine.since
-        )
+        spec = copied.program.attributes[number]
+        weights = next((each.weights for each in read_learned(self._engine.score_view()) if each.spec == spec), ())
+        work = _Work(self._secret, self._search, copied, spec, self._clock_ms(), self._contributions, weights)
+        return work.done(wanted.chosen, self._engine.settings, self._engine.since)
 
     def _written(self, wanted: Wanted, copied: RowCopy) -> Explained:
         """Explain an attribute that an application wrote."""
@@ -178,8 +190,17 @@ class _Work:
     """Explains one attribute of a model."""
 
     def __init__(
-        self, secret: NDArray[np.uint64], search: JournalSearch, copied: RowCopy, spec: AttributeSpec, now_ms: int
+        self,
+        secret: NDArray[np.uint64],
+        search: JournalSearch,
+        copied: RowCopy,
+        spec: AttributeSpec,
+        now_ms: int,
+        contributions: Contribute | None,
+        weights: Sequence[float],
     ) -> None:
+        self._contributions = contributions
+        self._weights = weights
         self._secret = secret
         self._search = search
         self._copied = copied
@@ -220,8 +241,13 @@ class _Work:
                 )
         elif self._story.behind is Behind.SCORE:
             values = {rule.part.input: self._values[rule.name] for rule in self._inputs if rule.name in self._values}
-            explanation.score.CopyFrom(linear_evidence(spec, values))
-            why = score_summary(explanation.score)
+            if spec.kind == Kind.SCORE:
+                self._add_runner_score(explanation, values)
+            elif spec.kind == Kind.ONLINE:
+                explanation.score.CopyFrom(online_evidence(spec, values, self._weights))
+            else:
+                explanation.score.CopyFrom(linear_evidence(spec, values))
+            why = explanation.score.reason or score_summary(explanation.score)
         else:
             evidence = self._evidence(definition or Definition(0, "", "", ()), settings, since)
             page, last = evidence.page(chosen)
@@ -239,6 +265,14 @@ class _Work:
         since_ms = since[cell.name][1] if cell.name in since else None
         subject = Subject(spec, cell, definition, header, self._value, self._now_ms, self._program.models, since_ms)
         return Evidence(self._secret, subject, found, settings)
+
+    def _add_runner_score(self, explanation: Explanation, values: Mapping[str, Value]) -> None:
+        """Say what a score follows from that a runner computes, from the inputs as they are now."""
+        explanation.score.CopyFrom(runner_evidence(self._spec, values, self._contributions))
+        if not explanation.score.reason:
+            explanation.score.computed_time.FromMilliseconds(self._now_ms)
+            self._value = Value(number_value=value_of(explanation.score))
+            explanation.value.CopyFrom(self._value)
 
     def _add_timer(self, explanation: Explanation) -> None:
         change_ms = None if self._change_ms >= NEVER_MS else self._change_ms

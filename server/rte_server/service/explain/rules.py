@@ -128,7 +128,7 @@ def _is_computed(spec: AttributeSpec) -> bool:
 
 
 def _inputs_of_score(spec: AttributeSpec) -> tuple[str, ...]:
-    return tuple(name for name, _, _ in spec.weights)
+    return tuple(name for name, _ in spec.score.inputs) if spec.score else tuple(name for name, _, _ in spec.weights)
 
 
 def shown(rule: Rule, values: Mapping[str, Value], *, decides: bool = True) -> ExpressionPart:

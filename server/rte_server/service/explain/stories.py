@@ -164,6 +164,8 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         Kind.DERIVED: Story(Behind.RULE),
         Kind.LINEAR: Story(Behind.SCORE),
         Kind.TRIGGER: Story(Behind.RULE, waits=_trigger),
+        Kind.ONLINE: Story(Behind.SCORE),
+        Kind.SCORE: Story(Behind.SCORE),
         Kind.WRITTEN: Story(Behind.WRITES),
     }
 )

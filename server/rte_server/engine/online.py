@@ -1,0 +1,292 @@
+"""Online logistic regression: a score that learns from what happens later in the same session.
+
+One example per session: its inputs as they stood right before the label event are an example of 1; its inputs when it
+closes without one are an example of 0. Each is predicted before it is learned (progressive validation), so the losses
+are those on examples that the model had not seen. The weights are part of the state: a replay learns the same.
+
+It is no monoid over the events of a session: the weights depend on the order of the entries. What a session shows
+follows from its inputs and from the weights at its latest event.
+
+FTRL-proximal, per coordinate; the last coordinate is the intercept, its input is 1. Another input x enters as
+sign(x) * ln(1 + |x|), so that counts and amounts are of one size.
+
+Source: McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1 and section 5.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from rte_server.engine.attributes import as_number
+from rte_server.engine.context import LOADS, ONLINE_MODELS, ONLINE_STATE, WEIGHT_INPUTS, WEIGHTS, span_in
+from rte_server.engine.native import bits_float, float_bits, put_word, span_of, word_at
+from rte_server.engine.online_state import (
+    BINS,
+    CELL_LEARNED,
+    O_BASELINE_LOSS,
+    O_BINS,
+    O_EXAMPLES,
+    O_LOSS,
+    O_POSITIVES,
+    O_ROLLBACKS,
+    O_SHOWN,
+    O_VERSION,
+    O_WEIGHTS,
+    VERSION_EXAMPLES,
+    VERSIONS,
+)
+from rte_server.engine.program import (
+    M_ALPHA,
+    M_AT,
+    M_BASELINE,
+    M_BETA,
+    M_END,
+    M_EXAMPLES,
+    M_FIRST,
+    M_L1,
+    M_L2,
+    M_LABEL_COUNT,
+    M_LABELS,
+    M_MARGIN,
+    M_SHADOW,
+    M_STATE,
+    M_WORDS,
+)
+from rte_server.engine.row_values import load_input, session_time
+from rte_server.engine.table import EVENTS
+from rte_server.engine.values import DOUBLE, NULL
+
+PROBABILITY_MIN = 1e-6
+"""Predictions are cut to [1e-6, 1 - 1e-6] where a loss is computed, so that one surprise is no infinite loss."""
+
+MARGIN_MAX = 35.0
+"""The logarithm of the odds is cut to [-35, 35]: beyond it a double is 0 or 1."""
+
+
+@njit(cache=True, nogil=True)
+def get_number(state, at):  # type: ignore[no-untyped-def]
+    """Return a double of the state."""
+    return bits_float(word_at(state, at))
+
+
+@njit(cache=True, nogil=True)
+def put_number(state, at, number):  # type: ignore[no-untyped-def]
+    """Set a double of the state."""
+    put_word(state, at, float_bits(number))
+
+
+@njit(cache=True, nogil=True)
+def squashed(number, absent):  # type: ignore[no-untyped-def]
+    """Return how an input enters; NaN stands for one without a value."""
+    if math.isnan(number):
+        number = absent
+    return math.log(1.0 + number) if number >= 0.0 else -math.log(1.0 - number)
+
+
+@njit(cache=True, nogil=True)
+def weight_at(state, model, at, count, i):  # type: ignore[no-untyped-def]
+    """Return the weight of coordinate `i` of `count`; z and n stand at `at`."""
+    z = get_number(state, at + i)
+    l1 = bits_float(word_at(model, M_L1))
+    if abs(z) <= l1:
+        return 0.0
+    n = get_number(state, at + count + i)
+    rate = (bits_float(word_at(model, M_BETA)) + math.sqrt(n)) / bits_float(word_at(model, M_ALPHA))
+    return -(z - l1 if z > 0.0 else z + l1) / (rate + bits_float(word_at(model, M_L2)))
+
+
+@njit(cache=True, nogil=True)
+def logistic(total):  # type: ignore[no-untyped-def]
+    """Return the probability that belongs to the logarithm of some odds."""
+    return 1.0 / (1.0 + math.exp(-min(max(total, -MARGIN_MAX), MARGIN_MAX)))
+
+
+@njit(cache=True, nogil=True)
+def model_span(ctx, number):  # type: ignore[no-untyped-def]
+    """Return the span of the words of an online score."""
+    return span_in(ctx, ONLINE_MODELS)[0] + number * M_WORDS * 8, np.int64(M_WORDS)
+
+
+@njit(cache=True, nogil=True)
+def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
+    """Return what an online score shows (tag, bits) from loaded inputs: NULL as long as it is in the shadow.
+
+    Args:
+        ctx: Span of the context.
+        tags: Span of the loaded inputs' types.
+        bits: Span of their values.
+        number: Row of the score in `ProgramArrays.online`.
+    """
+    model = model_span(ctx, number)
+    state = span_in(ctx, ONLINE_STATE)
+    block = word_at(model, M_STATE)
+    first = word_at(model, M_FIRST)
+    count = word_at(model, M_END) - first + 1
+    weights = span_in(ctx, WEIGHTS)
+    inputs = span_in(ctx, WEIGHT_INPUTS)
+    total = weight_at(state, model, block + O_WEIGHTS, count, count - 1)
+    for i in range(count - 1):
+        place = word_at(inputs, first + i)
+        absent = bits_float(word_at(weights, 2 * (first + i) + 1))
+        x = squashed(as_number(word_at(tags, place), word_at(bits, place)), absent)
+        total += weight_at(state, model, block + O_WEIGHTS, count, i) * x
+    tag = DOUBLE if get_number(state, block + O_SHOWN) != 0.0 else NULL
+    return np.int64(tag), float_bits(logistic(total))
+
+
+@njit(cache=True, nogil=True)
+def learn_label(ctx, cells, name_id, now_ms):  # type: ignore[no-untyped-def]
+    """Learn examples of 1 if an event of this name, which is about to be folded, is a label.
+
+    Args:
+        ctx: Span of the context.
+        cells: Span of the row, as it stands before the event.
+        name_id: Id of the event's name.
+        now_ms: Received time of the entry.
+    """
+    models = span_in(ctx, ONLINE_MODELS)
+    for m in range(models[1] // M_WORDS):
+        for i in range(M_LABEL_COUNT):
+            if word_at(models, m * M_WORDS + M_LABELS + i) == name_id:
+                _learn(ctx, cells, np.int64(m), 1.0, now_ms)
+                break
+
+
+@njit(cache=True, nogil=True)
+def learn_closed(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
+    """Learn examples of 0 from a session that has closed and was no example yet. Arguments as in `learn_label`."""
+    for m in range(span_in(ctx, ONLINE_MODELS)[1] // M_WORDS):
+        _learn(ctx, cells, np.int64(m), 0.0, now_ms)
+
+
+@njit(cache=True, nogil=True)
+def _learn(ctx, cells, m, label, now_ms):  # type: ignore[no-untyped-def]
+    """Learn from a session, once: predict, judge, then change the weights."""
+    model = model_span(ctx, m)
+    learned = word_at(model, M_AT) + CELL_LEARNED
+    if word_at(cells, learned) != 0:
+        return
+    put_word(cells, learned, 1)
+    if word_at(cells, EVENTS) == 0:
+        # A session that begins with the label event has nothing to learn from.
+        return
+    state = span_in(ctx, ONLINE_STATE)
+    at = word_at(model, M_STATE) + O_WEIGHTS
+    count = word_at(model, M_END) - word_at(model, M_FIRST) + 1
+    time_ms = session_time(cells, now_ms)
+    total = weight_at(state, model, at, count, count - 1)
+    for i in range(count - 1):
+        total += weight_at(state, model, at, count, i) * _input(ctx, cells, model, i, time_ms)
+    probability = logistic(total)
+    _judge(ctx, cells, model, probability, label, time_ms)
+    alpha = bits_float(word_at(model, M_ALPHA))
+    for i in range(count):
+        x = _input(ctx, cells, model, i, time_ms) if i < count - 1 else 1.0
+        gradient = (probability - label) * x
+        n = get_number(state, at + count + i)
+        sigma = (math.sqrt(n + gradient * gradient) - math.sqrt(n)) / alpha
+        weight = weight_at(state, model, at, count, i)
+        put_number(state, at + i, get_number(state, at + i) + (gradient - sigma * weight))
+        put_number(state, at + count + i, n + gradient * gradient)
+    _keep_version(state, model, count)
+
+
+@njit(cache=True, nogil=True)
+def _input(ctx, cells, model, i, time_ms):  # type: ignore[no-untyped-def]
+    """Return how input `i` of an online score enters, read from the row."""
+    at = word_at(model, M_FIRST) + i
+    number = word_at(span_in(ctx, LOADS), word_at(span_in(ctx, WEIGHT_INPUTS), at))
+    tag, bits = load_input(ctx, cells, number, time_ms)
+    return squashed(as_number(tag, bits), bits_float(word_at(span_in(ctx, WEIGHTS), 2 * at + 1)))
+
+
+@njit(cache=True, nogil=True)
+def _loss(probability, label):  # type: ignore[no-untyped-def]
+    """Return the logarithmic loss of a prediction, nats."""
+    probability = min(max(probability, PROBABILITY_MIN), 1.0 - PROBABILITY_MIN)
+    return -math.log(probability) if label == 1.0 else -math.log(1.0 - probability)
+
+
+@njit(cache=True, nogil=True)
+def _judge(ctx, cells, model, probability, label, time_ms):  # type: ignore[no-untyped-def]
+    """Compare a prediction and the baseline's with what came, and decide whether the score is shown."""
+    state = span_in(ctx, ONLINE_STATE)
+    block = word_at(model, M_STATE)
+    examples = get_number(state, block + O_EXAMPLES)
+    baseline = (get_number(state, block + O_POSITIVES) + 1.0) / (examples + 2.0)
+    place = word_at(model, M_BASELINE)
+    if place >= 0:
+        tag, bits = load_input(ctx, cells, word_at(span_in(ctx, LOADS), place), time_ms)
+        named = as_number(tag, bits)
+        if 0.0 <= named <= 1.0:
+            baseline = named
+    examples += 1.0
+    put_number(state, block + O_EXAMPLES, examples)
+    put_number(state, block + O_POSITIVES, get_number(state, block + O_POSITIVES) + label)
+    loss = get_number(state, block + O_LOSS) + _loss(probability, label)
+    baseline_loss = get_number(state, block + O_BASELINE_LOSS) + _loss(baseline, label)
+    put_number(state, block + O_LOSS, loss)
+    put_number(state, block + O_BASELINE_LOSS, baseline_loss)
+    place = block + O_BINS + min(np.int64(probability * BINS), BINS - 1) + (BINS if label == 1.0 else 0)
+    put_number(state, place, get_number(state, place) + 1.0)
+    gain = (baseline_loss - loss) / examples
+    shown = get_number(state, block + O_SHOWN)
+    if word_at(model, M_SHADOW) == 0:
+        shown = 1.0
+    elif examples >= np.float64(word_at(model, M_EXAMPLES)) and gain >= bits_float(word_at(model, M_MARGIN)):
+        shown = 1.0
+    elif gain < 0.0:
+        # Between the two it stays as it is, so that it does not come and go with each example.
+        shown = 0.0
+    put_number(state, block + O_SHOWN, shown)
+
+
+@njit(cache=True, nogil=True)
+def _keep_version(state, model, count):  # type: ignore[no-untyped-def]
+    """Keep a copy of the weights, every VERSION_EXAMPLES examples; the oldest of VERSIONS gives way."""
+    block = word_at(model, M_STATE)
+    if np.int64(get_number(state, block + O_EXAMPLES)) % VERSION_EXAMPLES != 0:
+        return
+    version = np.int64(get_number(state, block + O_VERSION)) + 1
+    put_number(state, block + O_VERSION, np.float64(version))
+    kept = version_place(block, count, (version - 1) % VERSIONS)
+    put_number(state, kept, np.float64(version))
+    for i in range(2 * count):
+        put_word(state, kept + 1 + i, word_at(state, block + O_WEIGHTS + i))
+
+
+@njit(cache=True, nogil=True)
+def version_place(block, count, slot):  # type: ignore[no-untyped-def]
+    """Return where the version in a slot begins: its number, then z and n of each of `count` coordinates."""
+    return block + O_WEIGHTS + 2 * count + slot * (1 + 2 * count)
+
+
+@njit(cache=True, nogil=True)
+def roll_back_weights(context, number, version):  # type: ignore[no-untyped-def]
+    """Put back an earlier version of the weights of an online score. Called by the writer, from Python.
+
+    What was learned since is lost; how the score did stays known.
+
+    Args:
+        context: int64[CONTEXT_WORDS].
+        number: Row of the score in `ProgramArrays.online`.
+        version: Number of the version.
+
+    Returns:
+        False if it is not kept; nothing has changed then.
+    """
+    ctx = span_of(context)
+    model = model_span(ctx, number)
+    state = span_in(ctx, ONLINE_STATE)
+    block = word_at(model, M_STATE)
+    count = word_at(model, M_END) - word_at(model, M_FIRST) + 1
+    kept = version_place(block, count, (version - 1) % VERSIONS)
+    if version < 1 or get_number(state, kept) != np.float64(version):
+        return False
+    for i in range(2 * count):
+        put_word(state, block + O_WEIGHTS + i, word_at(state, kept + 1 + i))
+    put_number(state, block + O_ROLLBACKS, get_number(state, block + O_ROLLBACKS) + 1.0)
+    return True

@@ -1,0 +1,70 @@
+"""The process of a plug-in: loads it, then answers one matrix after the other. See `plugin`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from rte_server.runners.plugin import ANSWER_HEAD, BROKEN, GROUP, OK, REQUEST_HEAD, UNKNOWN
+
+_TEXT_BYTES_MAX = 500
+
+
+def main(name: str, channel: socket.socket) -> None:
+    """Answer until the other side is gone.
+
+    Args:
+        name: Of the entry point.
+        channel: To the server.
+    """
+    plugin = _loaded(name, channel)
+    if plugin is None:
+        return
+    _answer(channel, OK, b"")
+    with channel.makefile("rb") as requests:
+        while head := requests.read(REQUEST_HEAD.size):
+            count, inputs = REQUEST_HEAD.unpack(head)
+            # Bytes cannot be changed, and neither can the matrix over them.
+            rows = np.frombuffer(requests.read(4 * count * inputs), np.float32).reshape(count, inputs)
+            try:
+                found = np.asarray(plugin(rows), np.float64)
+                if found.shape != (count,):
+                    raise ValueError(f"it gave {found.shape} for {count} rows")
+            except Exception as error:  # noqa: BLE001 - whatever it raises is its failure
+                _answer(channel, BROKEN, f"{type(error).__name__}: {error}".encode()[:_TEXT_BYTES_MAX])
+            else:
+                _answer(channel, OK, found.tobytes())
+
+
+def _loaded(name: str, channel: socket.socket) -> Callable[[Any], Any] | None:
+    """Return the plug-in, or say why there is none."""
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        known = ", ".join(sorted(each.name for each in entry_points(group=GROUP))) or "none"
+        _answer(channel, UNKNOWN, f"no plug-in {name!r} is installed; installed are: {known}".encode())
+        return None
+    try:
+        plugin = found[0].load()
+    except Exception as error:  # noqa: BLE001 - whatever its import raises
+        _answer(channel, BROKEN, f"{type(error).__name__}: {error}".encode()[:_TEXT_BYTES_MAX])
+        return None
+    if not callable(plugin):
+        _answer(channel, BROKEN, b"the entry point is not callable")
+        return None
+    return plugin  # type: ignore[no-any-return]
+
+
+def _answer(channel: socket.socket, status: int, content: bytes) -> None:
+    channel.sendall(ANSWER_HEAD.pack(status, len(content)) + content)
+
+
+if __name__ == "__main__":
+    os.dup2(2, 1)  # What a plug-in prints goes to the log.
+    with socket.socket(fileno=int(sys.argv[2])) as opened:
+        main(sys.argv[1], opened)

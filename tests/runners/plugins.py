@@ -1,0 +1,58 @@
+"""Plug-ins for tests, installed as another distribution would install them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_CODE = '''
+import time
+import numpy as np
+
+def mean(rows):
+    return 1.0 / (1.0 + np.exp(-np.clip(rows.astype(np.float64), -30, 30).mean(axis=1)))
+
+def broken(rows):
+    raise ValueError("it is broken")
+
+def slow(rows):
+    time.sleep(60)
+
+def busy(rows):
+    while True:
+        pass
+
+def wrong(rows):
+    return rows
+
+def changes(rows):
+    rows[:] = 0.0
+    return rows[:, 0]
+
+def dies(rows):
+    import os
+    os._exit(3)
+
+def sometimes(rows):
+    """Fails as long as the file stands there."""
+    import os
+    if os.path.exists(os.environ["TEST_PLUGIN_FAILS"]):
+        raise ValueError("not now")
+    return np.ones(len(rows))
+
+number = 7
+'''
+NAMES = ("mean", "broken", "slow", "busy", "wrong", "changes", "dies", "sometimes", "number")
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the plug-ins for processes that are started during the test."""
+    (folder / "plugins_for_tests.py").write_text(_CODE)
+    information = folder / "plugins_for_tests-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins-for-tests\nVersion: 1.0\n")
+    points = "".join(f"{name} = plugins_for_tests:{name}\n" for name in NAMES)
+    (information / "entry_points.txt").write_text(f"[rte.scorers]\n{points}gone = plugins_for_tests:gone\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("TEST_PLUGIN_FAILS", str(folder / "fails"))

@@ -1,0 +1,102 @@
+"""Plug-ins and online scores in a running server: what fails says so and holds nobody up; what learns is shown and put back."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from rte.v1.event_pb2 import Event
+from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest
+from rte.v1.event_service_pb2_grpc import EventServiceStub
+from rte.v1.model_service_pb2 import ListScoresRequest, RollBackWeightsRequest
+from rte.v1.model_service_pb2_grpc import ModelServiceStub
+from rte.v1.session_pb2 import Score
+from tests.runners import plugins
+from tests.runners.test_scores_live import session, until
+from tests.service.live_server import LiveServer, live_server
+
+MODEL = """
+model: plugged
+attributes:
+  looks: {count: view_item}
+scores:
+  good: {plugin: mean, inputs: [looks, session.event_count, session.visit_number], time_limit: 10s}
+  busy: {plugin: busy, inputs: [looks], time_limit: 100ms}
+  lost: {plugin: nowhere, inputs: [looks]}
+  needy: {plugin: mean, inputs: [first_price]}
+  p_online:
+    online: {inputs: [looks], label: purchase, examples: 10, margin: 0}
+    shadow: false
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with plug-ins, one of which never ends."""
+    folder = tmp_path_factory.mktemp("plugins")
+    text = MODEL.replace(
+        "  looks: {count: view_item}", "  looks: {count: view_item}\n  first_price: {min: event.price}"
+    )
+    (folder / "plugged.yaml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        plugins.install(folder, patch)
+        with live_server(folder / "data", models__packs=(str(folder / "plugged.yaml"),)) as running:
+            yield running
+
+
+def send(stub: EventServiceStub, visitor: str, name: str) -> float:
+    """Send an event, wait until it is folded, and return the seconds that it took."""
+    began = time.perf_counter()
+    stub.IngestEvents(IngestEventsRequest(events=[Event(name=name, visitor_id=visitor)], wait=WAIT_APPLIED))
+    return time.perf_counter() - began
+
+
+def scores(server: LiveServer, visitor: str) -> dict[str, Score]:
+    """Return how the scores of a visitor's session stand."""
+    return {score.name: score for score in session(server, visitor).scores}
+
+
+def test_a_plugin_that_never_ends_delays_nothing(server: LiveServer) -> None:
+    """Events are folded and other scores computed as ever; its own score says why it is absent."""
+    with server.channel() as channel:
+        stub = EventServiceStub(channel)
+        took = [send(stub, f"v{number % 7}", "view_item") for number in range(100)]
+    until(lambda: scores(server, "v1")["good"].status == Score.STATUS_FRESH)
+    until(lambda: scores(server, "v1")["busy"].reason in (Score.REASON_TIMEOUT, Score.REASON_CIRCUIT_OPEN))
+    assert scores(server, "v1")["busy"].status == Score.STATUS_ABSENT
+    assert "busy" not in session(server, "v1").attributes
+    # A hundred times the time limit of the plug-in would be ten seconds.
+    assert statistics.median(took) < 0.1
+
+
+def test_what_is_not_there_and_what_lacks_an_input_say_so(server: LiveServer) -> None:
+    """By their reasons."""
+    with server.channel() as channel:
+        send(EventServiceStub(channel), "reasons", "view_item")
+    until(lambda: scores(server, "reasons")["lost"].reason == Score.REASON_PACKAGE_MISSING)
+    until(lambda: scores(server, "reasons")["needy"].reason == Score.REASON_MISSING_INPUT)
+
+
+def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) -> None:
+    """It shows how it does; a version that is kept comes back, another one is refused."""
+    with server.channel() as channel:
+        events, models = EventServiceStub(channel), ModelServiceStub(channel)
+        for number in range(110):
+            send(events, f"learn-{number}", "view_item")
+            send(events, f"learn-{number}", "purchase")
+        found = {each.name: each for each in models.ListScores(ListScoresRequest()).scores}
+        assert set(found) == {"good", "busy", "lost", "needy", "p_online"}
+        assert (found["good"].runner, found["good"].source, list(found["busy"].inputs)) == ("plugin", "mean", ["looks"])
+        online = found["p_online"].online
+        assert (online.example_count, online.positive_count, online.version) == (110, 110, 1)
+        assert online.is_shown and list(online.versions) == [1]
+        assert 0.5 < session(server, "learn-109").attributes.fields["p_online"].number_value < 1.0
+        back = models.RollBackWeights(RollBackWeightsRequest(score="p_online", version=1))
+        assert back.score.online.rollback_count == 1 and back.position
+        with pytest.raises(grpc.RpcError, match="no version 7 of the weights of 'p_online'; kept are 1") as refused:
+            models.RollBackWeights(RollBackWeightsRequest(score="p_online", version=7))
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,158 @@
+"""Scorers: each keeps to the conformance suite; what fails says how, and is left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+
+from rte_server.engine.scores import CIRCUIT_OPEN, FAILED, PACKAGE_MISSING, TIMEOUT
+from rte_server.runners.breaker import FAILURES_MAX, REST_S_MAX, REST_S_MIN, Breaker
+from rte_server.runners.onnx import GraphError, OnnxScorer
+from rte_server.runners.plugin import PluginScorer
+from rte_server.runners.scorer import Scorer, ScorerError
+from rte_server.training.fitting import Algorithm, fit
+from rte_server.training.graph import graph_of
+from rte_server.training.tasks import Encoding
+from tests.runners import plugins
+from tests.runners.conformance import CHECKS, INPUTS, MakeScorer, rows
+
+TIME_LIMIT_S = 0.3
+
+
+def fitted_graph(algorithm: Algorithm) -> bytes:
+    """Return a small graph."""
+    inputs = rows(200, seed=2)
+    labels = inputs[:, 0] + inputs[:, 1] > 0
+    return graph_of(fit(algorithm, (Encoding.SHARE,) * INPUTS, inputs, labels), INPUTS)
+
+
+@pytest.fixture(params=["logistic", "lightgbm", "plugin"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeScorer:
+    """How a scorer of each sort is made."""
+    if request.param == "plugin":
+        plugins.install(tmp_path, monkeypatch)
+        return lambda: PluginScorer("mean", 10.0)
+    graph = fitted_graph(Algorithm(request.param))
+    return lambda: OnnxScorer(graph, INPUTS)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_scorers_conform(check: object, make: MakeScorer) -> None:
+    """Each keeps to the whole suite."""
+    assert callable(check)
+    check(make)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "text"),
+    [
+        ("broken", FAILED, "ValueError: it is broken"),
+        ("wrong", FAILED, r"it gave \(2, 3\) for 2 rows"),
+        ("changes", FAILED, "read-only"),
+        ("dies", FAILED, "ended"),
+        ("slow", TIMEOUT, "longer than 300 ms"),
+        ("busy", TIMEOUT, "longer than 300 ms"),
+        ("number", FAILED, "not callable"),
+        ("gone", FAILED, "AttributeError"),
+        ("unknown", PACKAGE_MISSING, "no plug-in 'unknown' is installed; installed are: broken"),
+    ],
+)
+def test_a_plugin_that_fails_says_how(
+    name: str, reason: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log by its message, to those who read by its reason."""
+    plugins.install(tmp_path, monkeypatch)
+    scorer = PluginScorer(name, TIME_LIMIT_S)
+    with pytest.raises(ScorerError, match=text) as failed:
+        scorer.score(rows(2))
+    assert failed.value.reason == reason
+    assert scorer.retry_in_s() == pytest.approx(REST_S_MIN, abs=1.0)
+    scorer.close()
+
+
+def test_a_plugin_that_keeps_failing_rests_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it rests it is not asked at all; one attempt that goes well closes the circuit."""
+    plugins.install(tmp_path, monkeypatch)
+    (tmp_path / "fails").touch()
+    now_s = 100.0
+    scorer = PluginScorer("sometimes", 10.0, lambda: now_s)
+    for _ in range(FAILURES_MAX):
+        with pytest.raises(ScorerError, match="not now"):
+            scorer.score(rows(2))
+    with pytest.raises(ScorerError) as refused:
+        scorer.score(rows(2))
+    assert refused.value.reason == CIRCUIT_OPEN
+    (tmp_path / "fails").unlink()
+    with pytest.raises(ScorerError):
+        scorer.score(rows(2))
+    now_s += REST_S_MIN
+    assert scorer.retry_in_s() == 0.0
+    assert (scorer.score(rows(2)) == 1.0).all()
+    assert scorer.retry_in_s() is None
+    scorer.close()
+
+
+def test_a_process_that_was_killed_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a batch that took too long the next one is answered by a new process."""
+    plugins.install(tmp_path, monkeypatch)
+    scorer: Scorer = PluginScorer("busy", TIME_LIMIT_S)
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(ScorerError) as failed:
+            scorer.score(rows(2))
+        assert failed.value.reason == TIMEOUT
+        assert time.monotonic() - began < 20
+    scorer.close()
+
+
+def test_a_breaker_rests_longer_each_time() -> None:
+    """Up to a limit; one success makes it forget."""
+    breaker = Breaker()
+    now_s, rests = 0.0, []
+    for _ in range(12):
+        breaker.failed(now_s)
+        rests.append(breaker.retry_at_s - now_s)
+        assert breaker.is_open == (len(rests) >= FAILURES_MAX)
+        assert breaker.allows(now_s) != breaker.is_open
+        now_s = breaker.retry_at_s
+        assert breaker.allows(now_s)
+    assert rests[: FAILURES_MAX + 1] == [REST_S_MIN] * FAILURES_MAX + [2 * REST_S_MIN]
+    assert rests[-1] == REST_S_MAX
+    breaker.succeeded()
+    assert breaker.allows(0.0) and not breaker.is_open
+
+
+def graph_with(inputs: list[int | None], output_type: int = TensorProto.FLOAT) -> bytes:
+    """Return a graph that gives a row's first input, or something else."""
+    start, end, axes = (
+        helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("s", 0), ("e", 1), ("a", 1))
+    )
+    nodes = [helper.make_node("Slice", ["x", "s", "e", "a"], ["y"])]
+    last = "y"
+    if output_type != TensorProto.FLOAT:
+        nodes.append(helper.make_node("Cast", ["y"], ["z"], to=output_type))
+        last = "z"
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)],
+        [helper.make_tensor_value_info(last, output_type, None)],
+        [start, end, axes],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def test_graphs_that_do_not_fit_are_refused() -> None:
+    """Other inputs, no numbers, or no graph at all; each with what to do."""
+    assert (OnnxScorer(graph_with([None, INPUTS]), INPUTS).score(rows(4)) == rows(4)[:, 0]).all()
+    for graph, inputs, text in (
+        (b"no graph", INPUTS, "no ONNX graph"),
+        (graph_with([None, 5]), INPUTS, "takes 5 inputs, and the score names 3"),
+        (graph_with([None, INPUTS], TensorProto.INT64), INPUTS, "gives no numbers"),
+    ):
+        with pytest.raises(GraphError, match=text) as refused:
+            OnnxScorer(graph, inputs)
+        assert refused.value.remedy
