@@ -212,7 +212,7 @@ class Evidence:
         """Return the ways in which an event of this name is taken: its condition, and whether it needs a value."""
         cell = self._subject.cell
         main = not cell.events or event_name in cell.events
-        roles = [role for role in cell.roles if event_name in role.events]
+        roles = [role for role in cell.roles if not role.events or event_name in role.events]
         ways = [(cell.where, True)] if main or any(role.needs_value for role in roles) else []
         return ways + [(role.where, False) for role in roles if not role.needs_value]
 
