@@ -94,8 +94,10 @@ def _visit(visit: list[Row], visit_number: int) -> Shown:
     referrers = [text for text in _properties(pages, "page_referrer") if text != ""]
     depths = [float(depth) for depth in _properties(_named(visit, "scroll"), "percent_scrolled")]
     duration_s = (visit[-1].time_ms - visit[0].time_ms) / 1000
+    page_time_s = (pages[-1].time_ms - pages[0].time_ms) / 1000 if pages else None
     return {
         "page_views": len(pages),
+        "page_time_s": page_time_s,
         "distinct_pages": len(set(addresses)),
         "entry_page": _first(addresses),
         "exit_page": _last(addresses),
@@ -105,7 +107,7 @@ def _visit(visit: list[Row], visit_number: int) -> Shown:
         "device": _last(_properties(visit, "device_category")),
         "duration_s": duration_s,
         "new_visitor": visit_number == 1,
-        "seconds_per_page": duration_s / (len(pages) - 1) if len(pages) > 1 else None,
+        "seconds_per_page": page_time_s / (len(pages) - 1) if page_time_s is not None and len(pages) > 1 else None,
         "recent_pages": _newest_first(addresses, 5),
         "read_depth": max(depths, default=None),
         "entry_referrer": _first(referrers),
@@ -155,7 +157,7 @@ def _annoyance(visit: list[Row]) -> Shown:
 def _bot(shown: Shown, visit_number: int) -> Shown:
     pages, acts = _number(shown, "page_views"), _number(shown, "scrolls") + _number(shown, "clicks")
     breadth, habit = min(1.0, _number(shown, "distinct_pages") / 20), min(1.0, (visit_number - 1) / 10)
-    haste = pages >= 3 and _number(shown, "duration_s") < 6 * (pages - 1)
+    haste = pages >= 3 and _number(shown, "page_time_s") < 6 * (pages - 1)
     blind = pages >= 5 and acts == 0
     score = _logistic(-4 + 2 * breadth + 2 * habit + 2 * haste + 2 * blind - acts)
     return {
