@@ -133,9 +133,9 @@ def has_times(spec: AttributeSpec) -> bool:
     """Return whether `due_ms` says when the attribute changes though no event comes."""
     if spec.owner:
         return False
-    return (
-        spec.kind in WINDOWED or spec.kind == Kind.ABSENCE or (spec.kind == Kind.SEQUENCE and spec.params[WITHIN] > 0)
-    )
+    if spec.kind == Kind.SEQUENCE:
+        return spec.params[WITHIN] > 0
+    return spec.kind in WINDOWED or spec.kind in (Kind.ABSENCE, Kind.TRIGGER)
 
 
 @njit(cache=True, nogil=True, forceinline=False)
