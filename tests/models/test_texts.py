@@ -28,6 +28,7 @@ attributes:
   sources:   {recent: "url.query(event.page_location, 'utm_source').lowerAscii()", keep: 3}
   host:      {first: url.host(event.page_referrer)}
   pages:     {distinct: url.path(event.page_location), keep: 64}
+  brands:   {set: event.brand, keep: 8}
   product:   {last: "event.brand + '/' + event.model"}
   paid:      {count: "*", where: "url.query(event.page_location, 'gclid') != null"}
   searches:  {count: "*", where: "url.host(event.page_referrer).startsWith('www.google.')"}
@@ -36,6 +37,7 @@ derived:
     paid > 0 ? 'paid' : host == null ? 'direct' : host in ['www.google.ro', 'bing.com'] ? 'organic' : 'referral'
   label: "channel.upperAscii() + ': ' + (source == null ? 'none' : source)"
   was_upper: source.lowerAscii() in sources && !(source in sources)
+  likes_acme: "'Acme' in brands && !('acme' in brands)"
   came_by_cafe: "'café x' in sources"
   at_least_two: math.greatest(pages, 2)
 """
@@ -54,7 +56,7 @@ tests:
     then:
       {source: Café X, sources: [café x], host: www.google.ro, pages: 1, product: Acme/7, paid: 1, searches: 1,
        channel: paid, label: "PAID: Café X", at_least_two: 2,
-       was_upper: true, came_by_cafe: true}
+       was_upper: true, came_by_cafe: true, likes_acme: true}
   - name: Nothing is known of nothing
     given: [{event: page_view}]
     then: {source: null, sources: null, host: null, pages: 0, product: null, paid: 0, channel: direct, label: "DIRECT: none", came_by_cafe: false,

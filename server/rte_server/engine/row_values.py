@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rte_server.engine.attributes import ENTRY_WORDS, load_cell, merge_cell
+from rte_server.engine.attributes import load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
 from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
@@ -13,6 +13,7 @@ from rte_server.engine.native import float_bits, put_word, word_at
 from rte_server.engine.online_state import CELL_LEARNED, CELL_VALUE, O_SHOWN
 from rte_server.engine.program import (
     A_AT,
+    A_CELL_WORDS,
     A_KEEP,
     A_KIND,
     A_PART,
@@ -68,7 +69,8 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
         attributes = span_in(ctx, ATTRIBUTES)
         a = (CELLS_OF - number) * A_WORDS
         keep = word_at(attributes, a + A_KEEP)
-        return np.int64(INT), cells_place(cells, word_at(attributes, a + A_AT), keep, ENTRY_WORDS)
+        width = word_at(attributes, a + A_CELL_WORDS) // keep
+        return np.int64(INT), cells_place(cells, word_at(attributes, a + A_AT), keep, width)
     if number >= 0:
         attributes = span_in(ctx, ATTRIBUTES)
         a = number * A_WORDS

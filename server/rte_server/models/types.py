@@ -26,8 +26,8 @@ NUMBER: TypeSet = INT | DOUBLE
 # A property is what google.protobuf.Value can be; its numbers are doubles. Lists and objects are no values.
 PROPERTY: TypeSet = NULL | BOOL | DOUBLE | STRING
 
-LISTS_OF_VALUES = frozenset((Kind.RECENT,))
-"""Kinds whose value is a list of plain values."""
+LISTS_OF_VALUES = frozenset((Kind.RECENT, Kind.SET))
+"""Kinds whose value is a list of plain values, in a cell of `keep` entries as `expressions.cells_place` says."""
 
 _OF_VALUE_TYPE: dict[str, TypeSet] = {
     "bool": BOOL | NULL,
