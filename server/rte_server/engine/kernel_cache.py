@@ -33,6 +33,11 @@ def use_folder_of_sources() -> Path:
     return folder
 
 
+def is_empty() -> bool:
+    """Return whether no kernel has been compiled for the present sources yet."""
+    return not any(Path(_config.CACHE_DIR).rglob("*.nbi"))
+
+
 def _base() -> Path:
     if _config.CACHE_DIR:
         return Path(_config.CACHE_DIR)

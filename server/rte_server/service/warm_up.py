@@ -3,57 +3,69 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.kernel_cache import is_empty
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.scores import carry_scores
 from rte_server.engine.session_copy import evaluate_on_copy
 from rte_server.engine.session_events import EventPicker
 from rte_server.engine.session_parts import SessionParts
-from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO
+from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO, Capacity
 from rte_server.models import compile_filter
 
 _TIME_MS = 1_600_000_000_000
+_SESSION_ID = "0" * 32
+_FIRST_ROW = np.zeros(1, np.int64)
 
 
 def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) -> None:
     """Run each kernel once on an engine that is thrown away.
 
     Takes some 0.3 s, and on the first start of an installation up to a minute, in which numba compiles and keeps what
-    it compiled.
+    it compiled. It compiles one function at a time; so a second process compiles the kernels that read meanwhile.
 
     Args:
         make_engine: Makes an empty engine, as small as it likes.
         configuration: The body of a CONFIGURE entry.
     """
+    beside = subprocess.Popen([sys.executable, "-m", __name__]) if is_empty() else None
     engine = make_engine()
     engine.apply(1, Entry(EntryType.CONFIGURE, _TIME_MS, json.dumps(configuration).encode()))
     _take_event(engine)
-    row = engine.find_visitor("v")
-    session_id = engine.session_id(row)
-    for find in (engine.find_session, engine.find_alias, engine.find_customer):
-        find(session_id)
-    _write(engine, session_id)
-    wanted = engine.filter(compile_filter("session.event_count >= 1", engine.program.attributes), int(STATES_ANY))
-    matches = engine.select(wanted, "session.start_time")
-    engine.match(wanted, matches.rows)
-    engine.encode(matches.rows)
+    _write(engine, engine.session_id(engine.find_visitor("v")))
+    engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 1, b""))
+    if beside is not None:
+        # Whether it did well or not: what it left undone is compiled here.
+        beside.wait()
+    _read(engine)
     _explain(engine)
-    _score(engine, matches.rows)
-    engine.changed_since(0)
-    engine.due_count(_TIME_MS)
+    _score(engine)
     engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 100_000_000, b""))
     meta, arrays = engine.snapshot()
     make_engine().restore(meta, dict(arrays))
-    engine.sweep()
     _ask_for_facts(make_engine())
+
+
+def _read(engine: Engine) -> None:
+    """Ask all that can be asked; the engine need not hold anything."""
+    for find in (engine.find_session, engine.find_alias, engine.find_customer, engine.find_visitor):
+        find(_SESSION_ID)
+    wanted = engine.filter(compile_filter("session.event_count >= 1", engine.program.attributes), int(STATES_ANY))
+    engine.select(wanted, "session.start_time")
+    engine.match(wanted, _FIRST_ROW)
+    engine.encode(_FIRST_ROW)
+    engine.changed_since(0)
+    engine.due_count(_TIME_MS)
+    engine.sweep()
 
 
 def _ask_for_facts(engine: Engine) -> None:
@@ -113,12 +125,17 @@ def _write(engine: Engine, session_id: str) -> None:
         engine.apply(engine.position + 1, Entry(entry_type, _TIME_MS, body))
 
 
-def _score(engine: Engine, rows: NDArray[np.int64]) -> None:
+def _score(engine: Engine) -> None:
     """Do what a runner does, for no score: the models may have none, and other ones may come."""
     view = engine.score_view()
+    rows = _FIRST_ROW.copy()
     places = np.zeros(0, np.int64)
     view.mark(rows, places, np.zeros(len(rows) + 1, np.int64), 0)
     view.take(rows, places)
     gathered = view.gather(ScoreInputs(places, np.zeros(0)), rows)
     view.put(0, rows[:0], gathered.stamps[:0], places, np.zeros(0))
     carry_scores(view.program, view.scores, view.program, view.scores)
+
+
+if __name__ == "__main__":
+    _read(Engine(np.ones(4, np.uint64), lambda *_: [], Capacity(1024, 1024, 4096, 1 << 20, 64)))
