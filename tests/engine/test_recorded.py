@@ -12,7 +12,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import Reason
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models import load_models
+from rte_server.models import load_models, load_pack
 from tests.engine import comparable
 from tests.engine.brute_force import APPROXIMATE, DISTINCT_KEEP, attributes_of, derive_again, distinct_error_max
 from tests.engine.comparable import differences
@@ -20,7 +20,9 @@ from tests.engine.pair import messages, new_engine
 from tests.engine.recorded import Row, read_rows, requests, shuffled, visits
 from tests.engine.strategies import START_MS
 
-PACKS = tuple(load_models(["retail"]))
+NOT_HERE = ("funnel", "affinity")
+"""Models of kinds that the twin is compared with, `twin_keyed`: brute force does not repeat them."""
+PACKS = tuple(load_models([name for name in load_pack("retail").uses if name not in NOT_HERE]))
 ROOMY = Capacity(
     sessions_max=16_384,
     dedup_events_max=524_288,
