@@ -181,7 +181,12 @@ def _figures(measured: dict[str, list[float]], workload: Workload) -> list[Figur
             ">= 12x plain Python",
             to_python >= 12,
         ),
-        Figure(PART, "plain Python, upb, dict and slots, 55 attributes hard-coded", f"{nanoseconds['python']:.0f} ns/event", "1x"),
+        Figure(
+            PART,
+            "plain Python, upb, dict and slots, 55 attributes hard-coded",
+            f"{nanoseconds['python']:.0f} ns/event",
+            "1x",
+        ),
     ]
     if "c" in measured:
         to_c = median_ratio(measured["c"], engine)

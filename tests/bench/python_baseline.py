@@ -1,8 +1,9 @@
 """The plain Python engine that the real one is measured against: a dictionary of objects with slots, upb decoding.
 
-It does what the packs `base` and `retail` did when they had 55 attributes; they have more now, which counts against RTE. It parses the request, drops duplicates by event id, finds the
-session by the 30-minute rule, updates the attributes that the event touches, and computes the derived attributes and the
-score after each event. The attributes are hard-coded, which favours it. It leaves out: late events that join or merge
+It does what the packs `base` and `retail` did when they had 55 attributes; they have more now, which counts against RTE. It
+parses the request, drops duplicates by event id, finds the session by the 30-minute rule, updates the attributes that the
+event touches, and computes the derived attributes and the score after each event. The attributes are hard-coded, which
+favours it. It leaves out: late events that join or merge
 older sessions, limits, readers beside the writer, snapshots.
 """
 
