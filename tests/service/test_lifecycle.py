@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 
-from rte.v1 import event_service_pb2, model_service_pb2, model_service_pb2_grpc, session_service_pb2
+from rte.v1 import event_service_pb2, model_service_pb2, model_service_pb2_grpc, session_pb2, session_service_pb2
 from rte.v1.event_service_pb2_grpc import EventServiceStub
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.engine import Engine
@@ -79,8 +79,13 @@ class Caller:
     def attributes(self, visitor: str) -> dict[str, object]:
         """Return the attributes of a visitor's session."""
         answer = self.sessions.GetSession(session_service_pb2.GetSessionRequest(visitor_id=visitor), timeout=30)
-        found: dict[str, object] = json_format.MessageToDict(answer.session.attributes)
-        return found
+        return attributes_of(answer.session)
+
+
+def attributes_of(session: session_pb2.Session) -> dict[str, object]:
+    """Return the attributes of a session, without those that show another value at every moment."""
+    found = json_format.MessageToDict(session.attributes)
+    return {name: value for name, value in found.items() if not name.endswith(".time_left_s")}
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +287,7 @@ def _folded_again(path: Path, visitors: Sequence[str]) -> dict[str, dict[str, ob
         body = engine.encode([engine.find_visitor(visitor)])[0]
         session = session_service_pb2.GetSessionResponse.FromString(b"")
         session.session.MergeFromString(body)
-        found[visitor] = json_format.MessageToDict(session.session.attributes)
+        found[visitor] = attributes_of(session.session)
     return found
 
 
