@@ -1,0 +1,41 @@
+"""Compiled kernels belong to the text of the sources: not to where these lie, nor to when they were written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import rte_server
+
+HIT_AND_MISS = """
+from rte_server.engine import native
+native.text_id(b"text", native.secret_from_bytes(bytes(32)))
+stats = native.string_id.stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), native.__file__)
+"""
+
+
+def test_a_copy_of_the_sources_finds_the_kernels_and_changed_ones_do_not(tmp_path: Path) -> None:
+    """The first process compiles; one with a copy, written later, loads; one with another comment compiles."""
+    original = Path(next(iter(rte_server.__path__))).parent
+    assert hits_and_misses(original, tmp_path / "kernels") == (0, 1)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(original / "rte_server" / "engine", copy / "rte_server" / "engine", copy_function=shutil.copyfile)
+    (copy / "rte_server" / "__init__.py").write_text("")
+    assert hits_and_misses(copy, tmp_path / "kernels") == (1, 0)
+    with (copy / "rte_server" / "engine" / "table.py").open("a") as source:
+        source.write("# changed\n")
+    assert hits_and_misses(copy, tmp_path / "kernels") == (0, 1)
+
+
+def hits_and_misses(sources: Path, folder: Path) -> tuple[int, int]:
+    """Return whether a process that has its sources from a folder loaded a kernel, and whether it compiled it."""
+    environment = os.environ | {"PYTHONPATH": str(sources), "NUMBA_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-c", HIT_AND_MISS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    hits, misses, file = done.stdout.split()
+    assert Path(file).is_relative_to(sources)
+    return int(hits), int(misses)
