@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same folder as the Makefile's. Set here, before any test imports numba, for tests that are started without make.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".cache" / "numba"))
 
 # No deadline: the first example of many a test compiles a kernel. In CI the same examples each time, so that a change
-# is never refused for what it did not touch; elsewhere new ones, so that they are found all the same.
-settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+# is never refused for what it did not touch; elsewhere new ones, so that they are found all the same. That examples are
+# slow to make says something of the machine only, where others work beside.
+settings.register_profile(
+    "house", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("house")

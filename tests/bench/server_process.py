@@ -17,7 +17,7 @@ import psutil
 from rte.v1.session_service_pb2 import GetSessionRequest
 from tests.bench.callers import GET_SESSION, unary
 
-START_TIMEOUT_S = 300
+START_TIMEOUT_S = 900
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from rte_server.cli.app import main
 from tests.service.live_server import LiveServer, live_server
 
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 """The first start compiles the kernels."""
 
 
@@ -42,10 +43,11 @@ def rte(capsys: pytest.CaptureFixture[str]) -> Rte:
     return call
 
 
-def in_process(*arguments: object) -> Result:
-    """Call the command as a process of its own."""
+def in_process(*arguments: object, **variables: str) -> Result:
+    """Call the command as a process of its own, with these environment variables in addition."""
     command = [sys.executable, "-m", "rte_server", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    environ = os.environ | variables
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environ)
     return Result(done.returncode, done.stdout, done.stderr)
 
 

@@ -165,9 +165,17 @@ def test_simulate_writes_what_replay_reads(rte: Rte, tmp_path: Path) -> None:
     assert {"event_id", "name", "visitor_id", "properties"} <= set(rows[0])
 
 
-def test_completion_is_offered() -> None:
-    """The shell can complete commands."""
-    assert in_process("--show-completion", "bash").exit_code == 0
+@pytest.mark.parametrize(
+    ("words", "completed"), [("rte mo", "models"), ("rte models sh", "show"), ("rte sessions list --fil", "--filter")]
+)
+def test_commands_and_options_are_completed(words: str, completed: str) -> None:
+    """What a shell asks when somebody presses the tab key is answered with the rest of the word.
+
+    Asked as the installed completion asks: `--show-completion` looks for a shell among the parents of the process.
+    """
+    asked = {"_RTE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = in_process(**asked)
+    assert (result.exit_code, result.out.split()) == (0, [completed])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.e2e.calls import call, lines
 from tests.e2e.conftest import Loop, make_stand_in
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait until a condition holds."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
@@ -165,8 +165,8 @@ def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) 
     loop.run(edge.begin_drain())
     assert call(port, "GET", "/healthz").status == 503
     started_s = time.monotonic()
-    loop.run(edge.stop(5))
-    assert 0.2 < time.monotonic() - started_s < 3
+    loop.run(edge.stop(30))
+    assert 0.2 < time.monotonic() - started_s < 20
     thread.join()
     assert statuses == [404]
     loop.run(server.stop())
@@ -186,8 +186,8 @@ def test_drain_ends_with_the_watches(loop: Loop, run_dir: Path, tmp_path: Path) 
     loop.run(edge.begin_drain())
     loop.run(server.end_watches())
     started_s = time.monotonic()
-    loop.run(edge.stop(5))
-    assert time.monotonic() - started_s < 2
+    loop.run(edge.stop(30))
+    assert time.monotonic() - started_s < 20
     thread.join()
     assert any("TYPE_ERROR" in line for line in received)
     loop.run(server.stop())
@@ -201,7 +201,7 @@ def test_call_that_outlasts_the_drain_is_cut(loop: Loop, run_dir: Path, upstream
     next(stream)
     started_s = time.monotonic()
     loop.run(edge.stop(0.3))
-    assert 0.3 <= time.monotonic() - started_s < 3
+    assert 0.3 <= time.monotonic() - started_s < 20
 
 
 def test_server_that_is_away(loop: Loop, run_dir: Path, tmp_path: Path) -> None:

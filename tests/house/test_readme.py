@@ -19,7 +19,7 @@ import pytest
 
 from tests.house.sources import ROOT
 
-START_S_MAX = 180.0
+START_S_MAX = 900.0
 SCRIPTS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 EXPECTED = {
     "return_sessions": '"accepted_count":2',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ import grpc
 import uvloop
 
 from rte_server import config
-from rte_server.bootstrap import Application
+from rte_server.bootstrap import Application, wall_clock_ms
 
-START_TIMEOUT_S = 240
-"""The first start of an installation compiles the kernels."""
+START_TIMEOUT_S = 900
+"""The first start of an installation compiles the kernels: 100 s of processor time, which others may want, too."""
 
 SMALL = {
     "server.port": 0,
@@ -37,16 +37,20 @@ class LiveServer:
         application: What runs.
     """
 
-    def __init__(self, data_dir: Path, *, edge: bool = False, **options: object) -> None:
+    def __init__(
+        self, data_dir: Path, *, edge: bool = False, clock_ms: Callable[[], int] = wall_clock_ms, **options: object
+    ) -> None:
         """Start a server.
 
         Args:
             data_dir: Its data directory, new or of an earlier server.
             edge: Whether Envoy serves the public port.
+            clock_ms: Its clock, milliseconds since 1970.
             options: Settings by `section__name`.
         """
         settings = {name.replace("__", "."): value for name, value in options.items()}
         self._config = config.load(None, {}, SMALL | {"server.data_dir": data_dir, "edge.enabled": edge} | settings)
+        self._clock_ms = clock_ms
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="live-server")
         self._thread.start()
@@ -73,7 +77,7 @@ class LiveServer:
     def stop(self) -> None:
         """Stop the server in order. A second call does nothing."""
         if self._thread.is_alive():
-            self.run(self.application.stop(), 60)
+            self.run(self.application.stop(), 120)
             self._end_loop()
 
     def channel(self) -> grpc.Channel:
@@ -81,7 +85,7 @@ class LiveServer:
         return grpc.insecure_channel(self.address)
 
     async def _start(self) -> Application:
-        application = Application(self._config)
+        application = Application(self._config, self._clock_ms)
         await application.start()
         return application
 
@@ -92,9 +96,11 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(data_dir: Path, *, edge: bool = False, **options: object) -> Iterator[LiveServer]:
+def live_server(
+    data_dir: Path, *, edge: bool = False, clock_ms: Callable[[], int] = wall_clock_ms, **options: object
+) -> Iterator[LiveServer]:
     """Run a server for the time of a block."""
-    server = LiveServer(data_dir, edge=edge, **options)
+    server = LiveServer(data_dir, edge=edge, clock_ms=clock_ms, **options)
     try:
         yield server
     finally:

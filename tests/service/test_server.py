@@ -136,7 +136,7 @@ def test_a_second_server_does_not_take_the_data(server: LiveServer) -> None:
 def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
     """A stop says NOT_SERVING, ends watches and streams with SHUTTING_DOWN, and the next start has every event."""
     visitor = new_visitor()
-    first = LiveServer(tmp_path)
+    first = LiveServer(tmp_path, server__stop_grace_ms=60_000)
     with first.channel() as channel:
         acknowledged = sum(send(channel, event(visitor)).accepted_count for _ in range(25))
         sessions = SessionServiceStub(channel)
@@ -158,8 +158,8 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
             next(stream)
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
         health.cancel()
-        stopper.join(30)
-        assert time.monotonic() - began < 8
+        stopper.join(60)
+        assert time.monotonic() - began < 30
     with live_server(tmp_path) as second, second.channel() as channel:
         sessions = SessionServiceStub(channel)
         found = sessions.GetSession(session_service_pb2.GetSessionRequest(visitor_id=visitor))

@@ -20,7 +20,7 @@ from tests.simulation import workload
 from tests.simulation.shard_process import opened
 
 ROOT = Path(__file__).parents[2]
-START_S_MAX = 300
+START_S_MAX = 900
 """A first start compiles the kernels."""
 
 

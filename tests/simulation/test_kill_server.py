@@ -19,7 +19,7 @@ from rte.v1 import event_service_pb2_grpc, session_pb2, session_service_pb2, ses
 from tests.simulation import workload
 
 ROOT = Path(__file__).parents[2]
-START_S_MAX = 300
+START_S_MAX = 900
 """A first start compiles the kernels."""
 
 
