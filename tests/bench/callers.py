@@ -9,14 +9,16 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Event as Signal
 from typing import Any, Self
 
 import grpc
 
-from rte.v1.event_service_pb2 import IngestEventsResponse, StreamEventsResponse
-from rte.v1.session_service_pb2 import ListSessionsRequest
+from rte.v1.event_pb2 import Event
+from rte.v1.event_service_pb2 import IngestEventsRequest, IngestEventsResponse, StreamEventsResponse
+from rte.v1.session_pb2 import Session
+from rte.v1.session_service_pb2 import GetSessionRequest, GetSessionResponse, ListSessionsRequest
 
 INGEST = "/rte.v1.EventService/IngestEvents"
 GET_SESSION = "/rte.v1.SessionService/GetSession"
@@ -24,6 +26,7 @@ STREAM = "/rte.v1.EventService/StreamEvents"
 LIST = "/rte.v1.SessionService/ListSessions"
 UNARY_WINDOW = 16
 STREAM_WINDOW = 16
+VISIBLE_TIMEOUT_S = 10.0
 RETRY_S = 0.005
 """How long a caller waits after it was told that a queue is full."""
 
@@ -150,12 +153,59 @@ def timed_http(port: int, calls: Sequence[tuple[str, str, object]]) -> list[floa
     return durations
 
 
+def one_event(visitor_id: str, event_id: str, **options: Any) -> bytes:
+    """Return a request with one product view; `options` are fields of the request."""
+    event = Event(event_id=event_id, name="view_item", visitor_id=visitor_id, channel="web")
+    event.properties.update({"item_id": "SKU-00001", "price": 9.75})
+    return IngestEventsRequest(events=[event], **options).SerializeToString()
+
+
+def without_ids(requests: Sequence[bytes]) -> list[bytes]:
+    """Return requests whose events count each time that they are sent."""
+    found = []
+    for encoded in requests:
+        request = IngestEventsRequest.FromString(encoded)
+        for event in request.events:
+            event.event_id = ""
+        request.request_id = ""
+        found.append(request.SerializeToString())
+    return found
+
+
+def wait_for_session(
+    read: Any, visitor_id: str, fields: Sequence[str], is_seen: Callable[[Session], bool], begun: float
+) -> float:
+    """Read a visitor's session until it is as wanted.
+
+    Args:
+        read: Call of GetSession, from `unary`.
+        visitor_id: Whose session.
+        fields: Of the session, that is all that is asked for.
+        is_seen: Says whether it is as wanted.
+        begun: Where the clock starts, by `time.perf_counter`.
+
+    Returns:
+        Seconds since then until the answer was there; more than VISIBLE_TIMEOUT_S if it is never as wanted.
+    """
+    request = GetSessionRequest(visitor_id=visitor_id)
+    request.read_mask.paths.extend(fields)
+    encoded = request.SerializeToString()
+    while True:
+        try:
+            seen = is_seen(GetSessionResponse.FromString(read(encoded)).session)
+        except grpc.RpcError:
+            seen = False
+        elapsed = time.perf_counter() - begun
+        if seen or elapsed > VISIBLE_TIMEOUT_S:
+            return elapsed
+
+
 class Load:
     """A process that sends batches at a steady rate until told to stop.
 
     Args:
         address: Of the gRPC server.
-        requests: Sent in turn, again and again; give them ids that may repeat, or none.
+        requests: Sent in turn, again and again; take their ids away (`without_ids`), or the second time they are duplicates.
         per_second: Batches per second.
     """
 

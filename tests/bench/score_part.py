@@ -11,18 +11,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
 import numpy as np
 
-from rte.v1.event_service_pb2 import IngestEventsRequest
-from rte.v1.session_pb2 import Score
-from rte.v1.session_service_pb2 import ListSessionsRequest, ListSessionsResponse
+from rte.v1.session_pb2 import Score, Session
 from rte_server.training.fitting import Algorithm, fit
 from rte_server.training.graph import graph_of
 from rte_server.training.tasks import Encoding
-from tests.bench.callers import LIST, Load, ingest_stream, unary, wait_until_folded
+from tests.bench.callers import (
+    GET_SESSION,
+    INGEST,
+    Load,
+    ingest_stream,
+    one_event,
+    unary,
+    wait_for_session,
+    wait_until_folded,
+    without_ids,
+)
 from tests.bench.figures import Figure, milliseconds, percentile
 from tests.bench.server_part import live_requests
 from tests.bench.server_process import ServerProcess
@@ -47,8 +56,6 @@ INPUTS = (
     "session.event_count",
     "session.duration_s",
 )
-PAGE = 200
-PROBE_PAUSE_S = 0.02
 
 
 def measure(event_count: int, probes: int) -> list[Figure]:
@@ -56,7 +63,7 @@ def measure(event_count: int, probes: int) -> list[Figure]:
 
     Args:
         event_count: Events of one run of ingest.
-        probes: Lists of PAGE sessions whose scores are looked at.
+        probes: Events after which a score is waited for.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -99,35 +106,22 @@ def _ingest(channel: grpc.Channel, event_count: int, run: int) -> float:
 
 
 def _ages(server: ServerProcess, channel: grpc.Channel, events_per_second: float, probes: int) -> Figure:
-    """Measure by the answers themselves how old the scores of the sessions with the latest events are."""
-    request = ListSessionsRequest(order_by="session.last_event_time desc", page_size=PAGE)
-    request.read_mask.paths.append("scores")
-    encoded = request.SerializeToString()
-    read = unary(channel, LIST)
-    ages: list[float] = []
-    with Load(server.address, _without_ids(live_requests(100_000, 100)), events_per_second / 500):
-        time.sleep(1.0)
-        for _ in range(probes):
-            answer = ListSessionsResponse.FromString(read(encoded, timeout=30))
-            ages += [_age_s(score) for session in answer.sessions for score in session.scores]
-            time.sleep(PROBE_PAUSE_S)
-    p99 = percentile(ages, 0.99)
-    value = f"p50 {milliseconds(percentile(ages, 0.5))}, p99 {milliseconds(p99)}"
-    what = f"age of an ONNX score of the {PAGE} sessions with the latest events, {events_per_second:,.0f} events/s beside it"
+    """Measure the time from the acknowledgement of an event to a read whose score follows from it, under load."""
+    ingest, read = unary(channel, INGEST), unary(channel, GET_SESSION)
+    delays = []
+    with Load(server.address, without_ids(live_requests(200_000, 100)), events_per_second / 500):
+        for number in range(1, probes + 1):
+            ingest(one_event("probe", f"probe-{number}"))
+            acknowledged = time.perf_counter()
+            seen = partial(_is_scored, number)
+            delays.append(wait_for_session(read, "probe", ["event_count", "scores"], seen, acknowledged))
+    p99 = percentile(delays, 0.99)
+    value = f"p50 {milliseconds(percentile(delays, 0.5))}, p99 {milliseconds(p99)}"
+    what = f"acknowledged to an ONNX score that follows from it (the read included), {events_per_second:,.0f} events/s beside it"
     return Figure(PART, what, value, "", "p99 <= 100 ms", p99 <= 0.100)
 
 
-def _without_ids(requests: list[bytes]) -> list[bytes]:
-    """Return requests whose events count each time that they are sent."""
-    found = []
-    for encoded in requests:
-        request = IngestEventsRequest.FromString(encoded)
-        for event in request.events:
-            event.event_id = ""
-        request.request_id = ""
-        found.append(request.SerializeToString())
-    return found
-
-
-def _age_s(score: Score) -> float:
-    return score.age.ToMilliseconds() / 1000
+def _is_scored(count: int, session: Session) -> bool:
+    """Say whether a session has `count` events, and all of its scores have seen them."""
+    fresh = [score.status == Score.STATUS_FRESH for score in session.scores]
+    return session.event_count >= count and bool(fresh) and all(fresh)

@@ -13,24 +13,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
 
-from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest, IngestEventsResponse
-from rte.v1.session_service_pb2 import GetSessionRequest, GetSessionResponse
+from rte.v1.session_pb2 import Session
+from rte.v1.session_service_pb2 import GetSessionRequest
 from tests.bench.callers import (
     GET_SESSION,
     INGEST,
     Load,
     ingest_stream,
     ingest_unary,
+    one_event,
     timed_calls,
     timed_http,
     unary,
+    wait_for_session,
     wait_until_folded,
+    without_ids,
 )
 from tests.bench.figures import Figure, interleaved, median_ratio, milliseconds, percentile
 from tests.bench.server_process import ServerProcess, free_port
@@ -40,7 +43,6 @@ PART = "Server"
 ROUNDS = 3
 VISITORS = 50_000
 IDS_PER_RUN = 10_000_000
-VISIBLE_TIMEOUT_S = 5.0
 
 
 def measure(event_count: int, calls: int) -> list[Figure]:
@@ -137,9 +139,9 @@ def _reads(server: ServerProcess, channel: grpc.Channel, echo: grpc.Channel, vis
 
 def _single_events(server: ServerProcess, channel: grpc.Channel, echo: grpc.Channel, calls: int) -> list[Figure]:
     """Measure batches of one event that wait until they are applied."""
-    answer = IngestEventsResponse.FromString(unary(channel, INGEST)(_one_event("single-0", "first", wait=WAIT_APPLIED)))
+    answer = IngestEventsResponse.FromString(unary(channel, INGEST)(one_event("single-0", "first", wait=WAIT_APPLIED)))
     assert answer.accepted_count == 1
-    requests = [_one_event(f"single-{number % 500}", f"g-{number}", wait=WAIT_APPLIED) for number in range(calls)]
+    requests = [one_event(f"single-{number % 500}", f"g-{number}", wait=WAIT_APPLIED) for number in range(calls)]
     found = _in_turn(
         {
             "grpc": lambda: timed_calls(channel, INGEST, requests),
@@ -170,12 +172,6 @@ def _in_turn(candidates: dict[str, Callable[[], list[float]]]) -> dict[str, list
     return durations
 
 
-def _one_event(visitor_id: str, event_id: str, **options: Any) -> bytes:
-    event = Event(event_id=event_id, name="view_item", visitor_id=visitor_id, channel="web")
-    event.properties.update({"item_id": "SKU-00001", "price": 9.75})
-    return IngestEventsRequest(events=[event], **options).SerializeToString()
-
-
 def _json_event(number: int) -> dict[str, object]:
     properties = {"item_id": "SKU-00001", "price": 9.75}
     event = {"event_id": f"h-{number}", "name": "view_item", "visitor_id": f"single-{number % 500}"}
@@ -195,26 +191,17 @@ def _visible(server: ServerProcess, channel: grpc.Channel, events_per_second: fl
     """Measure the time from the acknowledgement of an event to a read that shows it, under load."""
     ingest, read = unary(channel, INGEST), unary(channel, GET_SESSION)
     delays = []
-    with Load(server.address, live_requests(200_000, 100), events_per_second / 500):
+    with Load(server.address, without_ids(live_requests(200_000, 100)), events_per_second / 500):
         for number in range(1, probes + 1):
-            ingest(_one_event("probe", f"probe-{number}"))
-            delays.append(_first_sight(read, number, time.perf_counter()))
+            ingest(one_event("probe", f"probe-{number}"))
+            acknowledged = time.perf_counter()
+            seen = partial(_has_events, number)
+            delays.append(wait_for_session(read, "probe", ["event_count"], seen, acknowledged))
     p99 = percentile(delays, 0.99)
     value = f"p50 {milliseconds(percentile(delays, 0.5))}, p99 {milliseconds(p99)}"
     what = f"acknowledged to visible (the call that reads it included), {events_per_second:,.0f} events/s beside it"
     return Figure(PART, what, value, "", "p99 <= 10 ms", p99 <= 0.010)
 
 
-def _first_sight(read: Any, count: int, acknowledged: float) -> float:
-    """Read until the probe's session has `count` events; return the seconds since `acknowledged`."""
-    request = GetSessionRequest(visitor_id="probe")
-    request.read_mask.paths.append("event_count")
-    encoded = request.SerializeToString()
-    while True:
-        try:
-            seen = int(GetSessionResponse.FromString(read(encoded)).session.event_count)
-        except grpc.RpcError:
-            seen = 0
-        elapsed = time.perf_counter() - acknowledged
-        if seen >= count or elapsed > VISIBLE_TIMEOUT_S:
-            return elapsed
+def _has_events(count: int, session: Session) -> bool:
+    return session.event_count >= count
