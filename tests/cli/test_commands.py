@@ -154,6 +154,18 @@ def test_models_are_checked_and_tested(rte: Rte, tmp_path: Path) -> None:
     assert f"{path}:3: " in result.out
 
 
+def test_packs_are_checked_by_name(rte: Rte, tmp_path: Path) -> None:
+    """A pack shows the models that it leads to and what they take together; what there is not is a problem, not a crash."""
+    result = rte("models", "check", "retail")
+    lines = [line.split("\t") for line in result.out.splitlines()]
+    sizes = {line[0]: int(line[3]) for line in lines[2:]}
+    assert {"visit_basics", "basket"} < sizes.keys()
+    assert sizes.pop("all") == sum(sizes.values())
+    missing = rte("models", "check", tmp_path / "missing.yaml")
+    assert (missing.exit_code, "cannot be read" in missing.out) == (1, True)
+    assert rte("models", "test", "basket").exit_code == 0
+
+
 def test_simulate_writes_what_replay_reads(rte: Rte, tmp_path: Path) -> None:
     """`rte simulate --output` writes NDJSON, in time order, that needs no mapping."""
     path = tmp_path / "shop.ndjson"

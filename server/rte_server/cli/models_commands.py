@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -116,16 +116,19 @@ def _exactness(attribute: Attribute) -> str:
     return "yes"
 
 
-FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Model files, YAML.")]
+FilesArgument = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Model files, YAML, and names of packs and models that ship.")
+]
 
 
 @app.command("check")
 def check(files: FilesArgument) -> None:
-    """Check model files without a server: whether they are valid, and what their attributes cost and promise.
+    """Check models without a server: whether they are valid, and what their attributes cost and promise.
 
-    Models may use one another and the packs that ship. `rte models test` runs their tests.
+    Models may use one another and the packs that ship. Of a pack, all models that it uses are shown. `rte models test`
+    runs their tests.
     """
-    from rte_server.models import ModelError, load_models
+    from rte_server.models import ModelError, load_models, read_source
     from rte_server.runners.packages import keep_graphs
 
     try:
@@ -136,13 +139,10 @@ def check(files: FilesArgument) -> None:
             typer.echo(str(problem))
         count = len(error.problems)
         raise CommandError(f"{count} problem{'s' if count != 1 else ''} found.") from None
-    given = {path.read_text("utf-8") for path in files}
+    given = {read_source(file).text for file in files}
     for model in models:
-        if model.source not in given:
-            continue
-        count = len(model.attributes)
-        typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
-        _print_declared(model)
+        if model.source in given:
+            _print_declared(model, models)
 
 
 @app.command("test")
@@ -156,19 +156,38 @@ def test(files: FilesArgument) -> None:
         raise CommandError(f"{failed} expectation{'s' if failed != 1 else ''} not met.")
 
 
-def _print_declared(model: ModelSpec) -> None:
-    """Print what each attribute of a model declares: its memory per session and how exact it is."""
+def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
+    """Print what each attribute of a model declares: its memory per session and how exact it is; of a pack, what its models do."""
     from rte_server.engine.exactness import exactness, session_bytes
 
-    sizes = [session_bytes(spec) for spec in model.attributes]
+    count = len(model.attributes)
+    if count > 0:
+        typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
+        sizes = [session_bytes(spec) for spec in model.attributes]
+        rows = [
+            (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec)))
+            for spec, size in zip(model.attributes, sizes, strict=True)
+        ]
+        print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])
+        return
+    names = _used_by(model, {each.name: each for each in models})
+    parts = [each for each in models if each.name in names and each.attributes]
+    typer.echo(f"{model.name}, version {model.version}: a pack of {len(parts)} models")
+    totals = [sum(map(session_bytes, each.attributes)) for each in parts]
     rows = [
-        (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec)))
-        for spec, size in zip(model.attributes, sizes, strict=True)
+        (each.name, str(each.version), str(len(each.attributes)), str(total))
+        for each, total in zip(parts, totals, strict=True)
     ]
-    print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])
+    attributes = sum(len(each.attributes) for each in parts)
+    print_table(("model", "version", "attributes", "bytes/session"), [*rows, ("all", "", str(attributes), str(sum(totals)))])
 
 
-def _run_tests(path: Path) -> int:
+def _used_by(model: ModelSpec, models: Mapping[str, ModelSpec]) -> set[str]:
+    """Return the names of the models that a model uses, and that these use."""
+    return set(model.uses).union(*(_used_by(models[name], models) for name in model.uses))
+
+
+def _run_tests(path: str) -> int:
     """Run the tests that a model names, and return the number of expectations that are not met."""
     from rte_server.models import ModelError
     from rte_server.models.trials import run_file
