@@ -179,7 +179,9 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
         for each, total in zip(parts, totals, strict=True)
     ]
     attributes = sum(len(each.attributes) for each in parts)
-    print_table(("model", "version", "attributes", "bytes/session"), [*rows, ("all", "", str(attributes), str(sum(totals)))])
+    print_table(
+        ("model", "version", "attributes", "bytes/session"), [*rows, ("all", "", str(attributes), str(sum(totals)))]
+    )
 
 
 def _used_by(model: ModelSpec, models: Mapping[str, ModelSpec]) -> set[str]:

@@ -2,7 +2,14 @@
 
 from rte_server.models.cel import compile_filter
 from rte_server.models.facts import facts_about, facts_entry, facts_of, fold_request
-from rte_server.models.loader import compile_model, compile_models, configuration_of, load_models, load_pack, read_source
+from rte_server.models.loader import (
+    compile_model,
+    compile_models,
+    configuration_of,
+    load_models,
+    load_pack,
+    read_source,
+)
 from rte_server.models.problems import ModelError, Problem
 from rte_server.models.shipped import pack_names, shipped_names, shipped_path
 
