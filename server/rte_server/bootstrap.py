@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.config import Config
-from rte_server.edge import Edge, check_port
+from rte_server.edge import Edge, SoapBridge, check_port
 from rte_server.edge import EdgeSettings as EdgeConfiguration
+from rte_server.edge import SoapSettings as SoapConfiguration
 from rte_server.engine.engine import CompileModels, Engine
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.outcome import Outcome
@@ -313,10 +314,13 @@ class Application:
         run_dir = server.data_dir.resolve() / "run"
         run_dir.mkdir(mode=0o700, exist_ok=True)
         upstream_host = "127.0.0.1" if server.grpc_host == "0.0.0.0" else server.grpc_host
+        upstream = f"{upstream_host}:{self.grpc_port}"
+        bridge = self._soap_bridge(run_dir, upstream)
         edge = Edge(
             EdgeConfiguration(
                 run_dir=run_dir,
-                upstream=f"{upstream_host}:{self.grpc_port}",
+                upstream=upstream,
+                soap_upstream=bridge.upstream if bridge is not None else None,
                 host=server.host,
                 port=server.port,
                 concurrency=settings.concurrency,
@@ -327,10 +331,30 @@ class Application:
                 access_log=Path(settings.access_log) if settings.access_log else None,
             )
         )
-        await edge.start()
-        self.http_port = edge.port
         self._stack.push_async_callback(edge.stop, grace_s)
+        starts = [edge.start()] if bridge is None else [edge.start(), bridge.start()]
+        for result in await asyncio.gather(*starts, return_exceptions=True):
+            if result is not None:
+                raise result
+        self.http_port = edge.port
         return edge
+
+    def _soap_bridge(self, run_dir: Path, upstream: str) -> SoapBridge | None:
+        """Return the SOAP bridge, if it is wanted; it ends after Envoy, with the server."""
+        settings = self.config.soap
+        if not settings.enabled:
+            return None
+        bridge = SoapBridge(
+            SoapConfiguration(
+                run_dir=run_dir,
+                server=upstream,
+                body_bytes_max=self.config.limits.message_bytes_max,
+                public_url=settings.public_url,
+                plaintext_passwords=settings.plaintext_passwords,
+            )
+        )
+        self._stack.push_async_callback(bridge.stop)
+        return bridge
 
     def _pipeline_failed(self, failure: BaseException) -> None:
         """Take note, from one of the pipeline's threads, that nothing more will be folded."""

@@ -189,6 +189,19 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SoapSettings:
+    """The SOAP bridge, which Envoy reaches at `/soap`."""
+
+    enabled: bool = setting(True, "Starts the bridge, if Envoy is started.")
+    public_url: str = setting(
+        "", "Address that the WSDL gives, such as `https://rte.example/soap`. Empty: as the caller reached Envoy."
+    )
+    plaintext_passwords: bool = setting(
+        False, "Takes WS-Security passwords without TLS: only where something in front of Envoy ends TLS."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective settings."""
 
@@ -201,6 +214,7 @@ class Config:
     models: ModelSettings = ModelSettings()
     explain: ExplainSettings = ExplainSettings()
     edge: EdgeSettings = EdgeSettings()
+    soap: SoapSettings = SoapSettings()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where a setting that is not at its default stands, by `section.name`."""
 

@@ -1,4 +1,4 @@
-"""Plays the cases of `tests/cases` over one way in, gRPC or HTTP/JSON."""
+"""Plays the cases of `tests/cases` over one way in: gRPC, HTTP/JSON or SOAP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import urllib.parse
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,13 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from lxml import etree
 
 from rte.v1 import event_service_pb2, model_service_pb2, session_service_pb2
 from rte_server.engine.reasons import Reason
+from rte_soap.client import SoapClient, SoapFault
+from rte_soap.contract import new_message
+from rte_soap.envelope import Version
 from tests.service.calls import status_of_call
 
 CASES_DIR = Path(__file__).resolve().parent.parent / "cases"
@@ -36,7 +41,7 @@ class Answer:
     """What came back, whichever way.
 
     Attributes:
-        status: gRPC's code by name, or the HTTP status.
+        status: gRPC's code by name, over HTTP/JSON the HTTP status.
         message: The answer as JSON with names as in the proto, or the `google.rpc.Status`.
         failed: Whether `message` is a status.
     """
@@ -97,6 +102,38 @@ class OverHttp:
             return Answer(response.status, json.loads(text), failed=True)
         message = json_format.Parse(text, GetMessageClass(method.output_type)())
         return Answer(response.status, _as_dict(message), failed=False)
+
+
+class OverSoap:
+    """SOAP through Envoy. Every answer is held against the XML Schema that the server gives out."""
+
+    name = "soap"
+
+    def __init__(self, port: int, version: Version = Version.SOAP_11) -> None:
+        url = f"http://127.0.0.1:{port}/soap"
+        with urllib.request.urlopen(f"{url}?xsd=1", timeout=TIMEOUT_S) as answer:
+            self._xsd = etree.XMLSchema(etree.fromstring(answer.read()))
+        self._client = SoapClient(url, version, TIMEOUT_S)
+
+    def call(self, method: MethodDescriptor, request: Mapping[str, Any]) -> Answer:
+        """Call a unary method."""
+        operation = self._client.contract.operations[method.name]
+        message = json_format.ParseDict(_camel_masks(request), new_message(operation.request))
+        try:
+            answer = self._client.call(method.name, message)
+        except SoapFault as fault:
+            return Answer(fault.detail.status, _as_dict(fault.status), failed=True)
+        finally:
+            check_by_schema(self._xsd, self._client.exchanges[0].answer)
+        # What HTTP/JSON answers went through the classes of the stubs, so do these.
+        known = GetMessageClass(method.output_type).FromString(answer.SerializeToString())
+        return Answer("OK", _as_dict(known), failed=False)
+
+
+def check_by_schema(xsd: etree.XMLSchema, envelope: bytes) -> None:
+    """Check that what an envelope carries, an answer or the detail of a fault, is valid."""
+    carried = next(iter(etree.fromstring(envelope).iter("{urn:rte:v1}*")))
+    xsd.assertValid(etree.fromstring(etree.tostring(carried)))
 
 
 def http_request(method: MethodDescriptor, request: Mapping[str, Any]) -> tuple[str, str, str | None]:
@@ -187,7 +224,7 @@ def _fill(value: Any, variables: Mapping[str, str]) -> Any:
 
 def _check_error(answer: Answer, wanted: Mapping[str, Any], way: str, place: str) -> None:
     assert answer.failed, f"{place} must fail, but answers {answer.message}"
-    assert answer.status == (wanted["code"] if way == "grpc" else wanted["http"]), f"{place}: {answer}"
+    assert answer.status == (wanted["http"] if way == "http" else wanted["code"]), f"{place}: {answer}"
     assert answer.message["code"] == getattr(grpc.StatusCode, wanted["code"]).value[0], place
     infos = [detail for detail in answer.message["details"] if detail["@type"].endswith("google.rpc.ErrorInfo")]
     assert [info["reason"] for info in infos] == [wanted["reason"]], f"{place}: {answer}"

@@ -44,16 +44,19 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
         admin_socket: Path of the unix socket for Envoy's admin interface, at most 107 bytes.
 
     Raises:
-        EdgeError: The files are missing, or `settings.upstream` is no address.
+        EdgeError: The files are missing, or an upstream of the settings is no address.
     """
     assets = assets_dir()
     tree: dict[str, Any] = yaml.safe_load((assets / CONFIGURATION_FILE).read_text(encoding="utf-8"))
     tree["admin"]["address"] = {"pipe": {"path": str(admin_socket), "mode": 0o600}}
     listener = tree["static_resources"]["listeners"][0]
     listener["address"] = _socket_address(settings.host, port)
-    cluster = tree["static_resources"]["clusters"][0]
-    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-    endpoint["address"] = parse_upstream(settings.upstream)
+    upstreams = {"server": settings.upstream, "soap": settings.soap_upstream}
+    for cluster in tree["static_resources"]["clusters"]:
+        upstream = upstreams[cluster["name"]]
+        if upstream is not None:
+            endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+            endpoint["address"] = parse_upstream(upstream)
     connection = listener["filter_chains"][0]["filters"][0]["typed_config"]
     connection["access_log"] = _access_log(connection["access_log"], settings.access_log)
     _set_limits(tree, connection, settings)

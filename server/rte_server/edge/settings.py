@@ -20,6 +20,9 @@ class EdgeSettings:
     upstream: str
     """Address of the gRPC server: `unix:/path` or `host:port`, where host is an IP address."""
 
+    soap_upstream: str | None = None
+    """Address of the SOAP bridge, in the same form. None: the one of `envoy.yaml`."""
+
     host: str = "127.0.0.1"
     """IP address on which the public port listens; `0.0.0.0` for every network."""
 
