@@ -44,7 +44,8 @@ from rte_server.service.log_format import configure_logging
 from rte_server.service.metrics import Metrics
 from rte_server.service.model_files import ModelFiles
 from rte_server.service.model_service import ModelService
-from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.pipeline import Pipeline
+from rte_server.service.pipeline_settings import PipelineSettings
 from rte_server.service.score_listing import ScoreCalls
 from rte_server.service.server import GrpcServer
 from rte_server.service.session_reads import SessionReads

@@ -126,7 +126,7 @@ def test_the_parts_fit_those_who_take_them() -> None:
 def test_the_pipeline_and_the_edge_have_the_same_defaults() -> None:
     """What is written twice says the same."""
     from rte_server.edge.settings import EdgeSettings
-    from rte_server.service.pipeline import PipelineSettings
+    from rte_server.service.pipeline_settings import PipelineSettings
 
     config, edge = Config(), EdgeSettings(run_dir=Path(), upstream="")
     assert PipelineSettings.of(config) == PipelineSettings()

@@ -18,7 +18,8 @@ from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.service.pipeline import DUE_MANY, Pipeline, PipelineSettings
+from rte_server.service.pipeline import DUE_MANY, Pipeline
+from rte_server.service.pipeline_settings import PipelineSettings
 from rte_server.service.receipts import Want
 from tests.service.small_fold import SmallFold, events
 
@@ -208,7 +209,7 @@ def test_a_journal_that_refuses_takes_nothing(open_shard: Open) -> None:
 def test_an_entry_that_no_journal_takes_is_refused_alone(open_shard: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets OUT_OF_RANGE before it reaches the journal, where it would fail everybody's commit."""
     shard = open_shard()
-    monkeypatch.setattr("rte_server.service.pipeline.ENTRY_BYTES_MAX", 8)
+    monkeypatch.setattr("rte_server.service.intake.ENTRY_BYTES_MAX", 8)
     with pytest.raises(EngineError) as caught:
         shard.submit(1, 2)
     assert caught.value.reason is Reason.OUT_OF_RANGE

@@ -17,7 +17,8 @@ from rte_server.journal.directory import DataDirectory
 from rte_server.journal.recovery import configure, recover, refold_bases, to_body
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
-from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.pipeline import Pipeline
+from rte_server.service.pipeline_settings import PipelineSettings
 from rte_server.service.receipts import Want
 from rte_server.service.refold import Refold
 from tests.service.small_fold import SmallFold, events
@@ -44,7 +45,7 @@ class Shard:
 
     def refold(self, step: int, *, oldest: bool = True) -> tuple[Refold[SmallFold], Entry]:
         """Begin to fold another model."""
-        base = self.pipeline.hold_base(oldest=oldest)
+        base = self.pipeline.retention.hold_base(oldest=oldest)
         wanted = model(step) | {REFOLD_FROM: base}
         body = to_body(wanted)
         refold = Refold(self.journal, 0, self.snapshots, SmallFold, base, wanted, body, self.pipeline.is_busy)
@@ -60,7 +61,7 @@ class Shard:
             return receipt.position
 
         position = asyncio.run(submit())
-        self.pipeline.release_base(refold.base)
+        self.pipeline.retention.release_base(refold.base)
         return position
 
     def copy(self, path: Path) -> None:
@@ -196,7 +197,7 @@ def test_a_refold_that_is_not_wanted_any_more_leaves_nothing(open_shard: Open) -
     shard.send(1)
     refold, _ = shard.refold(10)
     assert refold.take().weights == {1: 10}
-    shard.pipeline.release_base(refold.base)
+    shard.pipeline.retention.release_base(refold.base)
     shard.send(1)
     assert shard.engine.weights == {1: 2}
 

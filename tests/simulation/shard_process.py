@@ -26,7 +26,8 @@ from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
 from rte_server.models import compile_models, configuration_of, load_models
-from rte_server.service.pipeline import Pipeline, PipelineSettings
+from rte_server.service.pipeline import Pipeline
+from rte_server.service.pipeline_settings import PipelineSettings
 from rte_server.service.receipts import Want
 from tests.simulation import workload
 

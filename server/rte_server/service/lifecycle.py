@@ -359,13 +359,13 @@ class ModelLifecycle:
             receipt = await self._pipeline.submit(entry, None, Want.APPLIED)
             return Activated(plan, receipt.position)
         begun = await asyncio.to_thread(self._engine.begins, plan.configuration)
-        base = self._pipeline.hold_base(oldest=bool(begun) and not order.skip_history)
+        base = self._pipeline.retention.hold_base(oldest=bool(begun) and not order.skip_history)
         try:
             position = await self._refolded(
                 await self._with_facts(compile_models, wanted | {REFOLD_FROM: base}, base), base
             )
         finally:
-            self._pipeline.release_base(base)
+            self._pipeline.retention.release_base(base)
         self._counts["activations"] += 1
         changed = ", ".join(f"{each.name} {each.change.name.lower()}" for each in plan.models) or "no model"
         _log.info("models changed at position %d: %s; %s", position, changed, order.note or "without a note")
@@ -445,7 +445,7 @@ class ModelLifecycle:
     async def _both(self, comparison: Comparison, *, oldest: bool) -> Engine:
         """Return an engine in which both sets of models ran, up to about now."""
         wanted = {"settings": self._engine.configuration["settings"], "models": comparison.sources}
-        base = self._pipeline.hold_base(oldest=oldest)
+        base = self._pipeline.retention.hold_base(oldest=oldest)
         try:
             wanted = await self._with_facts(comparison.compile, wanted, base)
             refold = self._refold(comparison.compile, base, wanted, b"")
@@ -456,7 +456,7 @@ class ModelLifecycle:
                 self._running.refold = None
             return refold.take()
         finally:
-            self._pipeline.release_base(base)
+            self._pipeline.retention.release_base(base)
 
 
 def _stopping() -> EngineError:

@@ -20,27 +20,21 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from queue import SimpleQueue
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from numpy.typing import NDArray
-
-from rte_server.config import Config
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.journal.protocol import ENTRY_BYTES_MAX, Journal, JournalError
-from rte_server.journal.recovery import FoldEngine, refold_bases
+from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.recovery import FoldEngine
 from rte_server.journal.snapshots import SnapshotStore
+from rte_server.service.intake import Intake, Submission, size_of
+from rte_server.service.pipeline_settings import PipelineSettings
 from rte_server.service.receipts import Receipt, Settlement, Waiter, Want, settle
+from rte_server.service.retention import Retention
 
 ScannedT = TypeVar("ScannedT")
 OutcomeT = TypeVar("OutcomeT")
-Arrays = Sequence[tuple[str, NDArray[Any]]]
-
-COMMIT_BYTES_MAX = 16 * 1024 * 1024
-"""A commit takes at most about so much, so that its first waiter does not wait for the disk to take everything."""
 
 DUE_MANY = 1_000
 """With more than so much due, the next TICK follows after TICK_AGAIN_S: one TICK does a bounded share of it."""
@@ -53,54 +47,12 @@ PUBLISH_S = 0.002
 _log = logging.getLogger("rte.pipeline")
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineSettings:
-    """Limits and intervals of a pipeline."""
-
-    queue_bytes_max: int = 64 * 1024 * 1024
-    """Bodies of entries that are submitted but not folded; beyond it OVERLOADED."""
-    queue_entries_max: int = 8192
-    """Entries that are submitted but not folded; beyond it OVERLOADED."""
-    tick_ms: int = 40
-    """How often the engine is asked whether something is due, milliseconds, >= 1."""
-    snapshot_entries: int = 100_000
-    """A snapshot is taken after so many entries since the last, >= 1,"""
-    snapshot_bytes: int = 256 * 1024 * 1024
-    """or so many bytes of bodies, and at least half the size of the last snapshot, >= 1,"""
-    snapshot_interval_ms: int = 600_000
-    """or so much time with at least one entry, milliseconds, >= 1."""
-    snapshots_kept: int = 4
-    """So many snapshots are kept, >= 2: the older ones in case the newest is damaged, and as beginnings of refolds."""
-    trim: bool = True
-    """Whether the journal gives up what the oldest kept snapshot holds."""
-
-    @classmethod
-    def of(cls, config: Config) -> PipelineSettings:
-        """Return those of a configuration."""
-        limits, journal = config.limits, config.journal
-        return cls(
-            queue_bytes_max=limits.queue_bytes_max,
-            queue_entries_max=limits.queue_entries_max,
-            snapshot_entries=journal.snapshot_entries,
-            snapshot_bytes=journal.snapshot_bytes,
-            snapshot_interval_ms=journal.snapshot_interval_ms,
-            snapshots_kept=journal.snapshots_kept,
-            trim=journal.trim,
-        )
-
-
-@dataclass(slots=True)
-class _Submission(Generic[ScannedT]):
-    entry: Entry
-    scanned: ScannedT | None
-    want: Want
-    waiter: Waiter | None
-    refolded: Callable[[int], Any] | None = None
-    position: int = 0
-
-
 class Pipeline(Generic[ScannedT, OutcomeT]):
-    """Runs one shard. Any thread may submit and wait; the engine is written by the fold thread only."""
+    """Runs one shard. Any thread may submit and wait; the engine is written by the fold thread only.
+
+    Attributes:
+        retention: Keeps snapshots, and what a refold needs.
+    """
 
     def __init__(
         self,
@@ -127,7 +79,6 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._journal = journal
         self._shard = shard
         self._engine = engine
-        self._snapshots = snapshots
         self._settings = settings
         self._now_ms = now_ms
         self._on_failure = on_failure
@@ -136,39 +87,26 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._lock = threading.Lock()
         self._submitted = threading.Condition(self._lock)
         self._journalled = threading.Condition(self._lock)
-        self._to_journal: deque[_Submission[ScannedT]] = deque()
-        self._to_fold: deque[_Submission[ScannedT]] = deque()
-        self._queued_bytes = 0
-        self._queued_entries = 0
+        self._intake: Intake[ScannedT] = Intake(settings)
+        self._to_fold: deque[Submission[ScannedT]] = deque()
         self._durable = self._applied = engine.position
         self._position_waiters: list[tuple[int, int, Waiter]] = []
         self._order = itertools.count()
         self._stopping = False
         self._journal_ended = False
         self._failure: BaseException | None = None
-        self._counts = dict.fromkeys(
-            ("entries", "commits", "overloaded", "journal_failures", "ticks", "snapshots", "snapshot_failures"), 0
-        )
+        self._counts = dict.fromkeys(("entries", "commits", "journal_failures", "ticks"), 0)
+        self.retention = Retention(journal, shard, engine, snapshots, settings)
 
         self._journal_fails = False
         self._tick_pending = False
         self._tick_at = monotonic()
-        self._since_entries = engine.position - max(snapshots.positions(), default=0)
-        self._since_bytes = 0
-        self._since_at = monotonic()
-        self._snapshot_busy = False
-        self._retention = threading.Lock()
-        """Held while snapshots and entries are given up, and while a refold chooses where it begins."""
-        self._held: list[int] = []
-        # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
-        self._snapshot_bytes = 0
-        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._guarded, args=(run,), name=f"rte-{name}-{shard}")
             for name, run in (
                 ("journal", self._run_journal),
                 ("fold", self._run_fold),
-                ("snapshot", self._run_snapshots),
+                ("snapshot", self.retention.run),
             )
         ]
 
@@ -218,7 +156,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 takes, SHUTTING_DOWN, INTERNAL. Nothing was taken.
         """
         future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
-        self._submit(_Submission(entry, scanned, want, future), before)
+        self._submit(Submission(entry, scanned, want, future), before)
         return future
 
     def submit_and_wait(
@@ -231,7 +169,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             TimeoutError: `timeout_s` passed. The entry may be taken all the same.
         """
         future: concurrent.futures.Future[Receipt[OutcomeT]] = concurrent.futures.Future()
-        self._submit(_Submission(entry, scanned, want, future))
+        self._submit(Submission(entry, scanned, want, future))
         return future.result(timeout_s)
 
     def activate(
@@ -240,39 +178,19 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         """Submit a CONFIGURE entry that is applied by adopting another engine; wait until it is applied.
 
         Args:
-            entry: It has the member `refold_from`; that position is held, see `hold_base`.
+            entry: It has the member `refold_from`; that position is held, see `Retention.hold_base`.
             refolded: Called in the fold thread with the position of the entry; gives the engine to adopt.
 
         Raises:
             EngineError: As `submit`.
         """
         future: asyncio.Future[Receipt[OutcomeT]] = asyncio.get_running_loop().create_future()
-        self._submit(_Submission(entry, None, Want.APPLIED, future, refolded))
+        self._submit(Submission(entry, None, Want.APPLIED, future, refolded))
         return future
-
-    def hold_base(self, *, oldest: bool) -> int:
-        """Choose a position from whose state on models can be folded, and keep what that needs until `release_base`.
-
-        Args:
-            oldest: Whether as much history as there is is wanted, else as little as is possible.
-        """
-        with self._retention:
-            bases = refold_bases(self._journal, self._shard, self._snapshots, self._engine.refolds)
-            base = bases[0 if oldest else -1]
-            self._held.append(base)
-            return base
-
-    def release_base(self, base: int) -> None:
-        """Undo one `hold_base`. What an entry needs that was adopted stays all the same."""
-        with self._retention:
-            self._held.remove(base)
 
     def is_busy(self) -> bool:
         """Return whether more than a quarter of the queue waits."""
-        settings = self._settings
-        return (
-            4 * self._queued_bytes > settings.queue_bytes_max or 4 * self._queued_entries > settings.queue_entries_max
-        )
+        return self._intake.is_busy
 
     def wait_position(self, position: int) -> asyncio.Future[int]:
         """Return, on an event loop, what is done with the applied position once that is at least `position`.
@@ -310,52 +228,33 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
     def stats(self) -> dict[str, int]:
         """Return counters and gauges by name. Any thread."""
         with self._lock:
-            return self._counts | {
-                "queued_entries": self._queued_entries,
-                "queued_bytes": self._queued_bytes,
-                "durable_position": self._durable,
-                "applied_position": self._applied,
-                "position_waiters": len(self._position_waiters),
-            }
+            return (
+                self._counts
+                | self._intake.stats()
+                | self.retention.stats()
+                | {
+                    "durable_position": self._durable,
+                    "applied_position": self._applied,
+                    "position_waiters": len(self._position_waiters),
+                }
+            )
 
     # Submitting.
 
-    def _submit(self, submission: _Submission[ScannedT], before: Entry | None = None) -> None:
-        size = len(submission.entry.body) + (len(before.body) if before is not None else 0)
-        settings = self._settings
-        if size > ENTRY_BYTES_MAX:
-            raise EngineError(
-                Reason.OUT_OF_RANGE,
-                f"the request takes {size} bytes in the journal, more than {ENTRY_BYTES_MAX}; send less at a time",
-                value=str(size),
-                limit=str(ENTRY_BYTES_MAX),
-            )
+    def _submit(self, submission: Submission[ScannedT], before: Entry | None = None) -> None:
+        entries = (submission.entry,) if before is None else (before, submission.entry)
+        size = size_of(*entries)
         with self._lock:
             self._refuse_if_ended()
-            # An entry longer than the whole limit is taken when nothing else waits, else it never could be.
-            if self._queued_entries and (
-                self._queued_bytes + size > settings.queue_bytes_max
-                or self._queued_entries >= settings.queue_entries_max
-            ):
-                self._counts["overloaded"] += 1
-                by_bytes = self._queued_entries < settings.queue_entries_max
-                raise EngineError(
-                    Reason.OVERLOADED,
-                    "the server takes in more than it can store and fold; nothing was taken, send it again later",
-                    field="queue_bytes_max" if by_bytes else "queue_entries_max",
-                    value=str(self._queued_bytes + size if by_bytes else self._queued_entries + 1),
-                    limit=str(settings.queue_bytes_max if by_bytes else settings.queue_entries_max),
-                )
+            self._intake.admit(size)
             if before is not None:
-                self._enqueue(_Submission(before, None, Want.DURABLE, None))
+                self._enqueue(Submission(before, None, Want.DURABLE, None))
             self._enqueue(submission)
 
-    def _enqueue(self, submission: _Submission[ScannedT]) -> None:
+    def _enqueue(self, submission: Submission[ScannedT]) -> None:
         """Put an entry into the queue; the lock is held."""
-        self._to_journal.append(submission)
-        self._queued_entries += 1
-        self._queued_bytes += len(submission.entry.body)
-        if len(self._to_journal) == 1:
+        self._intake.put(submission)
+        if len(self._intake) == 1:
             self._submitted.notify()
 
     def _wait(self, position: int, waiter: Waiter) -> None:
@@ -386,28 +285,18 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
     def _run_journal(self) -> None:
         while True:
             with self._lock:
-                while not self._to_journal and not self._stopping and self._failure is None:
+                while not self._intake and not self._stopping and self._failure is None:
                     self._submitted.wait()
                 if self._failure is not None:
                     return
-                if not self._to_journal:
+                if not self._intake:
                     self._journal_ended = True
                     self._journalled.notify()
                     return
-                group = self._take_group()
+                group = self._intake.take_group()
             self._guarded_group(self._commit, group)
 
-    def _take_group(self) -> list[_Submission[ScannedT]]:
-        """Take what waits, at most about COMMIT_BYTES_MAX; the lock is held."""
-        group: list[_Submission[ScannedT]] = []
-        size = 0
-        while self._to_journal and (not group or size + len(self._to_journal[0].entry.body) <= COMMIT_BYTES_MAX):
-            submission = self._to_journal.popleft()
-            size += len(submission.entry.body)
-            group.append(submission)
-        return group
-
-    def _commit(self, group: list[_Submission[ScannedT]]) -> None:
+    def _commit(self, group: list[Submission[ScannedT]]) -> None:
         try:
             first = self._journal.append(self._shard, [submission.entry for submission in group])
         except JournalError as error:
@@ -416,7 +305,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             self._journal_fails = True
             with self._lock:
                 self._counts["journal_failures"] += 1
-                self._release(group)
+                self._intake.release(group)
                 if any(submission.entry.type == EntryType.TICK for submission in group):
                     self._tick_pending = False
             settle([(s.waiter, None, _unavailable()) for s in group if s.waiter is not None])
@@ -443,11 +332,6 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             ]
         )
 
-    def _release(self, group: Sequence[_Submission[ScannedT]]) -> None:
-        """Give back the room of entries in the queue; the lock is held."""
-        self._queued_entries -= len(group)
-        self._queued_bytes -= sum(len(submission.entry.body) for submission in group)
-
     # The fold thread.
 
     def _run_fold(self) -> None:
@@ -466,14 +350,12 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             elif ended:
                 break
             self._tick_if_due()
-            self._snapshot_if_due()
-        if self._since_entries:
-            self._hand_over_snapshot()
-        self._to_store.put(None)
+            self.retention.snapshot_if_due()
+        self.retention.finish()
 
-    def _fold(self, group: list[_Submission[ScannedT]]) -> None:
+    def _fold(self, group: list[Submission[ScannedT]]) -> None:
         """Apply entries in order, publishing now and then."""
-        done: list[_Submission[ScannedT]] = []
+        done: list[Submission[ScannedT]] = []
         settlements: list[Settlement] = []
         publish_at = monotonic() + PUBLISH_S
         for submission in group:
@@ -492,7 +374,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         if done:
             self._publish(done, settlements)
 
-    def _apply(self, submission: _Submission[ScannedT]) -> OutcomeT:
+    def _apply(self, submission: Submission[ScannedT]) -> OutcomeT:
         if submission.refolded is None:
             return self._engine.apply(submission.position, submission.entry, submission.scanned)
         began = monotonic()
@@ -503,13 +385,12 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         )
         return outcome
 
-    def _publish(self, done: Sequence[_Submission[ScannedT]], settlements: list[Settlement]) -> None:
+    def _publish(self, done: Sequence[Submission[ScannedT]], settlements: list[Settlement]) -> None:
         """Make entries count as applied, and wake those who wait for them."""
-        self._since_entries += len(done)
-        self._since_bytes += sum(len(submission.entry.body) for submission in done)
+        self.retention.note_applied(len(done), sum(len(submission.entry.body) for submission in done))
         with self._lock:
             self._applied = applied = done[-1].position
-            self._release(done)
+            self._intake.release(done)
             while self._position_waiters and self._position_waiters[0][0] <= applied:
                 settlements.append((heapq.heappop(self._position_waiters)[2], applied, None))
         settle(settlements)
@@ -531,56 +412,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
                 return
             self._tick_pending = True
             self._counts["ticks"] += 1
-            self._enqueue(_Submission(Entry(EntryType.TICK, now_ms, b""), None, Want.DURABLE, None))
-
-    # Snapshots: copied between two entries in the fold thread, stored in a thread of their own.
-
-    def _snapshot_if_due(self) -> None:
-        settings = self._settings
-        since_ms = (monotonic() - self._since_at) * 1000
-        is_due = (
-            self._since_entries >= settings.snapshot_entries
-            or self._since_bytes >= max(settings.snapshot_bytes, self._snapshot_bytes // 2)
-            or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
-        )
-        if is_due and not self._snapshot_busy:
-            self._hand_over_snapshot()
-
-    def _hand_over_snapshot(self) -> None:
-        self._since_entries = self._since_bytes = 0
-        self._since_at = monotonic()
-        self._snapshot_busy = True
-        meta, arrays = self._engine.snapshot()
-        self._to_store.put((self._engine.position, meta, arrays))
-
-    def _run_snapshots(self) -> None:
-        while (item := self._to_store.get()) is not None:
-            position, meta, arrays = item
-            began = monotonic()
-            try:
-                size = self._snapshots.write(position, meta, arrays)
-                self._give_up()
-            except JournalError as error:
-                self._counts["snapshot_failures"] += 1
-                _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
-            else:
-                self._counts["snapshots"] += 1
-                self._snapshot_bytes = size
-                _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
-            finally:
-                del item, arrays
-                self._snapshot_busy = False
-
-    def _give_up(self) -> None:
-        """Give up snapshots and entries that nobody needs any more."""
-        with self._retention:
-            kept = self._snapshots.positions()[-self._settings.snapshots_kept :]
-            # Whichever of the kept snapshots a recovery begins with, it must be able to repeat what comes after it.
-            needed = {base for position, base in self._engine.refolds if position > kept[0]}
-            needed.update(kept, self._held)
-            self._snapshots.keep_only(needed)
-            if self._settings.trim and len(kept) == self._settings.snapshots_kept:
-                self._journal.trim(self._shard, min(needed) + 1)
+            self._enqueue(Submission(Entry(EntryType.TICK, now_ms, b""), None, Want.DURABLE, None))
 
     # Failing.
 
@@ -592,7 +424,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             self._fail(failure)
 
     def _guarded_group(
-        self, work: Callable[[list[_Submission[ScannedT]]], None], group: list[_Submission[ScannedT]]
+        self, work: Callable[[list[Submission[ScannedT]]], None], group: list[Submission[ScannedT]]
     ) -> None:
         """Do something with a group; if that raises, nobody waits for its entries in vain."""
         try:
@@ -605,14 +437,13 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         with self._lock:
             is_first = self._failure is None
             self._failure = self._failure or failure
-            waiting = [s.waiter for s in (*self._to_journal, *self._to_fold) if s.waiter is not None]
+            waiting = [s.waiter for s in (*self._intake.clear(), *self._to_fold) if s.waiter is not None]
             waiting += [waiter for _, _, waiter in self._position_waiters]
-            self._to_journal.clear()
             self._to_fold.clear()
             self._position_waiters.clear()
             self._submitted.notify_all()
             self._journalled.notify_all()
-        self._to_store.put(None)
+        self.retention.end()
         settle([(waiter, None, _internal()) for waiter in waiting])
         if is_first:
             _log.critical("the pipeline of shard %d failed and takes nothing more", self._shard, exc_info=failure)

@@ -1,0 +1,141 @@
+"""Snapshots are taken, and what they make unnecessary is given up: older snapshots, and entries of the journal.
+
+The state is copied between two entries in the fold thread, and stored in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.recovery import FoldEngine, refold_bases
+from rte_server.journal.snapshots import SnapshotStore
+from rte_server.service.pipeline_settings import PipelineSettings
+
+ScannedT = TypeVar("ScannedT")
+OutcomeT = TypeVar("OutcomeT")
+Arrays = Sequence[tuple[str, NDArray[Any]]]
+
+_log = logging.getLogger("rte.retention")
+
+
+class Retention(Generic[ScannedT, OutcomeT]):
+    """Decides when a snapshot of one shard is due, and what is kept."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        shard: int,
+        engine: FoldEngine[ScannedT, OutcomeT],
+        snapshots: SnapshotStore,
+        settings: PipelineSettings,
+    ) -> None:
+        """Make one that has begun nothing; arguments as for `Pipeline`."""
+        self._journal = journal
+        self._shard = shard
+        self._engine = engine
+        self._snapshots = snapshots
+        self._settings = settings
+        self._since_entries = engine.position - max(snapshots.positions(), default=0)
+        self._since_bytes = 0
+        self._since_at = monotonic()
+        self._is_storing = False
+        # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
+        self._stored_bytes = 0
+        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
+        # Held while snapshots and entries are given up, and while a refold chooses where it begins.
+        self._lock = threading.Lock()
+        self._held: list[int] = []
+        self._counts = dict.fromkeys(("snapshots", "snapshot_failures"), 0)
+
+    def note_applied(self, entries: int, size: int) -> None:
+        """Count entries that were applied, and the bytes of their bodies. Fold thread."""
+        self._since_entries += entries
+        self._since_bytes += size
+
+    def snapshot_if_due(self) -> None:
+        """Copy the state for a snapshot if one is due and none is being stored. Fold thread."""
+        settings = self._settings
+        since_ms = (monotonic() - self._since_at) * 1000
+        is_due = (
+            self._since_entries >= settings.snapshot_entries
+            or self._since_bytes >= max(settings.snapshot_bytes, self._stored_bytes // 2)
+            or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
+        )
+        if is_due and not self._is_storing:
+            self._copy()
+
+    def finish(self) -> None:
+        """Copy what is not in a snapshot yet, and let `run` end after storing it. Fold thread."""
+        if self._since_entries:
+            self._copy()
+        self.end()
+
+    def end(self) -> None:
+        """Let `run` end. Any thread."""
+        self._to_store.put(None)
+
+    def run(self) -> None:
+        """Store what was copied, until told to end. In a thread of its own."""
+        while (item := self._to_store.get()) is not None:
+            position, meta, arrays = item
+            began = monotonic()
+            try:
+                size = self._snapshots.write(position, meta, arrays)
+                self._give_up()
+            except JournalError as error:
+                self._counts["snapshot_failures"] += 1
+                _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
+            else:
+                self._counts["snapshots"] += 1
+                self._stored_bytes = size
+                _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
+            finally:
+                del item, arrays
+                self._is_storing = False
+
+    def hold_base(self, *, oldest: bool) -> int:
+        """Choose a position from whose state on models can be folded, and keep what that needs until `release_base`.
+
+        Args:
+            oldest: Whether as much history as there is is wanted, else as little as is possible.
+        """
+        with self._lock:
+            bases = refold_bases(self._journal, self._shard, self._snapshots, self._engine.refolds)
+            base = bases[0 if oldest else -1]
+            self._held.append(base)
+            return base
+
+    def release_base(self, base: int) -> None:
+        """Undo one `hold_base`. What an entry needs that was adopted stays all the same."""
+        with self._lock:
+            self._held.remove(base)
+
+    def stats(self) -> dict[str, int]:
+        """Return counters by name. Any thread."""
+        return dict(self._counts)
+
+    def _copy(self) -> None:
+        self._since_entries = self._since_bytes = 0
+        self._since_at = monotonic()
+        self._is_storing = True
+        meta, arrays = self._engine.snapshot()
+        self._to_store.put((self._engine.position, meta, arrays))
+
+    def _give_up(self) -> None:
+        """Give up snapshots and entries that nobody needs any more."""
+        with self._lock:
+            kept = self._snapshots.positions()[-self._settings.snapshots_kept :]
+            # Whichever of the kept snapshots a recovery begins with, it must be able to repeat what comes after it.
+            needed = {base for position, base in self._engine.refolds if position > kept[0]}
+            needed.update(kept, self._held)
+            self._snapshots.keep_only(needed)
+            if self._settings.trim and len(kept) == self._settings.snapshots_kept:
+                self._journal.trim(self._shard, min(needed) + 1)
