@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rte_server.cli import evaluate_command, model_changes, model_diff, train_command
+from rte_server.cli import evaluate_command, model_changes, model_diff, score_commands, train_command
 from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("apply", epilog=model_changes.APPLY_EXAMPLES)(model_changes.apply)
 app.command("rollback")(model_changes.roll_back)
 app.command("versions")(model_changes.versions)
+app.command("scores")(score_commands.scores)
+app.command("rollback-weights", epilog=score_commands.ROLL_BACK_EXAMPLES)(score_commands.roll_back_weights)
 app.command("diff", epilog=model_diff.EXAMPLES)(model_diff.diff)
 app.command("evaluate", epilog=evaluate_command.EXAMPLES)(evaluate_command.evaluate)
 app.command("train", epilog=train_command.EXAMPLES)(train_command.train)

@@ -17,7 +17,7 @@ from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.interceptors import Context, Handler
-from rte_server.service.json_body import parse
+from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.receipts import Want
 from rte_server.service.tokens import position_text
@@ -47,7 +47,7 @@ class ScoreCalls:
 
     async def roll_back_weights(self, body: bytes, context: Context) -> bytes:
         """Answer RollBackWeights."""
-        request = parse(body, model_service_pb2.RollBackWeightsRequest)
+        request = parse_with_json(body, model_service_pb2.RollBackWeightsRequest)
         if not request.score:
             raise EngineError(Reason.FIELD_MISSING, "score is required", field="score")
         # Refused before it is journalled, if that can be known by now; the fold looks again.
