@@ -29,12 +29,16 @@ from rte_server.journal.protocol import Journal
 from rte_server.journal.recovery import configure, recover
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
+from rte_server.mart.mart import CustomerMart
 from rte_server.models import ModelError, compile_models, configuration_of, load_models
 from rte_server.models.configured import follow, read_configured
 from rte_server.models.loader import compile_sources, sources_of
 from rte_server.runners.packages import GraphStore, keep_graphs
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
+from rte_server.service.customer_join import CustomerFollower, CustomerJoin
+from rte_server.service.customer_messages import CustomerEncoder
+from rte_server.service.customer_service import CustomerService
 from rte_server.service.event_service import EventService
 from rte_server.service.explain import Explainer, JournalSearch
 from rte_server.service.history_facts import with_history_facts
@@ -106,6 +110,7 @@ class Application:
         Raises:
             JournalError: The journal is locked, damaged or cannot be used.
             ModelError: A model cannot be used, or the graph of a score.
+            MartError: The data mart's address cannot be used.
             EdgeError: Envoy cannot serve the public port.
             RuntimeError: The gRPC port cannot be bound.
             OSError: The port for metrics is taken.
@@ -223,9 +228,17 @@ class Application:
         limits, server = self.config.limits, self.config.server
         seal = TokenSeal(hashlib.blake2b(key=key, digest_size=32, person=b"rte.v1.seal").digest())
         log = ChangeLog(self.engine, self.engine.position)
-        hub = WatchHub(self.engine, log, seal, self._clock_ms, watches_max=limits.watches_max)
+
+        def told(rows: NDArray[np.int64]) -> None:
+            log.add_scored(rows)
+            hub.published()
+
+        mart = await asyncio.to_thread(self._start_mart, secret_from_bytes(key), told)
+        join = None if mart is None else CustomerJoin(mart, self._clock_ms)
+        reads = SessionReads(self.engine, self._clock_ms, join)
+        hub = WatchHub(reads, log, seal, self._clock_ms, watches_max=limits.watches_max)
         self.pipeline.add_listener(_publisher(log, hub))
-        runners = self._start_runners(log, hub)
+        runners = self._start_runners(told)
         self.pipeline.start()
         events = EventService(
             self.engine,
@@ -235,7 +248,6 @@ class Application:
             stream_batches_max=limits.stream_batches_max,
             message_bytes_max=limits.message_bytes_max,
         )
-        reads = SessionReads(self.engine, self._clock_ms)
         explainer = self._explainer(reads, journal, secret_from_bytes(key), runners)
         sessions = SessionService(reads, self.pipeline, hub, seal, explainer, self._clock_ms)
         models = ModelService(self.engine, seal, self.lifecycle, lambda: self.model_files.problems)
@@ -247,6 +259,8 @@ class Application:
                 **ScoreCalls(self.engine, self.pipeline, self._clock_ms).handlers(),
             },
         }
+        if mart is not None:
+            handlers["rte.v1.CustomerService"] = CustomerService(mart, self._clock_ms).handlers()
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
             handlers,
@@ -293,14 +307,33 @@ class Application:
         self._stack.push_async_callback(asyncio.to_thread, explainer.close)
         return explainer
 
-    def _start_runners(self, log: ChangeLog, hub: WatchHub) -> Runners:
+    def _start_mart(self, secret: NDArray[np.uint64], told: Callable[[NDArray[np.int64]], None]) -> CustomerMart | None:
+        """Start the data mart, if there is one; it ends with the server.
+
+        Args:
+            secret: uint64[4], the deployment secret.
+            told: Tells watchers of rows. First called when the pipeline runs.
+        """
+        settings = self.config.mart
+        if not settings.enabled:
+            return None
+        encode = CustomerEncoder(settings.customer_bytes_max)
+        follower = CustomerFollower(self.engine, secret)
+        mart = CustomerMart(
+            settings,
+            self.config.server.data_dir,
+            encode,
+            self._clock_ms,
+            lambda customers: told(follower.rows_of(customers)),
+        )
+        self._stack.push_async_callback(asyncio.to_thread, mart.stop)
+        self.pipeline.add_listener(lambda _, outcome: follower.applied(outcome, mart.states.want))
+        self.metrics.add_numbers("rte_mart", lambda: mart.stats() | {"attributes_left_out": encode.left_out_count})
+        return mart
+
+    def _start_runners(self, told: Callable[[NDArray[np.int64]], None]) -> Runners:
         """Start what computes scores beside the fold; it ends with the server."""
-
-        def scored(rows: NDArray[np.int64]) -> None:
-            log.add_scored(rows)
-            hub.published()
-
-        runners = Runners(self.engine, self.graphs, self._clock_ms, scored)
+        runners = Runners(self.engine, self.graphs, self._clock_ms, told)
         self.pipeline.add_listener(lambda _, outcome: runners.applied(outcome.rows))
         self._stack.push_async_callback(asyncio.to_thread, runners.stop)
         self.metrics.add_numbers("rte_scores", runners.stats)

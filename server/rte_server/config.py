@@ -9,7 +9,9 @@ Unknown names are errors, and all problems are reported at once, each with where
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -175,6 +177,62 @@ class ExplainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MartSource:
+    """A table, view or query of the data mart that holds customers."""
+
+    table: str = setting("", "Table or view, as `schema.table` where it is not in the default schema.")
+    query: str = setting("", "A SELECT statement instead of a table.")
+    name: str = setting("", "What answers call it. Empty: as the table; needed with `query`.")
+    key: str = setting("", "Column that holds the customer's id. Empty: `mart.key_column`.")
+    columns: tuple[str, ...] = setting(
+        (), "Columns that become attributes, `column` or `column as name`. Empty: all, and those that are added later."
+    )
+    items_max: int = setting(
+        0, "0: one row per customer, each column an attribute. Else the rows are one list, at most so long.", high=1_000
+    )
+    order_by: str = setting("", "Column by which a list is ordered, then optionally ` desc`. Empty: see the guide.")
+    updated_at: str = setting("", "Column with the time of a row's last change. Empty: `mart.updated_at_column`.")
+
+
+@dataclass(frozen=True, slots=True)
+class MartSettings:
+    """The customer data mart."""
+
+    enabled: bool = setting(True, "Joins sessions with a customer data mart.")
+    url: str = setting(
+        "",
+        "Address for SQLAlchemy, such as `postgresql+asyncpg://user@host/database`. Empty: a SQLite file `mart.sqlite` in "
+        "`server.data_dir`, made with a small reference schema.",
+    )
+    sources: tuple[MartSource, ...] = setting(
+        (), "Tables, views and queries, in the order of precedence. Empty: all that have the column `key_column`."
+    )
+    schema: str = setting("", "Schema that is searched when `sources` is empty. Empty: the default one.")
+    key_column: str = setting("customer_id", "Column that holds the customer's id.")
+    updated_at_column: str = setting("updated_at", "Column with the time of a row's last change, where there is one.")
+    items_max: int = setting(10, "Rows of a list, where `sources` does not say it.", low=1, high=1_000)
+    own_tables: bool = setting(
+        True, "Makes the tables `rte_*` in the data mart, for what the back office writes and for the change feed."
+    )
+    max_age_ms: int = setting(60_000, "A Customer State is FRESH up to this age, if the caller does not say.", low=1)
+    read_wait_ms: int = setting(50, "How long a read with a maximum age waits for the data mart.", low=0, high=10_000)
+    query_ms_max: int = setting(1_000, "How long one query may take.", low=10, high=600_000)
+    batch_max: int = setting(128, "Customers of one query.", low=1, high=1_000)
+    queries_max: int = setting(4, "Look-ups at a time.", low=1, high=64)
+    customers_max: int = setting(
+        100_000, "Customers that are remembered; the one not read for longest goes first.", low=1
+    )
+    cache_bytes_max: int = setting(256 * MIB, "Bytes of the remembered states together.", low=MIB)
+    customer_bytes_max: int = setting(
+        64 * KIB, "Bytes of one Customer State; what exceeds it is left out and counted.", low=KIB, high=MIB
+    )
+    unknown_ms: int = setting(10_000, "How long an unknown customer is not looked up again.", low=0)
+    failures_max: int = setting(3, "After so many failures in a row the data mart is left alone for `retry_ms`.", low=1)
+    retry_ms: int = setting(1_000, "How often a data mart that failed is tried again.", low=10)
+    poll_ms: int = setting(500, "How often changes and new columns are looked for, notifications apart.", low=10)
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """Envoy, which serves the public port."""
 
@@ -213,6 +271,7 @@ class Config:
     journal: JournalSettings = JournalSettings()
     models: ModelSettings = ModelSettings()
     explain: ExplainSettings = ExplainSettings()
+    mart: MartSettings = MartSettings()
     edge: EdgeSettings = EdgeSettings()
     soap: SoapSettings = SoapSettings()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -258,13 +317,16 @@ class Config:
         return [
             (
                 f"{section}.{name}",
-                _text(getattr(getattr(self, section), name)),
+                _PASSWORD.sub(r"\1***@", _text(getattr(getattr(self, section), name))),
                 self.origins.get(f"{section}.{name}", "default"),
             )
             for section, kind in SECTIONS.items()
             for name in _names(kind)
         ]
 
+
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
+"""The password in an address, which is shown to nobody."""
 
 SECTIONS: Mapping[str, type] = {
     name: kind for name, kind in get_type_hints(Config).items() if isinstance(kind, type) and name != "origins"
@@ -375,10 +437,42 @@ def _converted(kind: type, name: str, raw: object) -> object:
         if metadata["among"] and raw not in metadata["among"]:
             raise ValueError(f"expected one of {', '.join(metadata['among'])}")
         return wanted(raw)
+    if wanted == tuple[MartSource, ...]:
+        return _sources(raw)
     items = [item.strip() for item in raw.split(",") if item.strip()] if isinstance(raw, str) else raw
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
         raise ValueError("expected a list of texts")
     return tuple(items)
+
+
+def _source(item: Mapping[str, object]) -> MartSource:
+    values: dict[str, Any] = {name: _converted(MartSource, name, value) for name, value in item.items()}
+    return MartSource(**values)
+
+
+def _sources(raw: object) -> tuple[MartSource, ...]:
+    """Return the sources of a data mart: an array of tables in a file, the same as JSON in a variable."""
+    try:
+        items = json.loads(raw) if isinstance(raw, str) else raw
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON list of objects: {error}") from None
+    if isinstance(items, tuple) and all(isinstance(item, MartSource) for item in items):
+        return items
+    if not isinstance(items, list | tuple) or not all(isinstance(item, dict) for item in items):
+        raise ValueError("expected a list of tables")
+    found = []
+    for number, item in enumerate(items, 1):
+        unknown = sorted(set(item) - set(_names(MartSource)))
+        if unknown:
+            raise ValueError(f"source {number} has no member {unknown[0]}; there are {', '.join(_names(MartSource))}")
+        try:
+            source = _source(item)
+        except ValueError as error:
+            raise ValueError(f"source {number}: {error}") from None
+        if bool(source.table) == bool(source.query) or (source.query and not source.name):
+            raise ValueError(f"source {number} needs either table, or query and name")
+        found.append(source)
+    return tuple(found)
 
 
 def _boolean(raw: object) -> bool:
@@ -437,7 +531,15 @@ def reference() -> str:
             low, high, among = (found.metadata[key] for key in ("low", "high", "among"))
             values = " ".join(f"`{value}`" for value in among) or (_range(low, high) if low is not None else "")
             lines.append(f"| `{found.name}` | `{_text(found.default)}` | {values} | {found.metadata['text']} |")
+        if kind is MartSettings:
+            lines += _reference_of_sources()
     return "\n".join(lines) + "\n"
+
+
+def _reference_of_sources() -> list[str]:
+    lines = ["", "### `[[mart.sources]]`", "", f"{MartSource.__doc__} As a variable: a JSON list of objects.", ""]
+    lines += ["| member | default | what it does |", "|---|---|---|"]
+    return lines + [f"| `{f.name}` | `{_text(f.default)}` | {f.metadata['text']} |" for f in fields(MartSource)]
 
 
 _INTRODUCTION = """All settings have defaults; a server starts without any file. They are read once, at start:
@@ -475,6 +577,9 @@ def _text(value: object) -> str:
     """Return a value as a TOML file would hold it."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, MartSource):
+        given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+        return "{" + ", ".join(f"{name} = {_text(each)}" for name, each in given.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_text(item) for item in value) + "]"
     return str(value) if isinstance(value, int | float) else f'"{value}"'

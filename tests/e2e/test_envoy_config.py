@@ -190,6 +190,7 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
         "IngestEventsRequest",
         "UpdateSessionRequest",
         "EndSessionRequest",
+        "GetCustomerRequest",
         "GetSessionRequest",
         "ExplainSessionRequest",
         "GetModelRequest",

@@ -31,7 +31,7 @@ class Bench:
         self.live = live
         self.reads = SessionReads(live.engine, lambda: live.now_ms)
         self.hub = WatchHub(
-            live.engine,
+            self.reads,
             live.log,
             TokenSeal(b"k"),
             lambda: live.now_ms,

@@ -65,6 +65,7 @@ def serve_until_stopped(
     from rte_server.bootstrap import configure_logging
     from rte_server.edge import EdgeError
     from rte_server.journal.protocol import JournalError
+    from rte_server.mart.database import MartError
     from rte_server.models import ModelError
 
     out = log.open("a", encoding="utf-8") if log is not None else sys.stderr
@@ -74,7 +75,7 @@ def serve_until_stopped(
     except ModelError as error:
         problems = "\n".join(f"  {problem}" for problem in error.problems)
         raise CommandError(f"The models cannot be used:\n{problems}") from None
-    except (JournalError, EdgeError, OSError) as error:
+    except (JournalError, EdgeError, MartError, OSError) as error:
         raise CommandError(f"The server cannot start: {sentence(_text(error))}") from None
     except RuntimeError as error:
         if not str(error).startswith(_PORT_ERRORS):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rte_server.engine.engine import Engine
 from rte_server.engine.expressions import Code
@@ -12,6 +16,7 @@ from rte_server.engine.program import SESSION_FIELDS
 from rte_server.engine.query import STATES_ACTIVE, STATES_ANY, STATES_CLOSED, Filter
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.models import compile_filter
+from rte_server.service.customer_join import CustomerJoin
 
 CACHE_ENTRIES_MAX = 1024
 """Filters and masks kept; a compiled one has some kilobytes, and compiling takes some 2 ms."""
@@ -24,20 +29,38 @@ STATES = (int(STATES_ACTIVE), int(STATES_ACTIVE), int(STATES_CLOSED), int(STATES
 """By number of `rte.v1.StateFilter`."""
 
 
+CUSTOMER_PATH = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMask:
+    """What is wanted of sessions.
+
+    Attributes:
+        session: Of what the engine knows.
+        has_customer: Whether the Customer State is wanted, too.
+    """
+
+    session: Mask
+    has_customer: bool
+
+
 class SessionReads:
     """Finds and encodes sessions, with compiled filters and masks remembered."""
 
-    def __init__(self, engine: Engine, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, clock_ms: Callable[[], int], join: CustomerJoin | None = None) -> None:
         """Prepare.
 
         Args:
             engine: Whose sessions are read.
             clock_ms: Gives the server's time, milliseconds since 1970.
+            join: Adds the Customer State; None: there is no data mart.
         """
         self.engine = engine
         self.clock_ms = clock_ms
+        self.join = join
         self._codes = lru_cache(CACHE_ENTRIES_MAX)(self._compile)
-        self._masks = lru_cache(CACHE_ENTRIES_MAX)(engine.mask)
+        self._masks = lru_cache(CACHE_ENTRIES_MAX)(self._mask)
 
     def filter(self, text: str, state: int) -> Filter:
         """Return a filter, ready to run.
@@ -78,13 +101,19 @@ class SessionReads:
             raise EngineError(Reason.INVALID_EXPRESSION, message, field="order_by", value=name)
         return name or "session.start_time", direction == "desc"
 
-    def mask(self, paths: Sequence[str]) -> Mask:
+    def mask(self, paths: Sequence[str]) -> ReadMask:
         """Return what a read mask chooses.
 
         Raises:
             EngineError: INVALID_EXPRESSION for a path that there is not.
         """
         return self._masks(tuple(paths))
+
+    def _mask(self, paths: tuple[str, ...]) -> ReadMask:
+        # The customer is found by its id, so that comes with it.
+        own = tuple("customer_id" if path == CUSTOMER_PATH else path for path in paths)
+        wants_all = not paths or "*" in paths
+        return ReadMask(self.engine.mask(own), self.join is not None and (wants_all or CUSTOMER_PATH in paths))
 
     def find(self, field: str) -> Callable[[str], int]:
         """Return how sessions are found by the id in the field `field` of GetSessionRequest."""
@@ -96,14 +125,38 @@ class SessionReads:
             "client_session_id": engine.find_alias,
         }[field]
 
-    def get(self, field: str, key: str, mask: Mask) -> bytes:
+    def get(self, field: str, key: str, mask: ReadMask, max_age_ms: int | None = None) -> bytes:
         """Return the serialized session that an id leads to.
+
+        Args:
+            field: Field of GetSessionRequest that holds the id.
+            key: The id.
+            mask: What is wanted.
+            max_age_ms: Up to which age the customer is FRESH; None: `mart.max_age_ms`.
 
         Raises:
             EngineError: FIELD_MISSING if the id is empty; SESSION_NOT_FOUND if it leads nowhere.
         """
         if not key:
             raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
-        if body := self.engine.get(self.find(field), key, mask, self.clock_ms()):
-            return body
+        if body := self.engine.get(self.find(field), key, mask.session, self.clock_ms()):
+            return self.join.joined(body, max_age_ms) if self.join is not None and mask.has_customer else body
         raise EngineError(Reason.SESSION_NOT_FOUND, f'no session has {field} "{key[:64]}"', field=field, value=key)
+
+    async def reach_customer(self, field: str, key: str, max_age_ms: int) -> None:
+        """Wait until the customer of the session that an id leads to is known at most so old.
+
+        Returns after `mart.read_wait_ms` in any case.
+
+        Raises:
+            EngineError: As `get`.
+        """
+        if self.join is not None:
+            await self.join.reach(self.get(field, key, self.mask((CUSTOMER_PATH,))), max_age_ms)
+
+    def encode(
+        self, rows: NDArray[np.int64], mask: ReadMask, session_ids: NDArray[np.int64], now_ms: int
+    ) -> list[bytes]:
+        """Return serialized sessions as `Engine.encode` does, with their customers if they are wanted. Any thread."""
+        bodies = self.engine.encode(rows, mask.session, session_ids, now_ms)
+        return [self.join.joined(body) for body in bodies] if self.join is not None and mask.has_customer else bodies

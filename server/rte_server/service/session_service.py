@@ -14,6 +14,7 @@ from rte_server.engine.masks import FIELD_NUMBERS
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
+from rte_server.service.customer_service import max_age_ms
 from rte_server.service.errors import status_of
 from rte_server.service.explain import Chosen, Explainer, Wanted
 from rte_server.service.interceptors import Context, Handler
@@ -96,8 +97,12 @@ class SessionService:
         field = _key_field(request)
         mask = self._reads.mask(request.read_mask.paths)
         await self._reach(request)
+        key, age_ms = getattr(request, field), None
+        if request.HasField("customer_max_age"):
+            age_ms = max_age_ms(request.customer_max_age, "customer_max_age")
+            await self._reads.reach_customer(field, key, age_ms)
         stamp = self._stamp(2)
-        return message_field(1, self._reads.get(field, getattr(request, field), mask)) + stamp
+        return message_field(1, self._reads.get(field, key, mask, age_ms)) + stamp
 
     async def batch_get_sessions(self, body: bytes, context: Context) -> bytes:
         """Answer BatchGetSessions."""
@@ -140,7 +145,7 @@ class SessionService:
             now_ms = self._clock_ms()
             matches = self._engine.select(wanted, order_by, now_ms)
             page = take_page(matches, size, after, self._engine.text, descending=descending)
-            found = self._engine.encode(page.rows, mask, page.session_ids, now_ms)
+            found = self._reads.encode(page.rows, mask, page.session_ids, now_ms)
             sessions = [session for session in found if session]
             token = "" if page.last is None else self._page_token(bound_to, page.last)
             return message_fields(1, sessions) + text_field(2, token) + int_field(3, len(matches.rows))

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte.v1 import session_service_pb2 as pb
-from rte_server.engine.engine import Engine
 from rte_server.engine.ids import session_id_text
-from rte_server.engine.masks import Mask
 from rte_server.engine.query import STATES_ANY, Filter
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.service.change_log import ChangeLog, Changes, first_changes
 from rte_server.service.errors import refusal_of, status_of
 from rte_server.service.proto_wire import int_field, message_field, text_field, timestamp_field
+from rte_server.service.session_reads import ReadMask, SessionReads
 from rte_server.service.tokens import TokenSeal
 
 BLOCK_ROWS = 256
@@ -58,7 +57,7 @@ class WatchOrder:
     """
 
     wanted: Filter
-    mask: Mask
+    mask: ReadMask
     request: tuple[str, ...]
     shows_session_id: bool = True
     interval_ms: int = 0
@@ -70,7 +69,7 @@ class WatchHub:
 
     def __init__(
         self,
-        engine: Engine,
+        reads: SessionReads,
         log: ChangeLog,
         seal: TokenSeal,
         clock_ms: Callable[[], int],
@@ -84,8 +83,9 @@ class WatchHub:
             watches_max: Watches open at a time, > 0.
             heartbeat_s: A watch that sent nothing for this long sends a heartbeat, seconds.
         """
-        self.engine = engine
-        self.everything = engine.filter((), int(STATES_ANY))
+        self.reads = reads
+        self.engine = reads.engine
+        self.everything = self.engine.filter((), int(STATES_ANY))
         self.log = log
         self.seal = seal
         self.clock_ms = clock_ms
@@ -244,9 +244,7 @@ class _Watch:
         for start in range(0, len(found.rows), BLOCK_ROWS):
             hub.check_open()
             block = slice(start, start + BLOCK_ROWS)
-            for body in hub.engine.encode(
-                found.rows[block], self._order.mask, found.session_ids[block], hub.clock_ms()
-            ):
+            for body in hub.reads.encode(found.rows[block], self._order.mask, found.session_ids[block], hub.clock_ms()):
                 if body:
                     yield self._upsert(body)
         yield self._message(_Type.TYPE_SYNCED) + self._token_field()
@@ -311,7 +309,7 @@ class _Watch:
         engine = self._hub.engine
         matching = engine.match(self._order.wanted, rows, self._hub.clock_ms())
         now_ms = time.monotonic() * 1000
-        bodies = engine.encode(matching.rows, self._order.mask, matching.session_ids, self._hub.clock_ms())
+        bodies = self._hub.reads.encode(matching.rows, self._order.mask, matching.session_ids, self._hub.clock_ms())
         for row, body in zip(matching.rows.tolist(), bodies, strict=True):
             if body:
                 if self._order.interval_ms:

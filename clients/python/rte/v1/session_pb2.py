@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from rte.v1 import customer_pb2 as rte_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rte/v1/session.proto\x12\x06rte.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12#\n\x05state\x18\x04 \x01(\x0e\x32\x14.rte.v1.SessionState\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65vent_count\x18\x08 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\t \x01(\t\x12\x11\n\talias_ids\x18\n \x03(\t\x12+\n\nattributes\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x14\n\x0cvisit_number\x18\r \x01(\x05\x12\x18\n\x10late_event_count\x18\x0e \x01(\x05\x12\x1d\n\x06scores\x18\x0f \x03(\x0b\x32\r.rte.v1.Score\"\xfc\x03\n\x05Score\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x05\x12$\n\x06status\x18\x04 \x01(\x0e\x32\x14.rte.v1.Score.Status\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06reason\x18\x07 \x01(\x0e\x32\x14.rte.v1.Score.Reason\x12\x14\n\x0cshadow_value\x18\x08 \x01(\x01\"Y\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATUS_FRESH\x10\x01\x12\x12\n\x0eSTATUS_PENDING\x10\x02\x12\x11\n\rSTATUS_ABSENT\x10\x03\"\xa9\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_MISSING_INPUT\x10\x01\x12\x11\n\rREASON_FAILED\x10\x02\x12\x12\n\x0eREASON_TIMEOUT\x10\x03\x12\x17\n\x13REASON_CIRCUIT_OPEN\x10\x04\x12\x1a\n\x16REASON_PACKAGE_MISSING\x10\x05\x12\x11\n\rREASON_SHADOW\x10\x06*a\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x02\x42\x41\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rte/v1/session.proto\x12\x06rte.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"\xe5\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12#\n\x05state\x18\x04 \x01(\x0e\x32\x14.rte.v1.SessionState\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65vent_count\x18\x08 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\t \x01(\t\x12\x11\n\talias_ids\x18\n \x03(\t\x12+\n\nattributes\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x14\n\x0cvisit_number\x18\r \x01(\x05\x12\x18\n\x10late_event_count\x18\x0e \x01(\x05\x12\x1d\n\x06scores\x18\x0f \x03(\x0b\x32\r.rte.v1.Score\x12\"\n\x08\x63ustomer\x18\x10 \x01(\x0b\x32\x10.rte.v1.Customer\"\xfc\x03\n\x05Score\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x05\x12$\n\x06status\x18\x04 \x01(\x0e\x32\x14.rte.v1.Score.Status\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06reason\x18\x07 \x01(\x0e\x32\x14.rte.v1.Score.Reason\x12\x14\n\x0cshadow_value\x18\x08 \x01(\x01\"Y\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATUS_FRESH\x10\x01\x12\x12\n\x0eSTATUS_PENDING\x10\x02\x12\x11\n\rSTATUS_ABSENT\x10\x03\"\xa9\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_MISSING_INPUT\x10\x01\x12\x11\n\rREASON_FAILED\x10\x02\x12\x12\n\x0eREASON_TIMEOUT\x10\x03\x12\x17\n\x13REASON_CIRCUIT_OPEN\x10\x04\x12\x1a\n\x16REASON_PACKAGE_MISSING\x10\x05\x12\x11\n\rREASON_SHADOW\x10\x06*a\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x02\x42\x41\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +36,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rte.v1.session_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\ncom.rte.v1P\001Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1'
-  _globals['_SESSIONSTATE']._serialized_start=1090
-  _globals['_SESSIONSTATE']._serialized_end=1187
-  _globals['_SESSION']._serialized_start=128
-  _globals['_SESSION']._serialized_end=577
-  _globals['_SCORE']._serialized_start=580
-  _globals['_SCORE']._serialized_end=1088
-  _globals['_SCORE_STATUS']._serialized_start=827
-  _globals['_SCORE_STATUS']._serialized_end=916
-  _globals['_SCORE_REASON']._serialized_start=919
-  _globals['_SCORE_REASON']._serialized_end=1088
+  _globals['_SESSIONSTATE']._serialized_start=1149
+  _globals['_SESSIONSTATE']._serialized_end=1246
+  _globals['_SESSION']._serialized_start=151
+  _globals['_SESSION']._serialized_end=636
+  _globals['_SCORE']._serialized_start=639
+  _globals['_SCORE']._serialized_end=1147
+  _globals['_SCORE_STATUS']._serialized_start=886
+  _globals['_SCORE_STATUS']._serialized_end=975
+  _globals['_SCORE_REASON']._serialized_start=978
+  _globals['_SCORE_REASON']._serialized_end=1147
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from rte.v1 import customer_pb2 as _customer_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -22,7 +23,7 @@ SESSION_STATE_ACTIVE: SessionState
 SESSION_STATE_CLOSED: SessionState
 
 class Session(_message.Message):
-    __slots__ = ("session_id", "visitor_id", "customer_id", "state", "start_time", "last_event_time", "end_time", "event_count", "channel", "alias_ids", "attributes", "etag", "visit_number", "late_event_count", "scores")
+    __slots__ = ("session_id", "visitor_id", "customer_id", "state", "start_time", "last_event_time", "end_time", "event_count", "channel", "alias_ids", "attributes", "etag", "visit_number", "late_event_count", "scores", "customer")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +39,7 @@ class Session(_message.Message):
     VISIT_NUMBER_FIELD_NUMBER: _ClassVar[int]
     LATE_EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     visitor_id: str
     customer_id: str
@@ -53,7 +55,8 @@ class Session(_message.Message):
     visit_number: int
     late_event_count: int
     scores: _containers.RepeatedCompositeFieldContainer[Score]
-    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_count: _Optional[int] = ..., channel: _Optional[str] = ..., alias_ids: _Optional[_Iterable[str]] = ..., attributes: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., etag: _Optional[str] = ..., visit_number: _Optional[int] = ..., late_event_count: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ...) -> None: ...
+    customer: _customer_pb2.Customer
+    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., event_count: _Optional[int] = ..., channel: _Optional[str] = ..., alias_ids: _Optional[_Iterable[str]] = ..., attributes: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., etag: _Optional[str] = ..., visit_number: _Optional[int] = ..., late_event_count: _Optional[int] = ..., scores: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("name", "model", "model_version", "status", "as_of_time", "age", "reason", "shadow_value")

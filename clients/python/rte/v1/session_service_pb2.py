@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -32,7 +33,7 @@ from rte.v1 import session_pb2 as rte_dot_v1_dot_session__pb2
 from rte.v1 import session_explanation_pb2 as rte_dot_v1_dot_session__explanation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crte/v1/session_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x17google/rpc/status.proto\x1a\x14rte/v1/session.proto\x1a rte/v1/session_explanation.proto\"\xbf\x01\n\x11GetSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x12\x15\n\x0b\x63ustomer_id\x18\x03 \x01(\tH\x00\x12\x1b\n\x11\x63lient_session_id\x18\x04 \x01(\tH\x00\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x14\n\x0cmin_position\x18\x06 \x01(\tB\x05\n\x03key\"x\n\x12GetSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"\x88\x01\n\x17\x42\x61tchGetSessionsRequest\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x13\n\x0bvisitor_ids\x18\x02 \x03(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x14\n\x0cmin_position\x18\x04 \x01(\t\"\x84\x01\n\x18\x42\x61tchGetSessionsResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.rte.v1.SessionResult\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"b\n\rSessionResult\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.SessionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xc7\x01\n\x13ListSessionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x05state\x18\x06 \x01(\x0e\x32\x13.rte.v1.StateFilter\x12\x14\n\x0cmin_position\x18\x07 \x01(\t\"\xa9\x01\n\x14ListSessionsResponse\x12!\n\x08sessions\x18\x01 \x03(\x0b\x32\x0f.rte.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0btotal_count\x18\x03 \x01(\x05\x12.\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\t\"\xa8\x01\n\x14WatchSessionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.rte.v1.StateFilter\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x17\n\x0finterval_ms_min\x18\x05 \x01(\x05\"\xee\x02\n\x15WatchSessionsResponse\x12\x30\n\x04type\x18\x01 \x01(\x0e\x32\".rte.v1.WatchSessionsResponse.Type\x12 \n\x07session\x18\x02 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"\x83\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTYPE_RESET\x10\x01\x12\x0f\n\x0bTYPE_UPSERT\x10\x02\x12\x0f\n\x0bTYPE_REMOVE\x10\x03\x12\x0f\n\x0bTYPE_SYNCED\x10\x04\x12\x12\n\x0eTYPE_HEARTBEAT\x10\x05\x12\x0e\n\nTYPE_ERROR\x10\x06\"\x7f\n\x14UpdateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"K\n\x15UpdateSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x10\n\x08position\x18\x02 \x01(\t\"A\n\x11\x45ndSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tJ\x04\x08\x0f\x10\x10\"H\n\x12\x45ndSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x10\n\x08position\x18\x02 \x01(\t\"\xe8\x01\n\x15\x45xplainSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x12\x15\n\x0b\x63ustomer_id\x18\x03 \x01(\tH\x00\x12\x1b\n\x11\x63lient_session_id\x18\x04 \x01(\tH\x00\x12\x11\n\tattribute\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\x12\x18\n\x10\x63ontributed_only\x18\x08 \x01(\x08\x12\x14\n\x0cmin_position\x18\t \x01(\tB\x05\n\x03key\"\x9d\x01\n\x16\x45xplainSessionResponse\x12(\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x13.rte.v1.Explanation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t*s\n\x0bStateFilter\x12\x1c\n\x18STATE_FILTER_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_FILTER_ACTIVE\x10\x01\x12\x17\n\x13STATE_FILTER_CLOSED\x10\x02\x12\x14\n\x10STATE_FILTER_ANY\x10\x03\x32\xb6\x08\n\x0eSessionService\x12\xe7\x01\n\nGetSession\x12\x19.rte.v1.GetSessionRequest\x1a\x1a.rte.v1.GetSessionResponse\"\xa1\x01\x82\xd3\xe4\x93\x02\x9a\x01\x12\x19/v1/sessions/{session_id}Z#\x12!/v1/visitors/{visitor_id}/sessionZ%\x12#/v1/customers/{customer_id}/sessionZ1\x12//v1/client-sessions/{client_session_id}/session\x12t\n\x10\x42\x61tchGetSessions\x12\x1f.rte.v1.BatchGetSessionsRequest\x1a .rte.v1.BatchGetSessionsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/sessions:batchGet\x12_\n\x0cListSessions\x12\x1b.rte.v1.ListSessionsRequest\x1a\x1c.rte.v1.ListSessionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12j\n\rWatchSessions\x12\x1c.rte.v1.WatchSessionsRequest\x1a\x1d.rte.v1.WatchSessionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/sessions:watch0\x01\x12r\n\rUpdateSession\x12\x1c.rte.v1.UpdateSessionRequest\x1a\x1d.rte.v1.UpdateSessionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/v1/sessions/{session_id}:\x01*\x12m\n\nEndSession\x12\x19.rte.v1.EndSessionRequest\x1a\x1a.rte.v1.EndSessionResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/sessions/{session_id}:end:\x01*\x12\x93\x02\n\x0e\x45xplainSession\x12\x1d.rte.v1.ExplainSessionRequest\x1a\x1e.rte.v1.ExplainSessionResponse\"\xc1\x01\x82\xd3\xe4\x93\x02\xba\x01\x12!/v1/sessions/{session_id}:explainZ+\x12)/v1/visitors/{visitor_id}/session:explainZ-\x12+/v1/customers/{customer_id}/session:explainZ9\x12\x37/v1/client-sessions/{client_session_id}/session:explainBA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crte/v1/session_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x17google/rpc/status.proto\x1a\x14rte/v1/session.proto\x1a rte/v1/session_explanation.proto\"\xf4\x01\n\x11GetSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x12\x15\n\x0b\x63ustomer_id\x18\x03 \x01(\tH\x00\x12\x1b\n\x11\x63lient_session_id\x18\x04 \x01(\tH\x00\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x14\n\x0cmin_position\x18\x06 \x01(\t\x12\x33\n\x10\x63ustomer_max_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x05\n\x03key\"x\n\x12GetSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"\x88\x01\n\x17\x42\x61tchGetSessionsRequest\x12\x13\n\x0bsession_ids\x18\x01 \x03(\t\x12\x13\n\x0bvisitor_ids\x18\x02 \x03(\t\x12-\n\tread_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x14\n\x0cmin_position\x18\x04 \x01(\t\"\x84\x01\n\x18\x42\x61tchGetSessionsResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.rte.v1.SessionResult\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"b\n\rSessionResult\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.SessionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xc7\x01\n\x13ListSessionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x10\n\x08order_by\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12-\n\tread_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x05state\x18\x06 \x01(\x0e\x32\x13.rte.v1.StateFilter\x12\x14\n\x0cmin_position\x18\x07 \x01(\t\"\xa9\x01\n\x14ListSessionsResponse\x12!\n\x08sessions\x18\x01 \x03(\x0b\x32\x0f.rte.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0btotal_count\x18\x03 \x01(\x05\x12.\n\nas_of_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\t\"\xa8\x01\n\x14WatchSessionsRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.rte.v1.StateFilter\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x17\n\x0finterval_ms_min\x18\x05 \x01(\x05\"\xee\x02\n\x15WatchSessionsResponse\x12\x30\n\x04type\x18\x01 \x01(\x0e\x32\".rte.v1.WatchSessionsResponse.Type\x12 \n\x07session\x18\x02 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\"\x83\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTYPE_RESET\x10\x01\x12\x0f\n\x0bTYPE_UPSERT\x10\x02\x12\x0f\n\x0bTYPE_REMOVE\x10\x03\x12\x0f\n\x0bTYPE_SYNCED\x10\x04\x12\x12\n\x0eTYPE_HEARTBEAT\x10\x05\x12\x0e\n\nTYPE_ERROR\x10\x06\"\x7f\n\x14UpdateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"K\n\x15UpdateSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x10\n\x08position\x18\x02 \x01(\t\"A\n\x11\x45ndSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tJ\x04\x08\x0f\x10\x10\"H\n\x12\x45ndSessionResponse\x12 \n\x07session\x18\x01 \x01(\x0b\x32\x0f.rte.v1.Session\x12\x10\n\x08position\x18\x02 \x01(\t\"\xe8\x01\n\x15\x45xplainSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x12\x15\n\x0b\x63ustomer_id\x18\x03 \x01(\tH\x00\x12\x1b\n\x11\x63lient_session_id\x18\x04 \x01(\tH\x00\x12\x11\n\tattribute\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\x12\x18\n\x10\x63ontributed_only\x18\x08 \x01(\x08\x12\x14\n\x0cmin_position\x18\t \x01(\tB\x05\n\x03key\"\x9d\x01\n\x16\x45xplainSessionResponse\x12(\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x13.rte.v1.Explanation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t*s\n\x0bStateFilter\x12\x1c\n\x18STATE_FILTER_UNSPECIFIED\x10\x00\x12\x17\n\x13STATE_FILTER_ACTIVE\x10\x01\x12\x17\n\x13STATE_FILTER_CLOSED\x10\x02\x12\x14\n\x10STATE_FILTER_ANY\x10\x03\x32\xb6\x08\n\x0eSessionService\x12\xe7\x01\n\nGetSession\x12\x19.rte.v1.GetSessionRequest\x1a\x1a.rte.v1.GetSessionResponse\"\xa1\x01\x82\xd3\xe4\x93\x02\x9a\x01\x12\x19/v1/sessions/{session_id}Z#\x12!/v1/visitors/{visitor_id}/sessionZ%\x12#/v1/customers/{customer_id}/sessionZ1\x12//v1/client-sessions/{client_session_id}/session\x12t\n\x10\x42\x61tchGetSessions\x12\x1f.rte.v1.BatchGetSessionsRequest\x1a .rte.v1.BatchGetSessionsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/sessions:batchGet\x12_\n\x0cListSessions\x12\x1b.rte.v1.ListSessionsRequest\x1a\x1c.rte.v1.ListSessionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12j\n\rWatchSessions\x12\x1c.rte.v1.WatchSessionsRequest\x1a\x1d.rte.v1.WatchSessionsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/sessions:watch0\x01\x12r\n\rUpdateSession\x12\x1c.rte.v1.UpdateSessionRequest\x1a\x1d.rte.v1.UpdateSessionResponse\"$\x82\xd3\xe4\x93\x02\x1e\x32\x19/v1/sessions/{session_id}:\x01*\x12m\n\nEndSession\x12\x19.rte.v1.EndSessionRequest\x1a\x1a.rte.v1.EndSessionResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/sessions/{session_id}:end:\x01*\x12\x93\x02\n\x0e\x45xplainSession\x12\x1d.rte.v1.ExplainSessionRequest\x1a\x1e.rte.v1.ExplainSessionResponse\"\xc1\x01\x82\xd3\xe4\x93\x02\xba\x01\x12!/v1/sessions/{session_id}:explainZ+\x12)/v1/visitors/{visitor_id}/session:explainZ-\x12+/v1/customers/{customer_id}/session:explainZ9\x12\x37/v1/client-sessions/{client_session_id}/session:explainBA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,40 +55,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/sessions/{session_id}:end:\001*'
   _globals['_SESSIONSERVICE'].methods_by_name['ExplainSession']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['ExplainSession']._serialized_options = b'\202\323\344\223\002\272\001\022!/v1/sessions/{session_id}:explainZ+\022)/v1/visitors/{visitor_id}/session:explainZ-\022+/v1/customers/{customer_id}/session:explainZ9\0227/v1/client-sessions/{client_session_id}/session:explain'
-  _globals['_STATEFILTER']._serialized_start=2626
-  _globals['_STATEFILTER']._serialized_end=2741
-  _globals['_GETSESSIONREQUEST']._serialized_start=281
-  _globals['_GETSESSIONREQUEST']._serialized_end=472
-  _globals['_GETSESSIONRESPONSE']._serialized_start=474
-  _globals['_GETSESSIONRESPONSE']._serialized_end=594
-  _globals['_BATCHGETSESSIONSREQUEST']._serialized_start=597
-  _globals['_BATCHGETSESSIONSREQUEST']._serialized_end=733
-  _globals['_BATCHGETSESSIONSRESPONSE']._serialized_start=736
-  _globals['_BATCHGETSESSIONSRESPONSE']._serialized_end=868
-  _globals['_SESSIONRESULT']._serialized_start=870
-  _globals['_SESSIONRESULT']._serialized_end=968
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=971
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1170
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1173
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1342
-  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1345
-  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1513
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1516
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1882
-  _globals['_WATCHSESSIONSRESPONSE_TYPE']._serialized_start=1751
-  _globals['_WATCHSESSIONSRESPONSE_TYPE']._serialized_end=1882
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=1884
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=2011
-  _globals['_UPDATESESSIONRESPONSE']._serialized_start=2013
-  _globals['_UPDATESESSIONRESPONSE']._serialized_end=2088
-  _globals['_ENDSESSIONREQUEST']._serialized_start=2090
-  _globals['_ENDSESSIONREQUEST']._serialized_end=2155
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=2157
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=2229
-  _globals['_EXPLAINSESSIONREQUEST']._serialized_start=2232
-  _globals['_EXPLAINSESSIONREQUEST']._serialized_end=2464
-  _globals['_EXPLAINSESSIONRESPONSE']._serialized_start=2467
-  _globals['_EXPLAINSESSIONRESPONSE']._serialized_end=2624
-  _globals['_SESSIONSERVICE']._serialized_start=2744
-  _globals['_SESSIONSERVICE']._serialized_end=3822
+  _globals['_STATEFILTER']._serialized_start=2711
+  _globals['_STATEFILTER']._serialized_end=2826
+  _globals['_GETSESSIONREQUEST']._serialized_start=313
+  _globals['_GETSESSIONREQUEST']._serialized_end=557
+  _globals['_GETSESSIONRESPONSE']._serialized_start=559
+  _globals['_GETSESSIONRESPONSE']._serialized_end=679
+  _globals['_BATCHGETSESSIONSREQUEST']._serialized_start=682
+  _globals['_BATCHGETSESSIONSREQUEST']._serialized_end=818
+  _globals['_BATCHGETSESSIONSRESPONSE']._serialized_start=821
+  _globals['_BATCHGETSESSIONSRESPONSE']._serialized_end=953
+  _globals['_SESSIONRESULT']._serialized_start=955
+  _globals['_SESSIONRESULT']._serialized_end=1053
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1056
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1255
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1258
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1427
+  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1430
+  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1598
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1601
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1967
+  _globals['_WATCHSESSIONSRESPONSE_TYPE']._serialized_start=1836
+  _globals['_WATCHSESSIONSRESPONSE_TYPE']._serialized_end=1967
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=1969
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=2096
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=2098
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=2173
+  _globals['_ENDSESSIONREQUEST']._serialized_start=2175
+  _globals['_ENDSESSIONREQUEST']._serialized_end=2240
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=2242
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=2314
+  _globals['_EXPLAINSESSIONREQUEST']._serialized_start=2317
+  _globals['_EXPLAINSESSIONREQUEST']._serialized_end=2549
+  _globals['_EXPLAINSESSIONRESPONSE']._serialized_start=2552
+  _globals['_EXPLAINSESSIONRESPONSE']._serialized_end=2709
+  _globals['_SESSIONSERVICE']._serialized_start=2829
+  _globals['_SESSIONSERVICE']._serialized_end=3907
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -29,20 +30,22 @@ STATE_FILTER_CLOSED: StateFilter
 STATE_FILTER_ANY: StateFilter
 
 class GetSessionRequest(_message.Message):
-    __slots__ = ("session_id", "visitor_id", "customer_id", "client_session_id", "read_mask", "min_position")
+    __slots__ = ("session_id", "visitor_id", "customer_id", "client_session_id", "read_mask", "min_position", "customer_max_age")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITION_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     visitor_id: str
     customer_id: str
     client_session_id: str
     read_mask: _field_mask_pb2.FieldMask
     min_position: str
-    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., min_position: _Optional[str] = ...) -> None: ...
+    customer_max_age: _duration_pb2.Duration
+    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., min_position: _Optional[str] = ..., customer_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetSessionResponse(_message.Message):
     __slots__ = ("session", "as_of_time", "position")

@@ -30,7 +30,8 @@ class SessionServiceStub:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     def __init__(self, channel):
@@ -81,7 +82,8 @@ class SessionServiceServicer:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     def GetSession(self, request, context):
@@ -203,7 +205,8 @@ class SessionService:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     @staticmethod

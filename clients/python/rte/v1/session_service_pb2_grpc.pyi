@@ -31,7 +31,8 @@ class SessionServiceStub:
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     @_typing.overload
@@ -85,7 +86,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -135,7 +137,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every read takes `min_position`: the server waits until its state has reached it (DEADLINE_EXCEEDED if the deadline
     passes before), so that a caller reads its own writes. Every read takes `read_mask`: paths of Session, where
-    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet); default all.
+    `attributes.NAME` names one attribute (absent in sessions without it, also where no session has it yet), and `customer`
+    the Customer State; default all.
     """
 
     @_abc_1.abstractmethod

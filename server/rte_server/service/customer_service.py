@@ -1,0 +1,98 @@
+"""CustomerService: the Customer State for the back office."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from rte.v1 import customer_service_pb2 as pb
+from rte_server.engine.reasons import EngineError, Reason
+from rte_server.mart.mart import CustomerMart
+from rte_server.service.customer_messages import customer_body
+from rte_server.service.interceptors import Context, Handler
+from rte_server.service.json_body import parse
+from rte_server.service.proto_wire import message_field, message_fields
+
+CUSTOMERS_MAX = 1_000
+ID_BYTES_MAX = 128
+MAX_AGE_MS_MAX = 86_400_000
+ANY_AGE_MS = 1 << 50
+"""A maximum age that everything known has."""
+
+
+class CustomerService:
+    """Serves `rte.v1.CustomerService`."""
+
+    def __init__(self, mart: CustomerMart, clock_ms: Callable[[], int]) -> None:
+        """Make the service.
+
+        Args:
+            mart: The data mart.
+            clock_ms: The server's time, milliseconds since 1970.
+        """
+        self._mart = mart
+        self._clock_ms = clock_ms
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the methods by name."""
+        unary = {"GetCustomer": self.get_customer, "BatchGetCustomers": self.batch_get_customers}
+        return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()}
+
+    async def get_customer(self, body: bytes, context: Context) -> bytes:
+        """Answer GetCustomer."""
+        request = parse(body, pb.GetCustomerRequest)
+        check_customer_id("customer_id", request.customer_id)
+        age_ms = max_age_ms(request.max_age, "max_age") if request.HasField("max_age") else None
+        return message_field(1, (await self._bodies([request.customer_id], age_ms))[0])
+
+    async def batch_get_customers(self, body: bytes, context: Context) -> bytes:
+        """Answer BatchGetCustomers."""
+        request = parse(body, pb.BatchGetCustomersRequest)
+        count = len(request.customer_ids)
+        if count == 0:
+            message = f"customer_ids is required, 1 to {CUSTOMERS_MAX}"
+            raise EngineError(Reason.FIELD_MISSING, message, field="customer_ids")
+        if count > CUSTOMERS_MAX:
+            message = f"the request asks for {count} customers, the limit is {CUSTOMERS_MAX}"
+            limit = str(CUSTOMERS_MAX)
+            raise EngineError(Reason.OUT_OF_RANGE, message, field="customer_ids", value=str(count), limit=limit)
+        for each in request.customer_ids:
+            check_customer_id("customer_ids", each)
+        age_ms = max_age_ms(request.max_age, "max_age") if request.HasField("max_age") else None
+        return message_fields(1, await self._bodies(request.customer_ids, age_ms))
+
+    async def _bodies(self, customer_ids: Sequence[str], age_ms: int | None) -> list[bytes]:
+        """Return serialized customers, after waiting for those that are older, or not known at all."""
+        await self._mart.reach(customer_ids, ANY_AGE_MS if age_ms is None else age_ms)
+        now_ms = self._clock_ms()
+        return [customer_body(each, self._mart.states.state(each, age_ms), now_ms) for each in customer_ids]
+
+
+def check_customer_id(field: str, customer_id: str) -> None:
+    """Check the id of a customer.
+
+    Raises:
+        EngineError: FIELD_MISSING, STRING_TOO_LONG.
+    """
+    size = len(customer_id.encode())
+    if size == 0:
+        raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
+    if size > ID_BYTES_MAX:
+        message = f"{field} has {size} bytes, the limit is {ID_BYTES_MAX}"
+        raise EngineError(Reason.STRING_TOO_LONG, message, field=field, value=customer_id, limit=str(ID_BYTES_MAX))
+
+
+def max_age_ms(given: Duration, field: str) -> int:
+    """Return a maximum age in milliseconds.
+
+    Raises:
+        EngineError: OUT_OF_RANGE if it is negative or longer than a day.
+    """
+    age_ms = given.seconds * 1000 + given.nanos // 1_000_000
+    if not 0 <= age_ms <= MAX_AGE_MS_MAX:
+        message = f"{field} is {age_ms / 1000:g} s, it must be 0 to {MAX_AGE_MS_MAX // 1000} s"
+        limit = f"0 to {MAX_AGE_MS_MAX} ms"
+        raise EngineError(Reason.OUT_OF_RANGE, message, field=field, value=f"{age_ms} ms", limit=limit)
+    return age_ms
