@@ -26,6 +26,7 @@ _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _NIL = f"{{{_XSI}}}nil"
 _IGNORED_ATTRIBUTES = frozenset(
     (
+        "id",
         _NIL,
         f"{{{_XSI}}}type",
         f"{{{_XSI}}}schemaLocation",
@@ -235,6 +236,11 @@ def text_of(element: etree._Element) -> str:
 def check_attributes(element: etree._Element) -> None:
     """Raise a Problem if an element has attributes that mean something to somebody else."""
     for name in element.attrib:
+        if name == "href":
+            # PHP refers to an array that stands in two places. Following references would let a small document grow
+            # exponentially.
+            message = "references (href) are not followed; give each place a value of its own, in PHP a copy"
+            raise Problem(Reason.UNKNOWN_FIELD, message, value=str(element.get(name)))
         if name not in _IGNORED_ATTRIBUTES:
             raise Problem(Reason.UNKNOWN_FIELD, "elements have no attributes here", value=str(name))
 
