@@ -213,4 +213,6 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def _add_detail(status: Any, detail: Message) -> None:
-    status.details.add(type_url=_TYPE_PREFIX + detail.DESCRIPTOR.full_name, value=detail.SerializeToString(deterministic=True))
+    status.details.add(
+        type_url=_TYPE_PREFIX + detail.DESCRIPTOR.full_name, value=detail.SerializeToString(deterministic=True)
+    )
