@@ -260,7 +260,9 @@ class Application:
             },
         }
         if mart is not None:
-            handlers["rte.v1.CustomerService"] = CustomerService(mart, self._clock_ms).handlers()
+            handlers["rte.v1.CustomerService"] = CustomerService(
+                mart, self._clock_ms, self.config.mart.customer_bytes_max
+            ).handlers()
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
             handlers,

@@ -14,7 +14,7 @@ from rte_server.cli.errors import CommandError
 from rte_server.cli.options import duration_s, speed_factor
 from tests.cli.conftest import Rte, in_process
 
-COMMANDS = ("run", "serve", "replay", "simulate", "sessions", "models", "check", "bench")
+COMMANDS = ("run", "serve", "replay", "simulate", "sessions", "customers", "models", "check", "bench")
 NOBODY = "127.0.0.1:1"
 
 
@@ -33,6 +33,7 @@ def test_help_names_every_command_and_costs_little() -> None:
     [
         *((name,) for name in COMMANDS),
         *(("sessions", name) for name in ("get", "list", "watch")),
+        *(("customers", name) for name in ("get", "update", "change-feed")),
         *(("models", name) for name in ("list", "show", "check", "test", "apply", "rollback", "versions", "diff")),
     ],
 )

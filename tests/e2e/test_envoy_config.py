@@ -191,6 +191,7 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
         "UpdateSessionRequest",
         "EndSessionRequest",
         "GetCustomerRequest",
+        "UpdateCustomerRequest",
         "GetSessionRequest",
         "ExplainSessionRequest",
         "GetModelRequest",

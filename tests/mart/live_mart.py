@@ -42,9 +42,9 @@ class LiveMart:
         with self._lock:
             self.told += customers
 
-    def customer(self, customer_id: str, max_age_ms: int | None = None) -> Customer:
+    def customer(self, customer_id: str) -> Customer:
         """Return what is known of a customer now."""
-        state = self.mart.states.state(customer_id, max_age_ms)
+        state = self.mart.states.state(customer_id)
         return Customer.FromString(customer_body(customer_id, state, now_ms()))
 
     def known(

@@ -16,6 +16,7 @@ import typer
 
 from rte_server.cli import (
     check_command,
+    customers_commands,
     models_commands,
     replay_command,
     serve_commands,
@@ -39,6 +40,7 @@ app.command("serve", epilog=serve_commands.SERVE_EXAMPLES)(serve_commands.serve)
 app.command("replay", epilog=replay_command.EXAMPLES)(replay_command.replay)
 app.command("simulate", epilog=simulate_command.EXAMPLES)(simulate_command.simulate)
 app.add_typer(sessions_commands.app, name="sessions")
+app.add_typer(customers_commands.app, name="customers")
 app.add_typer(models_commands.app, name="models")
 app.command("check", epilog=check_command.CHECK_EXAMPLES)(check_command.check)
 app.command(

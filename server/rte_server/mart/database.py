@@ -67,7 +67,7 @@ class MartDatabase:
             self._sync: sa.Engine | None = None
             self.engine: AsyncEngine | None = None
             if dialect.name in SYNCHRONOUS:
-                self._sync = sa.create_engine(address, **options)
+                self._sync = sa.create_engine(address, poolclass=sa.QueuePool, **options)
             else:
                 self.engine = create_async_engine(address, **options)
         except (sa.exc.SQLAlchemyError, ImportError) as error:

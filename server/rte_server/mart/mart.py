@@ -118,10 +118,10 @@ class CustomerMart:
             "sources": len(self._schema.sources) if self._schema is not None else 0,
         }
 
-    async def reach(self, customer_ids: Iterable[str], max_age_ms: int) -> None:
-        """Wait, on any event loop, until customers are known at most so old, or `read_wait_ms` have passed."""
+    async def reach(self, customer_ids: Iterable[str], since_ms: int) -> None:
+        """Wait, on any event loop, until customers have been read since then, or `read_wait_ms` have passed."""
         wait_s = self._settings.read_wait_ms / 1000
-        await asyncio.wrap_future(self._call(self.states.reach(list(customer_ids), max_age_ms, wait_s)))
+        await asyncio.wrap_future(self._call(self.states.reach(list(customer_ids), since_ms, wait_s)))
 
     async def write(self, order: CustomerWrite) -> None:
         """Write attributes of a customer, and look it up again. On any event loop.
@@ -229,8 +229,7 @@ class CustomerMart:
         self._need_own_tables()
         await self._database.run(lambda connection: write(connection, order))
         self._feed.has_written = True
-        self.states.refresh((order.customer_id,))
-        await self.states.reach((order.customer_id,), 0, self._settings.query_ms_max / 1000)
+        await self.states.reach((order.customer_id,), self._clock_ms() + 1, self._settings.query_ms_max / 1000)
 
     async def _erase(self, customer_id: str) -> int:
         count = 0

@@ -26,6 +26,9 @@ KEY_LABEL = "rte_key"
 ROW_LABEL = "rte_row"
 KEYS_PARAMETER = "rte_keys"
 
+NO_ROW = sa.text("1 = 0")
+"""A condition that no row fulfils, and that every database understands: some have no booleans."""
+
 
 class SchemaError(Exception):
     """A configured source cannot be used; the message says which and why."""
@@ -144,15 +147,15 @@ def _found(inspector: Inspector, settings: MartSettings) -> Iterable[Source]:
     for name in sorted(usable, key=lambda name: (name in lists, name)):
         source = MartSource(table=name, items_max=settings.items_max if name in lists else 0)
         primary = _primary_key(inspector, name, schema) if name in lists else []
-        table = sa.table(name, *_sa_columns(inspector, usable[name]), schema=schema)
-        yield _source(source, name, table, settings, primary)
+        table = sa.table(name, *stored_columns(inspector, usable[name]), schema=schema)
+        yield source_of(source, name, table, settings, primary)
 
 
 def _configured(connection: sa.Connection, inspector: Inspector, source: MartSource, settings: MartSettings) -> Source:
     if source.query:
-        described = connection.execute(sa.select(sa.text("*")).select_from(_subquery(source)).where(sa.false()))
+        described = connection.execute(sa.select(sa.text("*")).select_from(_subquery(source)).where(NO_ROW))
         table = _subquery(source, described.keys())
-        return _source(source, source.name, table, settings, [])
+        return source_of(source, source.name, table, settings, [])
     schema, _, name = source.table.rpartition(".")
     in_schema = schema or settings.schema or None
     try:
@@ -160,8 +163,8 @@ def _configured(connection: sa.Connection, inspector: Inspector, source: MartSou
     except sa.exc.NoSuchTableError:
         raise SchemaError(f"the data mart has no table or view {source.table}") from None
     primary = _primary_key(inspector, name, in_schema) if source.items_max else []
-    table = sa.table(name, *_sa_columns(inspector, columns), schema=in_schema)
-    return _source(source, source.name or name, table, settings, primary)
+    table = sa.table(name, *stored_columns(inspector, columns), schema=in_schema)
+    return source_of(source, source.name or name, table, settings, primary)
 
 
 def _subquery(source: MartSource, columns: Iterable[str] = ()) -> sa.FromClause:
@@ -190,7 +193,8 @@ def _column_named(columns: Iterable[ReflectedColumn], wanted: str) -> str:
     return next((each["name"] for each in columns if each["name"].lower() == wanted.lower()), "")
 
 
-def _sa_columns(inspector: Inspector, columns: Iterable[ReflectedColumn]) -> list[sa.ColumnClause[Any]]:
+def stored_columns(inspector: Inspector, columns: Iterable[ReflectedColumn]) -> list[sa.ColumnClause[Any]]:
+    """Return columns with the types by which they are read."""
     is_sqlite = inspector.dialect.name == "sqlite"
     return [sa.column(each["name"], _as_stored(each["type"]) if is_sqlite else each["type"]) for each in columns]
 
@@ -201,9 +205,21 @@ def _as_stored(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     return sa.types.NullType() if is_number and kind.scale is None else kind  # type: ignore[attr-defined]
 
 
-def _source(
+def source_of(
     source: MartSource, name: str, table: sa.FromClause, settings: MartSettings, primary: Sequence[str]
 ) -> Source:
+    """Return how a table is asked.
+
+    Args:
+        source: What is configured of it.
+        name: What answers call it.
+        table: The table, view or subquery with its columns.
+        settings: Of the data mart.
+        primary: The columns of its primary key, by which a list is ordered if nothing else says how.
+
+    Raises:
+        SchemaError: It has no column of a name that is configured.
+    """
     by_name = {each.name.lower(): each for each in table.columns}
 
     def column(wanted: str, what: str) -> Any:
@@ -238,7 +254,7 @@ def _source(
         key.name,
         updated_at.name if updated_at is not None else "",
         statement,
-        sa.select(sa.text("*")).select_from(table).where(sa.false()),
+        sa.select(sa.text("*")).select_from(table).where(NO_ROW),
         table,
     )
 
@@ -255,15 +271,16 @@ def _first_rows(selected: Sequence[Any], asked: Any, key: Any, order: Sequence[A
 
 def _order(source: MartSource, table: sa.FromClause, column: Any, primary: Sequence[str]) -> list[Any]:
     """Return by what the rows of a list are ordered: what is said, else its rank, else newest first, else the latest key."""
+    # Rows that are equal otherwise are in an order, too, so that the same rows are always the first ones.
+    last = [column(name, "primary key").desc() for name in primary]
     if source.order_by:
         wanted, _, direction = source.order_by.strip().partition(" ")
         found = column(wanted, "order_by")
-        return [found.desc() if direction.strip().lower() == "desc" else found]
+        return [found.desc() if direction.strip().lower() == "desc" else found, *last]
     ranked = [each for each in table.columns if each.name.lower() == RANK_COLUMN]
     if ranked:
         return [ranked[0]]
     times = [each for each in table.columns if isinstance(each.type, sa.DateTime | sa.Date)]
-    last = [column(name, "primary key").desc() for name in primary]
     return [*(each.desc() for each in times[:1]), *last] or [each.desc() for each in list(table.columns)[:1]]
 
 

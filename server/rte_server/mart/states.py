@@ -121,7 +121,8 @@ class CustomerStates:
         self._asked: set[str] = set()
         """Customers of whom other threads want to know; bounded by `customers_max`."""
         self._waiting: dict[str, None] = {}
-        self._flying: set[str] = set()
+        self._flying: dict[str, int] = {}
+        """Customers who are being looked up, and since when, milliseconds since 1970."""
         self._again: set[str] = set()
         self._awaited: dict[str, asyncio.Future[None]] = {}
         self._expiries: list[tuple[int, str]] = []
@@ -152,12 +153,13 @@ class CustomerStates:
             "circuit_open": int(self.is_open),
         }
 
-    def state(self, customer_id: str, max_age_ms: int | None = None) -> CustomerState:
+    def state(self, customer_id: str, since_ms: int | None = None) -> CustomerState:
         """Return what is known of a customer, at once. Any thread.
 
         Args:
             customer_id: Who.
-            max_age_ms: Up to which age it is FRESH; None: `mart.max_age_ms`.
+            since_ms: It is FRESH if it was read then or later, milliseconds since 1970; None: up to the age
+                `mart.max_age_ms`.
         """
         known = self._known.get(customer_id)
         if known is None:
@@ -165,14 +167,13 @@ class CustomerStates:
             return CustomerState(b"", Freshness.UNAVAILABLE)
         known.was_read = True
         now_ms = self._clock_ms()
-        limit_ms = self._settings.max_age_ms if max_age_ms is None else max_age_ms
-        age_ms = now_ms - known.read_ms
-        refresh_ms = min(limit_ms, self._settings.max_age_ms) // 2 if known.is_known else self._settings.unknown_ms
-        if age_ms > refresh_ms:
+        max_age_ms = self._settings.max_age_ms
+        fresh_since_ms = now_ms - max_age_ms if since_ms is None else since_ms
+        if now_ms - known.read_ms > (max_age_ms // 2 if known.is_known else self._settings.unknown_ms):
             self.want((customer_id,))
         if not known.is_known:
             return CustomerState(b"", Freshness.UNKNOWN_CUSTOMER, known.read_ms)
-        is_fresh = age_ms <= limit_ms and not self.is_open
+        is_fresh = known.read_ms >= fresh_since_ms and not self.is_open
         body = known.body
         if known.expire_ms and known.expire_ms <= now_ms and known.record is not None:
             body = self._encode(customer_id, _without_expired(known.record, now_ms))
@@ -206,12 +207,11 @@ class CustomerStates:
         self._asked.discard(customer_id)
         self._waiting.pop(customer_id, None)
 
-    async def reach(self, customer_ids: Iterable[str], max_age_ms: int, wait_s: float) -> None:
-        """Wait until customers have been looked up, those that are older than `max_age_ms`. On the event loop.
+    async def reach(self, customer_ids: Iterable[str], since_ms: int, wait_s: float) -> None:
+        """Wait until customers have been looked up, those that were read before `since_ms`. On the event loop.
 
         Returns also if the data mart fails, or after `wait_s`; at once while it is left alone.
         """
-        since_ms = self._clock_ms() - max_age_ms
         old = [each for each in customer_ids if (known := self._known.get(each)) is None or known.read_ms < since_ms]
         if not old or self.is_open:
             return
@@ -220,8 +220,8 @@ class CustomerStates:
             if each not in self._awaited:
                 self._awaited[each] = self._loop.create_future()
             futures.append(self._awaited[each])
-            # What is under way may have been read before the caller asked.
-            if each in self._flying and max_age_ms == 0:
+            # What is under way may have been read before that.
+            if self._flying.get(each, since_ms) < since_ms:
                 self._again.add(each)
         self._enqueue(old)
         await asyncio.wait(futures, timeout=wait_s)
@@ -293,8 +293,9 @@ class CustomerStates:
         batch = list(self._waiting)[: self._settings.batch_max] if len(self._waiting) < 10_000 else self._first()
         for each in batch:
             del self._waiting[each]
-        self._flying.update(batch)
-        task = self._loop.create_task(self._look_up(batch))
+        read_ms = self._clock_ms()
+        self._flying.update((each, read_ms) for each in batch)
+        task = self._loop.create_task(self._look_up(batch, read_ms))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -309,9 +310,8 @@ class CustomerStates:
             _log.error("a look-up of customers failed in itself", exc_info=failure)
         self._dispatch()
 
-    async def _look_up(self, batch: Sequence[str]) -> None:
+    async def _look_up(self, batch: Sequence[str], read_ms: int) -> None:
         self._counts["look_ups"] += 1
-        read_ms = self._clock_ms()
         is_read = False
         try:
             found = await self._read(batch)
@@ -323,7 +323,8 @@ class CustomerStates:
             if self._retrying is None and not self._is_closed:
                 self._retrying = self._loop.call_later(self._settings.retry_ms / 1000, self._retry)
         finally:
-            self._flying.difference_update(batch)
+            for each in batch:
+                del self._flying[each]
             again = [each for each in batch if each in self._again]
             self._again.difference_update(again)
             if is_read:

@@ -46,7 +46,7 @@ ATTRIBUTES = sa.Table(
     sa.Column("name", sa.String(ID_CHARS), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
     sa.Column("source", sa.String(256)),
-    sa.Column("written_ms", sa.BigInteger, nullable=False),
+    sa.Column("written_ms", sa.BigInteger),
     sa.Column("expire_ms", sa.BigInteger),
 )
 
@@ -60,6 +60,14 @@ AUDIT = sa.Table(
     sa.Column("why", sa.String(1024)),
     sa.Column("change_text", sa.Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+
+_IDS: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
+VERSIONS_STATEMENT = sa.select(VERSIONS.c.customer_id, VERSIONS.c.version).where(VERSIONS.c.customer_id.in_(_IDS))
+ATTRIBUTES_STATEMENT = sa.select(*ATTRIBUTES.c).where(
+    ATTRIBUTES.c.customer_id.in_(_IDS),
+    sa.or_(ATTRIBUTES.c.expire_ms.is_(None), ATTRIBUTES.c.expire_ms > sa.bindparam("now_ms")),
 )
 
 
@@ -133,25 +141,30 @@ def read_written(
     connection: sa.Connection, customer_ids: Sequence[str], now_ms: int
 ) -> dict[str, tuple[int, Attributes]]:
     """Return version and written attributes of customers, of those that were written to; expired ones are left out."""
-    of_these = VERSIONS.c.customer_id.in_(sa.bindparam("ids", expanding=True))
-    lasting = sa.or_(ATTRIBUTES.c.expire_ms.is_(None), ATTRIBUTES.c.expire_ms > sa.bindparam("now_ms"))
-    joined = VERSIONS.outerjoin(ATTRIBUTES, sa.and_(ATTRIBUTES.c.customer_id == VERSIONS.c.customer_id, lasting))
-    columns = [each for each in ATTRIBUTES.c if each.name != "customer_id"]
-    statement = sa.select(VERSIONS.c.customer_id, VERSIONS.c.version, *columns).select_from(joined).where(of_these)
-    found: dict[str, tuple[int, Attributes]] = {}
-    for row in connection.execute(statement, {"ids": list(customer_ids), "now_ms": now_ms}):
-        customer_id, version, name, text, source, written_ms, expire_ms = row
-        attributes = found.setdefault(customer_id, (version, {}))[1]
-        if name is not None:
+    ids = {"ids": list(customer_ids)}
+    found: dict[str, tuple[int, Attributes]] = {
+        customer_id: (int(version), {}) for customer_id, version in connection.execute(VERSIONS_STATEMENT, ids)
+    }
+    # Rows that others wrote by SQL may have no version.
+    for customer_id, name, text, source, written_ms, expire_ms in connection.execute(
+        ATTRIBUTES_STATEMENT, ids | {"now_ms": now_ms}
+    ):
+        try:
             value = from_json_text(text)
-            kind = _type_of(value)
-            attributes[name] = Attribute(value, kind, source or "", "", int(written_ms), int(expire_ms or 0))
+        except ValueError:
+            value = text  # Somebody wrote a bare text, and means it.
+        attribute = Attribute(value, _type_of(value), source or "", "", int(written_ms or 0), int(expire_ms or 0))
+        if value is not None:
+            found.setdefault(customer_id, (0, {}))[1][name] = attribute
     return found
 
 
 def has_written(connection: sa.Connection) -> bool:
-    """Return whether any customer has ever been written to."""
-    return connection.execute(sa.select(VERSIONS.c.version).limit(1)).first() is not None
+    """Return whether anything has ever been written about a customer."""
+    return any(
+        connection.execute(sa.select(table.c.customer_id).limit(1)).first() is not None
+        for table in (VERSIONS, ATTRIBUTES)
+    )
 
 
 def write(connection: sa.Connection, order: CustomerWrite) -> int:

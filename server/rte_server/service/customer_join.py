@@ -53,23 +53,23 @@ class CustomerJoin:
         self._mart = mart
         self._clock_ms = clock_ms
 
-    def joined(self, session: bytes, max_age_ms: int | None = None) -> bytes:
+    def joined(self, session: bytes, since_ms: int | None = None) -> bytes:
         """Return a serialized `rte.v1.Session` with its customer, if it has one.
 
         Args:
             session: With its field `customer_id`; may be empty.
-            max_age_ms: Up to which age the customer is FRESH; None: `mart.max_age_ms`.
+            since_ms: As in `CustomerStates.state`.
         """
         customer_id = customer_id_of(session)
         if not customer_id:
             return session
-        state = self._mart.states.state(customer_id, max_age_ms)
+        state = self._mart.states.state(customer_id, since_ms)
         return session + message_field(SESSION_FIELD, customer_body(customer_id, state, self._clock_ms()))
 
-    async def reach(self, session: bytes, max_age_ms: int) -> None:
-        """Wait until the customer of a session is known at most so old, or `mart.read_wait_ms` have passed."""
+    async def reach(self, session: bytes, since_ms: int) -> None:
+        """Wait until the customer of a session has been read since then, or `mart.read_wait_ms` have passed."""
         if customer_id := customer_id_of(session):
-            await self._mart.reach((customer_id,), max_age_ms)
+            await self._mart.reach((customer_id,), since_ms)
 
 
 def customer_id_of(session: bytes) -> str:

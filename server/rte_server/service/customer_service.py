@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -9,43 +10,50 @@ from google.protobuf.duration_pb2 import Duration
 
 from rte.v1 import customer_service_pb2 as pb
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.mart.database import MartError
 from rte_server.mart.mart import CustomerMart
+from rte_server.mart.written import VersionMismatch
 from rte_server.service.customer_messages import customer_body
+from rte_server.service.customer_writes import check_customer_id, customer_write
 from rte_server.service.interceptors import Context, Handler
-from rte_server.service.json_body import parse
+from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.proto_wire import message_field, message_fields
 
 CUSTOMERS_MAX = 1_000
-ID_BYTES_MAX = 128
 MAX_AGE_MS_MAX = 86_400_000
-ANY_AGE_MS = 1 << 50
-"""A maximum age that everything known has."""
+
+_log = logging.getLogger(__name__)
 
 
 class CustomerService:
     """Serves `rte.v1.CustomerService`."""
 
-    def __init__(self, mart: CustomerMart, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, mart: CustomerMart, clock_ms: Callable[[], int], bytes_max: int) -> None:
         """Make the service.
 
         Args:
             mart: The data mart.
             clock_ms: The server's time, milliseconds since 1970.
+            bytes_max: Bytes of the attributes that one request writes.
         """
         self._mart = mart
+        self._bytes_max = bytes_max
         self._clock_ms = clock_ms
 
     def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
-        unary = {"GetCustomer": self.get_customer, "BatchGetCustomers": self.batch_get_customers}
+        unary = {
+            "GetCustomer": self.get_customer,
+            "BatchGetCustomers": self.batch_get_customers,
+            "UpdateCustomer": self.update_customer,
+        }
         return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()}
 
     async def get_customer(self, body: bytes, context: Context) -> bytes:
         """Answer GetCustomer."""
         request = parse(body, pb.GetCustomerRequest)
         check_customer_id("customer_id", request.customer_id)
-        age_ms = max_age_ms(request.max_age, "max_age") if request.HasField("max_age") else None
-        return message_field(1, (await self._bodies([request.customer_id], age_ms))[0])
+        return message_field(1, (await self._bodies([request.customer_id], self._since_ms(request)))[0])
 
     async def batch_get_customers(self, body: bytes, context: Context) -> bytes:
         """Answer BatchGetCustomers."""
@@ -60,28 +68,33 @@ class CustomerService:
             raise EngineError(Reason.OUT_OF_RANGE, message, field="customer_ids", value=str(count), limit=limit)
         for each in request.customer_ids:
             check_customer_id("customer_ids", each)
-        age_ms = max_age_ms(request.max_age, "max_age") if request.HasField("max_age") else None
-        return message_fields(1, await self._bodies(request.customer_ids, age_ms))
+        return message_fields(1, await self._bodies(request.customer_ids, self._since_ms(request)))
 
-    async def _bodies(self, customer_ids: Sequence[str], age_ms: int | None) -> list[bytes]:
-        """Return serialized customers, after waiting for those that are older, or not known at all."""
-        await self._mart.reach(customer_ids, ANY_AGE_MS if age_ms is None else age_ms)
+    async def update_customer(self, body: bytes, context: Context) -> bytes:
+        """Answer UpdateCustomer."""
         now_ms = self._clock_ms()
-        return [customer_body(each, self._mart.states.state(each, age_ms), now_ms) for each in customer_ids]
+        order = customer_write(parse_with_json(body, pb.UpdateCustomerRequest), now_ms, self._bytes_max)
+        try:
+            await self._mart.write(order)
+        except VersionMismatch:
+            message = "the customer was written to since the etag was read; read it again"
+            raise EngineError(Reason.ETAG_MISMATCH, message, field="etag") from None
+        except MartError as error:
+            _log.warning("a write of the back office was not taken: %s", error)
+            message = "the data mart cannot be written to; nothing was written, send it again later"
+            raise EngineError(Reason.SERVER_UNAVAILABLE, message, field="mart") from error
+        state = self._mart.states.state(order.customer_id)
+        return message_field(1, customer_body(order.customer_id, state, self._clock_ms()))
 
+    def _since_ms(self, request: pb.GetCustomerRequest | pb.BatchGetCustomersRequest) -> int | None:
+        """Return since when customers must have been read, or None if the caller does not say."""
+        return self._clock_ms() - max_age_ms(request.max_age, "max_age") if request.HasField("max_age") else None
 
-def check_customer_id(field: str, customer_id: str) -> None:
-    """Check the id of a customer.
-
-    Raises:
-        EngineError: FIELD_MISSING, STRING_TOO_LONG.
-    """
-    size = len(customer_id.encode())
-    if size == 0:
-        raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
-    if size > ID_BYTES_MAX:
-        message = f"{field} has {size} bytes, the limit is {ID_BYTES_MAX}"
-        raise EngineError(Reason.STRING_TOO_LONG, message, field=field, value=customer_id, limit=str(ID_BYTES_MAX))
+    async def _bodies(self, customer_ids: Sequence[str], since_ms: int | None) -> list[bytes]:
+        """Return serialized customers, after waiting for those that are older, or not known at all."""
+        await self._mart.reach(customer_ids, 0 if since_ms is None else since_ms)
+        now_ms = self._clock_ms()
+        return [customer_body(each, self._mart.states.state(each, since_ms), now_ms) for each in customer_ids]
 
 
 def max_age_ms(given: Duration, field: str) -> int:

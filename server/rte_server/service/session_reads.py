@@ -125,14 +125,14 @@ class SessionReads:
             "client_session_id": engine.find_alias,
         }[field]
 
-    def get(self, field: str, key: str, mask: ReadMask, max_age_ms: int | None = None) -> bytes:
+    def get(self, field: str, key: str, mask: ReadMask, since_ms: int | None = None) -> bytes:
         """Return the serialized session that an id leads to.
 
         Args:
             field: Field of GetSessionRequest that holds the id.
             key: The id.
             mask: What is wanted.
-            max_age_ms: Up to which age the customer is FRESH; None: `mart.max_age_ms`.
+            since_ms: As in `CustomerStates.state`.
 
         Raises:
             EngineError: FIELD_MISSING if the id is empty; SESSION_NOT_FOUND if it leads nowhere.
@@ -140,11 +140,11 @@ class SessionReads:
         if not key:
             raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
         if body := self.engine.get(self.find(field), key, mask.session, self.clock_ms()):
-            return self.join.joined(body, max_age_ms) if self.join is not None and mask.has_customer else body
+            return self.join.joined(body, since_ms) if self.join is not None and mask.has_customer else body
         raise EngineError(Reason.SESSION_NOT_FOUND, f'no session has {field} "{key[:64]}"', field=field, value=key)
 
-    async def reach_customer(self, field: str, key: str, max_age_ms: int) -> None:
-        """Wait until the customer of the session that an id leads to is known at most so old.
+    async def reach_customer(self, field: str, key: str, since_ms: int) -> None:
+        """Wait until the customer of the session that an id leads to has been read since then.
 
         Returns after `mart.read_wait_ms` in any case.
 
@@ -152,7 +152,7 @@ class SessionReads:
             EngineError: As `get`.
         """
         if self.join is not None:
-            await self.join.reach(self.get(field, key, self.mask((CUSTOMER_PATH,))), max_age_ms)
+            await self.join.reach(self.get(field, key, self.mask((CUSTOMER_PATH,))), since_ms)
 
     def encode(
         self, rows: NDArray[np.int64], mask: ReadMask, session_ids: NDArray[np.int64], now_ms: int

@@ -97,12 +97,12 @@ class SessionService:
         field = _key_field(request)
         mask = self._reads.mask(request.read_mask.paths)
         await self._reach(request)
-        key, age_ms = getattr(request, field), None
+        key, since_ms = getattr(request, field), None
         if request.HasField("customer_max_age"):
-            age_ms = max_age_ms(request.customer_max_age, "customer_max_age")
-            await self._reads.reach_customer(field, key, age_ms)
+            since_ms = self._clock_ms() - max_age_ms(request.customer_max_age, "customer_max_age")
+            await self._reads.reach_customer(field, key, since_ms)
         stamp = self._stamp(2)
-        return message_field(1, self._reads.get(field, key, mask, age_ms)) + stamp
+        return message_field(1, self._reads.get(field, key, mask, since_ms)) + stamp
 
     async def batch_get_sessions(self, body: bytes, context: Context) -> bytes:
         """Answer BatchGetSessions."""

@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rte.v1 import customer_pb2 as rte_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x15rte/v1/customer.proto\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"9\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer2\xf8\x01\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGetBA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"9\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer\"\xcb\x01\n\x15UpdateCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\tJ\x04\x08\x0f\x10\x10\"<\n\x16UpdateCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer2\xf1\x02\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/customers/{customer_id}:\x01*BA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +41,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._serialized_options = b'\202\323\344\223\002\035\022\033/v1/customers/{customer_id}'
   _globals['_CUSTOMERSERVICE'].methods_by_name['BatchGetCustomers']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['BatchGetCustomers']._serialized_options = b'\202\323\344\223\002\030\022\026/v1/customers:batchGet'
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=126
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=211
-  _globals['_GETCUSTOMERRESPONSE']._serialized_start=213
-  _globals['_GETCUSTOMERRESPONSE']._serialized_end=270
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=272
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=364
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=366
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=430
-  _globals['_CUSTOMERSERVICE']._serialized_start=433
-  _globals['_CUSTOMERSERVICE']._serialized_end=681
+  _globals['_CUSTOMERSERVICE'].methods_by_name['UpdateCustomer']._loaded_options = None
+  _globals['_CUSTOMERSERVICE'].methods_by_name['UpdateCustomer']._serialized_options = b'\202\323\344\223\002 2\033/v1/customers/{customer_id}:\001*'
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=189
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=274
+  _globals['_GETCUSTOMERRESPONSE']._serialized_start=276
+  _globals['_GETCUSTOMERRESPONSE']._serialized_end=333
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=335
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=427
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=429
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=493
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=496
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=699
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=701
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=761
+  _globals['_CUSTOMERSERVICE']._serialized_start=764
+  _globals['_CUSTOMERSERVICE']._serialized_end=1133
 # @@protoc_insertion_point(module_scope)

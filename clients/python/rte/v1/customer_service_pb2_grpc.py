@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CustomerServiceStub:
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -49,10 +49,15 @@ class CustomerServiceStub:
                 request_serializer=rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersResponse.FromString,
                 _registered_method=True)
+        self.UpdateCustomer = channel.unary_unary(
+                '/rte.v1.CustomerService/UpdateCustomer',
+                request_serializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -75,6 +80,17 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCustomer(self, request, context):
+        """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
+        transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
+        Writing the same again changes only the `etag`.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
+        (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustomerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -88,6 +104,11 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     request_deserializer=rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersRequest.FromString,
                     response_serializer=rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersResponse.SerializeToString,
             ),
+            'UpdateCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCustomer,
+                    request_deserializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'rte.v1.CustomerService', rpc_method_handlers)
@@ -97,7 +118,7 @@ def add_CustomerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CustomerService:
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -148,6 +169,33 @@ class CustomerService:
             '/rte.v1.CustomerService/BatchGetCustomers',
             rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersRequest.SerializeToString,
             rte_dot_v1_dot_customer__service__pb2.BatchGetCustomersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.CustomerService/UpdateCustomer',
+            rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.SerializeToString,
+            rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CustomerServiceStub:
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -46,10 +46,17 @@ class CustomerServiceStub:
     """Gets up to 1,000 customers at once.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE).
     """
+    UpdateCustomer: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.UpdateCustomerRequest, _customer_service_pb2.UpdateCustomerResponse]
+    """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
+    transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
+    Writing the same again changes only the `etag`.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
+    (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+    """
 
 @_typing.type_check_only
 class CustomerServiceAsyncStub(CustomerServiceStub):
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -65,9 +72,16 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     """Gets up to 1,000 customers at once.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE).
     """
+    UpdateCustomer: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.UpdateCustomerRequest, _customer_service_pb2.UpdateCustomerResponse]  # type: ignore[assignment]
+    """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
+    transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
+    Writing the same again changes only the `etag`.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
+    (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+    """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads Customer States for the back office.
+    """Reads Customer States, and takes what the back office writes to them.
 
     The state of a customer in a live session comes with the session (`Session.customer`). A customer that the data mart
     does not hold is no error: the answer says UNKNOWN_CUSTOMER. All calls fail with UNIMPLEMENTED if the server has no
@@ -92,6 +106,19 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_customer_service_pb2.BatchGetCustomersResponse, _abc.Awaitable[_customer_service_pb2.BatchGetCustomersResponse]]:
         """Gets up to 1,000 customers at once.
         Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateCustomer(
+        self,
+        request: _customer_service_pb2.UpdateCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customer_service_pb2.UpdateCustomerResponse, _abc.Awaitable[_customer_service_pb2.UpdateCustomerResponse]]:
+        """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
+        transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
+        Writing the same again changes only the `etag`.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
+        (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

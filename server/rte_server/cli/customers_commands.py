@@ -1,0 +1,132 @@
+"""`rte customers`: what a running server knows about customers, and what the back office writes to them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rte_server.cli.check_command import OutputFormat
+from rte_server.cli.connection import call, connect
+from rte_server.cli.errors import USAGE, CommandError
+from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+from rte_server.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from rte.v1.customer_pb2 import Customer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Get and change what a running server knows about customers.",
+    epilog="Examples:\n\n"
+    "  rte customers get c7\n\n"
+    "  rte customers get c7 c8 --max-age 0 --format json\n\n"
+    "  rte customers update c7 tier=gold score=0.9 --source crm --why 'call of today'\n\n"
+    "  rte customers change-feed postgresql | psql crm",
+)
+
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed; json: one object per line.")]
+
+
+@app.command("get")
+def get(
+    customer_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of customers.")],
+    max_age: Annotated[
+        float | None,
+        typer.Option("--max-age", min=0, max=86_400, help="Ask the data mart if what is known is older, seconds."),
+    ] = None,
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Print customers with all their attributes, where each comes from, and how fresh it is."""
+    from rte.v1.customer_service_pb2 import BatchGetCustomersRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    request = BatchGetCustomersRequest(customer_ids=customer_ids)
+    if max_age is not None:
+        request.max_age.FromMilliseconds(round(max_age * 1000))
+    with connect(server) as channel:
+        answer = call(CustomerServiceStub(channel).BatchGetCustomers, request, timeout)
+    for customer in answer.customers:
+        _print(customer, output)
+
+
+@app.command("update")
+def update(
+    customer_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the customer.")],
+    attributes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE...", help="Attributes to write; a value is JSON or else a text, an empty one removes."
+        ),
+    ],
+    source: Annotated[str, typer.Option("--source", help="Where they come from.")],
+    why: Annotated[str, typer.Option("--why", help="Why, for the audit.")] = "",
+    author: Annotated[str, typer.Option("--author", help="Who, for the audit.")] = "",
+    expires_in: Annotated[
+        float, typer.Option("--expires-in", min=0, help="How long they hold, seconds; 0: for good.")
+    ] = 0.0,
+    etag: Annotated[str, typer.Option("--etag", help="Write only if the customer's etag is this one.")] = "",
+    output: FormatOption = OutputFormat.TABLE,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Write attributes of a customer; live sessions show them when the command ends."""
+    from rte.v1.customer_service_pb2 import UpdateCustomerRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    request = UpdateCustomerRequest(customer_id=customer_id, source=source, why=why, author=author, etag=etag)
+    for name, value in _assignments(attributes).items():
+        request.attributes[name] = value
+    if expires_in:
+        request.expire_time.FromMilliseconds(round((datetime.now(UTC).timestamp() + expires_in) * 1000))
+    with connect(server) as channel:
+        _print(call(CustomerServiceStub(channel).UpdateCustomer, request, timeout).customer, output)
+
+
+@app.command("change-feed")
+def change_feed(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="Which database; there is one for postgresql.")],
+) -> None:
+    """Print the script that lets a database tell RTE of changes; see the guide to data marts."""
+    from rte_server.mart.written import script
+
+    if database != "postgresql":
+        raise CommandError(f"There is no change feed for {database!r}, only for postgresql; others are polled.", USAGE)
+    typer.echo(script("postgresql_change_feed.sql"), nl=False)
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise CommandError(f"{text} must have the form NAME=VALUE.", USAGE)
+        try:
+            found[name] = json.loads(value) if value else None
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def _print(customer: Customer, output: OutputFormat) -> None:
+    from google.protobuf.json_format import MessageToDict
+
+    shown = MessageToDict(customer, preserving_proto_field_name=True)
+    if output is OutputFormat.JSON:
+        sys.stdout.write(json.dumps(shown, ensure_ascii=False) + "\n")
+        return
+    freshness = shown["freshness"].removeprefix("FRESHNESS_")
+    age = f", {shown['age']} old" if "age" in shown else ""
+    typer.echo(f"{customer.customer_id}: {freshness}{age}")
+    rows = [
+        (name, json.dumps(each.get("value"), ensure_ascii=False), each.get("source", ""), each.get("expire_time", ""))
+        for name, each in sorted(shown.get("attributes", {}).items())
+    ]
+    if rows:
+        print_table(("attribute", "value", "source", "expires"), rows)
