@@ -34,6 +34,7 @@ class ServerProcess:
         address: Of its gRPC server.
         http_port: Its public port, behind Envoy.
         start_s: Seconds from the start of the process to the first answer of a read.
+        serving_s: When the call was made that it answered first, seconds since 1970.
     """
 
     def __init__(self, data_dir: Path, *, edge: bool = True, **variables: str) -> None:
@@ -93,6 +94,7 @@ class ServerProcess:
         while time.monotonic() - begun < START_TIMEOUT_S:
             if self._process.poll() is not None:
                 break
+            self.serving_s = time.time()
             try:
                 with self.channel() as channel:
                     unary(channel, GET_SESSION)(request, timeout=5)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -29,15 +30,19 @@ PART = "Time"
 TICK_MS = 40
 PUNCTUAL_S = 0.1
 WAIT_S = 2
+SOON_S = 2
+"""A wait that passes while a server starts."""
+
+NAMES = ("absent_{wait_s}", "quiet_{wait_s}")
 MODEL = """
 model: punctual
 uses: [base, retail]
 attributes:
   carts: {{count: add_to_cart}}
-  left_cart: {{absence: add_to_cart, of: purchase, for: {wait_s}s}}
-triggers:
-  left: {{when: carts > 0, quiet_for: {wait_s}s}}
-"""
+{absences}triggers:
+{triggers}"""
+ABSENCE = "  absent_{wait_s}: {{absence: add_to_cart, of: purchase, for: {wait_s}s}}\n"
+TRIGGER = "  quiet_{wait_s}: {{when: carts > 0, quiet_for: {wait_s}s}}\n"
 WINDOWS = """
 model: lately
 uses: [base]
@@ -50,20 +55,16 @@ derived:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """When a watcher first saw what was due, seconds since 1970, by visitor.
+class Restarted:
+    """How late the absences and triggers were that a server had before it ended, seconds.
 
     Attributes:
-        absence: The attribute turned true.
-        trigger: The trigger fired.
+        at_once: Those that became due while it was down, counted from the first answer of the next server.
+        later: Those that became due afterwards, counted from their time.
     """
 
-    absence: dict[str, float] = field(default_factory=dict)
-    trigger: dict[str, float] = field(default_factory=dict)
-
-    def late_s(self, sent: Mapping[str, float], wait_s: int) -> list[float]:
-        """Return how late each was seen, counted from when its event was sent, seconds."""
-        return [seen[each] - sent[each] - wait_s for seen in (self.absence, self.trigger) for each in sent]
+    at_once: list[float]
+    later: list[float]
 
 
 def visitors(count: int) -> list[str]:
@@ -71,10 +72,12 @@ def visitors(count: int) -> list[str]:
     return [f"punctual-{number}" for number in range(count)]
 
 
-def model_file(folder: Path, wait_s: int) -> Path:
-    """Write a model with an absence and a trigger that wait so long."""
-    path = folder / f"punctual_{wait_s}.yaml"
-    path.write_text(MODEL.format(wait_s=wait_s))
+def model_file(folder: Path, *waits_s: int) -> Path:
+    """Write a model with an absence and a trigger per wait, `absent_N` and `quiet_N` for N seconds."""
+    path = folder / "punctual.yaml"
+    absences = "".join(ABSENCE.format(wait_s=wait_s) for wait_s in waits_s)
+    triggers = "".join(TRIGGER.format(wait_s=wait_s) for wait_s in waits_s)
+    path.write_text(MODEL.format(absences=absences, triggers=triggers))
     return path
 
 
@@ -92,23 +95,75 @@ def send_carts(channel: grpc.Channel, visitor_ids: Sequence[str], pause_s: float
     return sent
 
 
-def watch_until_seen(channel: grpc.Channel, visitor_ids: Collection[str], timeout_s: float) -> Seen:
-    """Watch until both have been seen for every visitor.
+def watch_until_seen(
+    channel: grpc.Channel, visitor_ids: Collection[str], waits_s: Sequence[int], timeout_s: float
+) -> dict[tuple[str, int], list[float]]:
+    """Watch until the absence and the trigger of each wait have been seen for every visitor.
+
+    Returns:
+        By visitor and wait, when the two were first seen, seconds since 1970.
 
     Raises:
         grpc.RpcError: DEADLINE_EXCEEDED: some were not seen within `timeout_s`.
     """
-    found = Seen()
+    # Looked up by visitor, so that looking is cheap beside what is measured.
+    due = {each: {(wait_s, name.format(wait_s=wait_s)) for wait_s in waits_s for name in NAMES} for each in visitor_ids}
+    found: dict[tuple[str, int], list[float]] = {}
     for message in SessionServiceStub(channel).WatchSessions(WatchSessionsRequest(), timeout=timeout_s):
         now_s = time.time()
         session = message.session
-        if session.visitor_id in visitor_ids:
-            for name, seen in (("left_cart", found.absence), ("left", found.trigger)):
-                if session.attributes.fields[name].bool_value:
-                    seen.setdefault(session.visitor_id, now_s)
-        if len(found.absence) == len(found.trigger) == len(visitor_ids):
+        for wait_s, name in sorted(due.get(session.visitor_id, ())):
+            if session.attributes.fields[name].bool_value:
+                found.setdefault((session.visitor_id, wait_s), []).append(now_s)
+                due[session.visitor_id].remove((wait_s, name))
+        if session.visitor_id in due and not due[session.visitor_id]:
+            del due[session.visitor_id]
+        if not due:
             break
     return found
+
+
+def late_s(
+    seen: Mapping[tuple[str, int], list[float]], sent: Mapping[str, float], wait_s: int, serving_s: float = 0.0
+) -> list[float]:
+    """Return how late each was seen, seconds, counted from its time, or from when the server served, if that is later.
+
+    Args:
+        seen: See `watch_until_seen`.
+        sent: When the event of each visitor was sent, seconds since 1970.
+        wait_s: Which of the waits.
+        serving_s: When the server served, seconds since 1970.
+    """
+    return [
+        at_s - max(sent_s + wait_s, serving_s)
+        for visitor_id, sent_s in sent.items()
+        for at_s in seen[visitor_id, wait_s]
+    ]
+
+
+def restart(folder: Path, count: int, end: Callable[[ServerProcess], object], **variables: str) -> Restarted:
+    """Send events to a server, end it, start another on its data, and measure how punctual that one is.
+
+    Args:
+        folder: Where the data go, empty.
+        count: Visitors, each with two absences and two triggers.
+        end: Ends the first server.
+        variables: Environment variables of both servers.
+    """
+    visitor_ids = visitors(count)
+    variables |= {"RTE_MODELS__PACKS": str(model_file(folder, SOON_S, 1))}
+    with ServerProcess(folder / "trial", edge=False, **variables):
+        pass  # Kernels are compiled now, so that the start measured next is one like those to come.
+    with ServerProcess(folder / "trial", edge=False, **variables) as server:
+        wait_s = math.ceil(2 * server.start_s + 5)
+    variables |= {"RTE_MODELS__PACKS": str(model_file(folder, SOON_S, wait_s))}
+    with ServerProcess(folder / "data", edge=False, **variables) as server, server.channel() as channel:
+        sent = send_carts(channel, visitor_ids, 0.005)
+        end(server)
+    with ServerProcess(folder / "data", edge=False, **variables) as server, server.channel() as channel:
+        seen = watch_until_seen(channel, visitor_ids, (SOON_S, wait_s), 2 * wait_s + 30)
+        serving_s = server.serving_s
+    return Restarted(late_s(seen, sent, SOON_S, serving_s), late_s(seen, sent, wait_s, serving_s))
 
 
 def measure(session_count: int, timer_count: int) -> list[Figure]:
@@ -118,7 +173,7 @@ def measure(session_count: int, timer_count: int) -> list[Figure]:
         session_count: Live sessions while time passes.
         timer_count: Absences and triggers whose delay is measured.
     """
-    return [_punctuality(timer_count), *_passing(session_count)]
+    return [_punctuality(timer_count), *_restarted(timer_count // 4), *_passing(session_count)]
 
 
 def _punctuality(count: int) -> Figure:
@@ -130,11 +185,26 @@ def _punctuality(count: int) -> Figure:
             server.channel() as channel,
             server.channel() as watching,
         ):
-            watch = threads.submit(watch_until_seen, watching, frozenset(visitor_ids), 60 + count / 50)
+            watch = threads.submit(watch_until_seen, watching, visitor_ids, (WAIT_S,), 60 + count / 50)
             sent = send_carts(channel, visitor_ids, 0.005)
-            late = watch.result().late_s(sent, WAIT_S)
-    p99 = percentile(late, 0.99)
+            late = late_s(watch.result(), sent, WAIT_S)
     what = f"{count} absences and {count} triggers, {WAIT_S} s after an event sent over gRPC, until a watcher sees them"
+    return _lateness(what, late)
+
+
+def _restarted(count: int) -> list[Figure]:
+    """Kill a server and start it again, between the events and what they make due."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = restart(Path(folder), count, ServerProcess.kill, RTE_SESSION__SESSIONS_MAX="100000")
+    what = f"{count} absences and {count} triggers of a server that was killed and started again"
+    return [
+        _lateness(f"{what}, due while it was down, counted from its first answer", found.at_once),
+        _lateness(f"{what}, due later", found.later),
+    ]
+
+
+def _lateness(what: str, late: Sequence[float]) -> Figure:
+    p99 = percentile(late, 0.99)
     value = f"p50 {milliseconds(percentile(late, 0.5))}, p99 {milliseconds(p99)}, max {milliseconds(max(late))}"
     return Figure(PART, what, value, "", "p99 <= 100 ms", p99 <= PUNCTUAL_S)
 

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import math
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bench.figures import percentile
 from tests.bench.server_process import ServerProcess
-from tests.bench.time_part import model_file, send_carts, visitors, watch_until_seen
+from tests.bench.time_part import PUNCTUAL_S, restart
 
-LATE_S_MAX = 2.0
-"""Generous, since tests share their machine; the benchmark's part `time` shows the figure, some tens of milliseconds."""
+VISITORS = 40
+TRIALS = 4
+"""The machine is shared: one quiet trial shows what the server can do, and a server that is late is so in each."""
 
-VISITORS = visitors(40)
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("end", [ServerProcess.kill, ServerProcess.stop], ids=["kill", "stop"])
+def test_what_is_due_after_a_restart_comes_at_its_time(tmp_path: Path, end: Callable[[ServerProcess], object]) -> None:
+    """Events before the end of one server make absences and triggers of the next.
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("ending", ["kill", "stop"])
-def test_what_is_due_after_a_restart_comes_at_its_time(tmp_path: Path, ending: str) -> None:
-    """Events before the end of one server make absences and triggers of the next, no earlier and hardly later than due."""
+    Each is seen within 100 ms of its time, or of the first answer of the next server where its time passed while none was
+    there; and none is early.
+    """
     settings = {"RTE_SESSION__SESSIONS_MAX": "10000", "RTE_JOURNAL__SNAPSHOT_ENTRIES": "15"}
-    with ServerProcess(tmp_path / "first", edge=False, **settings):
-        pass  # Kernels are compiled now, so that the start measured next is one like those to come.
-    with ServerProcess(tmp_path / "second", edge=False, **settings) as server:
-        wait_s = math.ceil(2 * server.start_s + 5)
-    settings["RTE_MODELS__PACKS"] = str(model_file(tmp_path, wait_s))
-    with ServerProcess(tmp_path / "data", edge=False, **settings) as server, server.channel() as channel:
-        sent = send_carts(channel, VISITORS, 0.02)
-        server.kill() if ending == "kill" else server.stop()
-    with ServerProcess(tmp_path / "data", edge=False, **settings) as server, server.channel() as channel:
-        assert time.time() < min(sent.values()) + wait_s, "the restart took too long for this test"
-        late = watch_until_seen(channel, VISITORS, 2 * wait_s + 30).late_s(sent, wait_s)
-    # An event is sent in microseconds and kept in milliseconds.
-    assert min(late) >= -0.002
-    assert percentile(late, 0.99) < LATE_S_MAX
+    shown = []
+    for trial in range(TRIALS):
+        (tmp_path / str(trial)).mkdir()
+        found = restart(tmp_path / str(trial), VISITORS, end, **settings)
+        assert len(found.at_once) == len(found.later) == 2 * VISITORS
+        # An event is sent in microseconds and kept in milliseconds.
+        assert min(found.later) >= -0.002
+        shown.append((percentile(found.at_once, 0.99), percentile(found.later, 0.99)))
+        if max(shown[-1]) <= PUNCTUAL_S:
+            return
+    raise AssertionError(f"p99 in seconds, of what was due at once and later: {shown}")
