@@ -171,7 +171,7 @@ def test_parts_take_no_memory_and_can_be_filtered_by() -> None:
         ("attributes: {s: {sum: item.p, each: event.a + event.b}}", "`each` must be a property of the event"),
         ("attributes: {s: {sum: item.a.b, each: event.items}}", "reaches into a member of the element"),
         ("attributes: {s: {last: ua.browser(item.a), each: event.items}}", "does not look at elements of lists"),
-        ("derived: {d: item.price > 1.0}", "there is no attribute `item.price`"),
+        ("derived: {d: item.price > 1.0}", "make it an attribute with `each: event.items` first"),
         ("attributes: {s: {top: event.p, keep: 5, of: 3}}", "`of` must be a whole number from 5 to 64"),
         ("attributes: {s: {top: event.p, weight: event.w > 1.0}}", "`weight` must be a number"),
         ("sequences: {c: {steps: [a]}}", "2 to 12 `steps`"),

@@ -71,7 +71,7 @@ def test_what_people_write_first_works(text: str) -> None:
         ("last_search.matches('a(?=b)')", 21, "looks around or back", "simpler"),
         ("[1, 2].exists(x, x > 1)", 14, "`exists`", "written out"),
         ("seen == null", 1, "`seen` is a list", "write `'a' in seen`"),
-        ("'a' in last_search", 8, "must be a list in brackets or a look-up list", "in ['a', 'b']"),
+        ("'a' in last_search", 8, "is a string, and `in` looks into lists", "last_search.contains('x')"),
         ("[1] == [1]", 1, "only after `in`", "in ['a', 'b']"),
         ("{'a': 1} == {}", 1, "maps", "single values"),
         ("timestamp('2024-01-01T00:00:00Z') > views", 10, "`timestamp`", "milliseconds"),

@@ -17,9 +17,11 @@ from rte_server.models.problems import ModelError, Problem
 
 DOCUMENT_BYTES_MAX = 262_144  # UTF-8 bytes of one model or test file
 DOCUMENT_DEPTH_MAX = 16  # nesting
+INT_CHARS_MAX = 40  # a longer row of digits is a text; Python refuses to read very long ones
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _QUOTES = "put expressions with any of : , # & * ! [ ] { } into quotes"
 
 Content: TypeAlias = "str | bool | int | float | list[Item] | dict[str, Item] | None"
@@ -54,57 +56,67 @@ def read_document(source: str, file: str) -> Item:
     if size > DOCUMENT_BYTES_MAX:
         raise ModelError([Problem(file, 0, f"the file has {size} bytes, more than {DOCUMENT_BYTES_MAX}", "split it")])
     try:
-        for event in yaml.parse(source, Loader=yaml.SafeLoader):
-            # Refused before the nodes are made: aliases can make a small file huge.
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else 0
-                raise ModelError([Problem(file, line, "anchors and aliases (`&`, `*`) are not supported", _QUOTES)])
+        _refuse_aliases_and_depth(source, file)
         node = yaml.compose(source, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = source.count("\n", 0, error.position) + 1
+        message = f"the character U+{error.character:04X} cannot stand in a YAML file"
+        raise ModelError([Problem(file, line, message, "remove it")]) from None
     except yaml.YAMLError as error:
         raise ModelError([_syntax_problem(error, file)]) from None
     if node is None:
         raise ModelError([Problem(file, 1, "the file is empty", "write a model")])
     problems: list[Problem] = []
-    item = _convert(node, node.start_mark.line + 1, file, problems, 0)
+    item = _convert(node, node.start_mark.line + 1, file, problems)
     if problems:
         raise ModelError(problems)
     return item
 
 
+def _refuse_aliases_and_depth(source: str, file: str) -> None:
+    """Refuse what would be dear to make nodes of: aliases can make a small file huge, and nodes are made recursively."""
+    depth = 0
+    for event in yaml.parse(source, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise ModelError([Problem(file, line, "anchors and aliases (`&`, `*`) are not supported", _QUOTES)])
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DOCUMENT_DEPTH_MAX:
+            message = f"this is nested more than {DOCUMENT_DEPTH_MAX} deep"
+            raise ModelError([Problem(file, line, message, "make it flatter")])
+
+
 def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    what = getattr(error, "problem", None) or str(getattr(error, "reason", "")) or "it cannot be read"
+    what = getattr(error, "problem", None) or "it cannot be read"
     remedy = "indent with blanks, YAML has no tabs" if r"'\t'" in what else _QUOTES
     return Problem(file, mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", remedy)
 
 
-def _convert(node: Any, line: int, file: str, problems: list[Problem], depth: int) -> Item:
+def _convert(node: Any, line: int, file: str, problems: list[Problem]) -> Item:
     """Return the item of a YAML node; append what is wrong with it to `problems`."""
     text_line = node.start_mark.line + 1
-    if depth > DOCUMENT_DEPTH_MAX:
-        problems.append(
-            Problem(file, text_line, f"this is nested more than {DOCUMENT_DEPTH_MAX} deep", "make it flatter")
-        )
-        return Item(None, line, text_line)
     if node.tag.startswith("!"):
         problems.append(Problem(file, text_line, f"`{node.tag}` is a YAML tag here", _QUOTES))
     if isinstance(node, yaml.ScalarNode):
+        if _NO_TEXT.search(node.value):
+            problems.append(Problem(file, text_line, "this has half a character (`\\uD800` to `\\uDFFF`)", "remove it"))
         if node.style in ("|", ">"):
             text_line += 1
         return Item(_scalar(node), line, text_line)
     if isinstance(node, yaml.SequenceNode):
-        items = [_convert(each, each.start_mark.line + 1, file, problems, depth + 1) for each in node.value]
+        items = [_convert(each, each.start_mark.line + 1, file, problems) for each in node.value]
         return Item(items, line, text_line)
     entries: dict[str, Item] = {}
     for key, value in node.value:
         key_line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
+        if not isinstance(key, yaml.ScalarNode) or _NO_TEXT.search(key.value):
             problems.append(Problem(file, key_line, "a key must be a word", _QUOTES))
             continue
         if key.value in entries:
             first = entries[key.value].line
             problems.append(Problem(file, key_line, f"`{key.value}` stands twice", f"the first is in line {first}"))
-        entries[key.value] = _convert(value, key_line, file, problems, depth + 1)
+        entries[key.value] = _convert(value, key_line, file, problems)
     return Item(entries, line, text_line)
 
 
@@ -117,7 +129,7 @@ def _scalar(node: Any) -> Content:
         return text.lower() == "true"
     if text in ("", "~") or text.lower() == "null":
         return None
-    if _INT.fullmatch(text):
+    if len(text) <= INT_CHARS_MAX and _INT.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)

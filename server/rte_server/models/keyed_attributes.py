@@ -91,7 +91,8 @@ def read_keyed(
     listens = members.get("add" if kind == Kind.BASKET else "on")
     if kind == Kind.BASKET and listens is None:
         reader.problem(members[word], f"{where} has no `add`", "name the events that add an item: `add: add_to_cart`")
-    roles = _basket_roles(reader, members, where) if kind == Kind.BASKET else _resets(reader, members, where)
+    events = reader.events(listens, where) if listens is not None else ()
+    roles = _basket_roles(reader, members, where) if kind == Kind.BASKET else _resets(reader, members, where, events)
     low, default, high = KEEP[kind]
     keep = reader.whole(members, "keep", default, low, high)
     params: tuple[int, ...] = ()
@@ -106,7 +107,7 @@ def read_keyed(
         value_type="double" if kind == Kind.RESET_SUM else "list",
         unit=reader.text(members, "unit", UNIT_CHARS_MAX),
         description=reader.text(members, "description", TEXT_CHARS_MAX),
-        events=reader.events(listens, where) if listens is not None else (),
+        events=events,
         value=value,
         where=read_condition(reader, members, where, lists, each="each" in members),
         keep=keep,
@@ -117,10 +118,14 @@ def read_keyed(
     )
 
 
-def _resets(reader: Reader, members: Mapping[str, Item], where: str) -> tuple[Role, ...]:
+def _resets(reader: Reader, members: Mapping[str, Item], where: str, adding: tuple[str, ...]) -> tuple[Role, ...]:
+    """Return what events reset a sum to which those in `adding` add; an event can do one thing only."""
     if "resets_on" not in members:
         return ()
     events = reader.events(members["resets_on"], f"{where}, `resets_on`")
+    for event in [each for each in events if each in adding]:
+        message = f"{where}: `{event}` stands both in `on` and in `resets_on`"
+        reader.problem(members["resets_on"], message, "leave one out")
     return (Role(RESETS, events, needs_value=False),)
 
 

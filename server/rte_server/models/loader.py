@@ -484,7 +484,7 @@ class _ModelReader:
             message = f"the model has {len(triggers)} triggers, more than {TRIGGERS_MAX}"
             self.reader.problem(self.members["triggers"], message, "split it")
         for name, item in triggers.items():
-            if not self._refuse_unused(name, item):
+            if not (self._refuse_unused(name, item) or self._refuse_scores(name, item)):
                 specs = read_trigger(self.reader, self.name, name, item, inputs, self.list_names)
                 self.specs.update({spec.name: spec for spec in specs})
 

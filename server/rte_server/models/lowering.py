@@ -223,11 +223,17 @@ class Lowering:
         if name not in self._inputs:
             if name.startswith("event."):
                 self._refuse(node, "an expression on a session cannot read events", "make it an attribute first")
+            if name.startswith("item."):
+                remedy = "make it an attribute with `each: event.items` first"
+                self._refuse(node, "an expression on a session cannot read elements of lists", remedy)
             known = [each for each in self._inputs if each.startswith("session.") == name.startswith("session.")]
-            self._refuse(node, f"there is no attribute `{name}`", did_you_mean(name, known))
+            remedy = did_you_mean(name, known) or "write it into `attributes:`"
+            self._refuse(node, f"there is no attribute `{name}`", remedy)
         types = self._inputs[name]
-        if types & LIST:
+        if types & ENTRIES:
             self._refuse(node, f"`{name}` is a list, which stands only after `in`", f"write `'a' in {name}`")
+        if types & LIST:
+            self._refuse(node, f"`{name}` is a list that expressions cannot read", self._instead_of(name))
         self._emit(Op.LOAD, name=name)
         return types
 
@@ -410,7 +416,9 @@ class Lowering:
         self._emit(Op.SELECT)
         plain = [each & ~NULL for each in types]
         if all(plain) and not plain[0] & plain[1]:
-            remedy = "write `2.0` for `2`, or `double(...)`" if all(each & NUMBER for each in plain) else ""
+            remedy = "write `2.0` for `2`, or `double(...)`"
+            if not all(each & NUMBER for each in plain):
+                remedy = "give both choices one type"
             self._refuse(node, f"the choices are {type_name(types[0])} and {type_name(types[1])}", remedy)
         return types[0] | types[1]
 
@@ -424,6 +432,8 @@ class Lowering:
             self.lower(value)
             self._emit(Op.IN_CELLS, name=self._dotted(container) + CELLS_SUFFIX)
             return BOOL
+        if kind in ("ident_expr", "select_expr"):
+            self._refuse_container(container)
         if kind != "list_expr":
             remedy = "write `x in ['a', 'b']` or `x in lists.name`"
             self._refuse(container, "what follows `in` must be a list in brackets or a look-up list", remedy)
@@ -434,6 +444,22 @@ class Lowering:
             self._emit(Op.IN_ITEM)
         self._emit(Op.IN_END)
         return BOOL
+
+    def _refuse_container(self, node: Node) -> NoReturn:
+        """Refuse a property or an input of the row that `in` cannot look into."""
+        name = self._dotted(node)
+        if self._inputs is None:
+            remedy = f"let each element count: `each: {name}, where: item == 'x'`"
+            self._refuse(node, f"`in` cannot look into `{name}`, a property of the event", remedy)
+        types = self._input(node)  # Refuses what is no attribute, and other lists.
+        remedy = f"write `{name} == 'x'`, or `{name}.contains('x')` for a part of a text"
+        self._refuse(node, f"`{name}` is {type_name(types)}, and `in` looks into lists", remedy)
+
+    def _instead_of(self, name: str) -> str:
+        """Return what to read instead of a list whose elements are no plain values: one of its parts."""
+        parts = [f"`{each}`" for each in sorted(self._inputs or {}) if each.startswith(f"{name}.")]
+        beside = "for membership keep the values in a `set` beside it"
+        return f"read {', '.join(parts)}; {beside}" if parts else beside
 
     def _look_up(self, value: Node, container: Node) -> TypeSet:
         """Lower `x in lists.stolen_cards`."""

@@ -213,7 +213,8 @@ class Reader:
         if found is None:
             self.problem(item, f"`{item.content}` is not a duration", "write for example `500ms`, `5s`, `31m`, `2h`")
             return low_ms
-        duration_ms = round(float(found[1]) * _UNIT_MS[found[2]])
+        # Cut off above what is refused anyway, since a long row of digits is an infinite float.
+        duration_ms = round(min(float(found[1]) * _UNIT_MS[found[2]], 2.0 * DURATION_MS_MAX))
         if not low_ms <= duration_ms <= DURATION_MS_MAX:
             limits = f"from {low_ms} ms to {DURATION_MS_MAX // _UNIT_MS['d']} days"
             self.problem(item, f"`{item.content}` is not a duration {limits}", "choose another one")

@@ -205,7 +205,8 @@ def _online(
     def number(word: str, default: float, *, above: bool) -> float:
         value = reader.number(online[word], f"{where}, `{word}`") if word in online else default
         if value < 0.0 or (above and value == 0.0):
-            reader.problem(online[word], f"{where}: `{word}` must be {'greater than' if above else 'at least'} 0")
+            message = f"{where}: `{word}` must be {'greater than' if above else 'at least'} 0"
+            reader.problem(online[word], message, f"the default is {default:g}")
         return value
 
     spec = OnlineSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rte_server.engine.expressions import Code
@@ -39,6 +39,7 @@ def read_sequence(
         reader.problem(members.get("steps", item), f"{where} needs 2 to {STEPS_MAX} `steps`", f"write `{_EXAMPLE}`")
         return None
     nots = _steps(reader, members, "not", where, lists)
+    _refuse_steps(reader, members, where, steps, nots)
     within_ms = reader.duration_ms(members["within"], 1) if "within" in members else 0
     low, default, high = KEEP[Kind.SEQUENCE]
     roles = [Role(number, step.events, False, step.where) for number, step in enumerate(steps) if number > 0]
@@ -76,6 +77,16 @@ def _steps(reader: Reader, members: Mapping[str, Item], word: str, where: str, l
         events = reader.events(each.content["event"], place) if "event" in each.content else ()
         steps.append(_Step(events, read_condition(reader, each.content, place, lists)))
     return steps
+
+
+def _refuse_steps(
+    reader: Reader, members: Mapping[str, Item], where: str, steps: Sequence[_Step], nots: Sequence[_Step]
+) -> None:
+    """Note events that would end each run that arrives at them."""
+    ending = {event for each in nots if not each.where for event in each.events}
+    for event in dict.fromkeys(event for step in steps for event in step.events if event in ending):
+        message = f"{where}: `{event}` is a step and stands in `not`, so that it would end the run that reaches it"
+        reader.problem(members["not"], message, "leave one out, or say with `where` which events end a run")
 
 
 def _optional(reader: Reader, members: Mapping[str, Item], steps: list[_Step], where: str) -> int:
