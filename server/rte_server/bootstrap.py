@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from rte_server.mart.mart import CustomerMart
 from rte_server.models import ModelError, compile_models, configuration_of, load_models
 from rte_server.models.configured import follow, read_configured
 from rte_server.models.loader import compile_sources, sources_of
+from rte_server.models.scores import digests_in
 from rte_server.runners.packages import GraphStore, keep_graphs
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
@@ -163,7 +165,7 @@ class Application:
                 refold_s_max=self.config.models.refold_ms_max / 1000,
                 compared_sessions_max=self.config.models.compared_sessions_max,
             ),
-            self._keep_graphs,
+            lambda models, files: self._keep_graphs(self.engine.configuration, models, files),
         )
         self._stack.push_async_callback(self.lifecycle.close)
         self.model_files = ModelFiles(
@@ -201,9 +203,9 @@ class Application:
         _log.info("state is at position %d after %.1f s", engine.position, time.monotonic() - started_s)
         return engine
 
-    def _keep_graphs(self, models: Iterable[ModelSpec], files: Mapping[str, str]) -> None:
-        """Check the ONNX graphs of models that are about to run, and keep them where a restart finds them."""
-        keep_graphs(models, self.graphs, files)
+    def _keep_graphs(self, running: Mapping[str, Any], models: Iterable[ModelSpec], files: Mapping[str, str]) -> None:
+        """Check the ONNX graphs of models that may run, and keep them, beside those that run, where a restart finds them."""
+        keep_graphs(models, self.graphs, files, digests_in(running.get("files", {}).values()))
 
     def _configuration(self, running: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is in force from this start on: the settings, and the model files that changed since the last one.
@@ -213,7 +215,7 @@ class Application:
         """
         sources = sources_of(running.get("models", {}), running.get("files", {}))
         self._configured = read_configured(self.config.models.packs)
-        followed = follow(self._configured, running.get("configured", {}), sources, self._keep_graphs)
+        followed = follow(self._configured, running.get("configured", {}), sources, partial(self._keep_graphs, running))
         self._file_problems = followed.problems
         problems = [problem for found in followed.problems.values() for problem in found]
         if problems and not sources:

@@ -152,7 +152,9 @@ def test_a_replay_uses_the_list_that_was_valid_then() -> None:
         ("a,card\n1,2\n3\n", "f.csv", "card", "no column `card`; give every line as many", 3),
         ("a\n", "f.txt", "a", "for files that end in `.csv`; rename", 0),
         (f"a\n{'x' * (VALUE_BYTES_MAX + 1)}\n", "f.txt", "", f"1025 bytes, more than {VALUE_BYTES_MAX}", 2),
-        (f"a\n{'x' * 200_000}\n", "f.csv", "", f"200000 bytes, more than {VALUE_BYTES_MAX}", 2),
+        (f"a\n{'x' * 200_000}\n", "f.csv", "", "not CSV: field larger than field limit", 2),
+        ('a,card\n1,2\n3,"4\n5,6\n', "f.csv", "card", "not CSV: unexpected end of data; close the quotes", 3),
+        ('card\n"4"5\n', "f.csv", "card", "not CSV: ',' expected after '\"'; close the quotes", 2),
         ("a\nb\0\n", "f.txt", "", "no text; save the file as UTF-8", 2),
         ("x" * (LIST_FILE_BYTES_MAX + 1), "f.txt", "", f"more than {LIST_FILE_BYTES_MAX}; split", 0),
         ("\n".join(map(str, range(LIST_VALUES_MAX + 1))), "f.txt", "", f"more than {LIST_VALUES_MAX}", 250_001),
@@ -165,6 +167,14 @@ def test_what_is_wrong_with_a_list_is_said_with_its_line(
     _, problem = parse_list(text, file, column)
     assert problem is not None and message in f"{problem.message}; {problem.remedy}"
     assert (problem.file, problem.line) == (file, line)
+
+
+def test_cells_in_quotes_may_have_commas_quotes_and_line_ends() -> None:
+    """A value is what RFC 4180 says, comments and empty lines stand between rows only, and lines are counted in the file."""
+    text = '\ufeffcard,note\r\n"4,1","two\r\n# lines\r\n\r\nof it"\r\n# "no row\r\n"4 ""2""",x\r\n'
+    assert parse_list(text, "f.csv", "card") == (("4,1", '4 "2"'), None)
+    _, problem = parse_list(text + "4\r\n5,6,7\r\n" + '"8', "f.csv", "note")
+    assert problem is not None and problem.line == 8
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,16 @@ def test_kinds_of_other_versions_are_refused_plainly(line: str) -> None:
         ("model: shop\nattributes: {a: {count: x}}\nderived: {a: 'a > 1'}", 3, "`a` stands twice"),
         ("model: shop\nderived: {b: session}", 2, "no attribute `session`"),
         ("a: " + "[" * 40 + "]" * 40, 1, "nested more than 16"),
+        ("[" * 8000, 1, "nested more than 16"),
+        ("model:\n" + "".join(f"{' ' * depth}a:\n" for depth in range(1, 600)), 17, "nested more than 16"),
         ("#" * (DOCUMENT_BYTES_MAX + 1), 0, "more than 262144"),
+        (f"model: shop\nversion: {'9' * 5000}\nattributes: {{a: {{count: x}}}}", 2, "`version` must be"),
+        ("model: [shop]\nattributes: {a: {count: x}}", 1, "the model's name is no word"),
+        (
+            "model: shop\nattributes:\n" + "".join(f"  a{n}: {{set: event.x, keep: 256}}\n" for n in range(17)),
+            1,
+            "bytes per session, more than 65536; make it smaller: `a0` alone takes 4096",
+        ),
     ],
 )
 def test_damaged_files_are_refused(source: str, line: int, message: str) -> None:
@@ -209,6 +218,40 @@ def test_too_many_attributes_are_refused() -> None:
     """A model has a named limit of attributes."""
     lines = "".join(f"  a{number}: {{count: x}}\n" for number in range(ATTRIBUTES_MAX + 1))
     assert any(f"more than {ATTRIBUTES_MAX}" in text for _, text in refused(f"model: shop\nattributes:\n{lines}"))
+
+
+def test_models_together_have_a_limit_of_memory() -> None:
+    """What each of them may take, all of them together may not exceed."""
+    sets = "".join(f"  {{name}}{number}: {{{{set: event.x, keep: 256}}}}\n" for number in range(9))
+    models = {name: f"model: {name}\nattributes:\n{sets.format(name=name)}" for name in ("a", "b")}
+    assert len(compile_models({"a": models["a"]})) == 1
+    with pytest.raises(ModelError, match="all models together take 73728 bytes per session, more than 65536"):
+        compile_models(models)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "q == 'it\\'s b'",
+        "q == '''x'y b'''",
+        "q == r'it\\s b'",
+        "q == 'a' // unlike b",
+        'q == "b" && q != "\\" b"',
+    ],
+)
+def test_names_in_strings_and_comments_are_no_names(other: str) -> None:
+    """An attribute that only mentions another one does not need it; both may be written in any order."""
+    source = f"model: shop\nattributes: {{q: {{last: event.q, type: string}}}}\nderived:\n  a: |\n    {other}\n  b: 'a ? 1 : 2'\n"
+    names = [spec.name for spec in compile_model(source, "shop.yaml", {}).attributes]
+    assert names.index("a") < names.index("b")
+
+
+def test_functions_are_no_names_and_what_they_are_called_on_is() -> None:
+    """A model in use may have an attribute called as a function is; the receiver of a call is read before the call."""
+    other = compile_model("model: other\nattributes: {matches: {count: x}}", "other.yaml", {})
+    source = "model: shop\nattributes: {q: {last: event.q, type: string}}\nderived:\n  a: long.matches('x')\n  long: \"q + 'x'\"\n"
+    names = [spec.name for spec in compile_model(source, "shop.yaml", {"other": other}).attributes]
+    assert names.index("long") < names.index("a")
 
 
 def test_names_are_unique_over_all_models_and_uses_are_stated() -> None:

@@ -57,6 +57,14 @@ def compare(seed: int, count: int) -> int:
     return compared
 
 
+@pytest.mark.parametrize("pattern", ["$^", r"$\A", "^$|a$^", "(?:^$)"])
+def test_start_and_end_together_are_the_empty_text_only(pattern: str) -> None:
+    """A state in the middle of a text is not the first one, though it may stand for the same places of the pattern."""
+    automaton = compile_pattern(pattern)
+    for text in ("", "a", "b", "ab"):
+        assert finds_match(automaton, text) == official_match(pattern, text), (pattern, text)
+
+
 def test_random_patterns_equal_re2() -> None:
     """On random patterns and texts, also beyond ASCII, the automaton and RE2 agree."""
     assert compare(1, 500) > 4000

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest
 from rte.v1.event_service_pb2_grpc import EventServiceStub
-from rte.v1.model_service_pb2 import ApplyModelsRequest, ModelSource
+from rte.v1.model_service_pb2 import ApplyModelsRequest, ListModelsRequest, ModelSource
 from rte.v1.model_service_pb2_grpc import ModelServiceStub
 from rte.v1.session_pb2 import Score, Session
 from rte.v1.session_service_pb2 import (
@@ -27,6 +30,7 @@ from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.models import ModelError
 from rte_server.models.trials import run_file
 from rte_server.runners.at_once import score_all
+from rte_server.runners.packages import GRAPHS_KEPT
 from rte_server.training.evaluation import area_under_curve, evaluate
 from rte_server.training.examples import examples_of
 from rte_server.training.fitting import Algorithm, fit
@@ -252,3 +256,45 @@ def test_the_tests_of_a_model_see_its_score(package: Path, tmp_path: Path) -> No
     )
     assert run_file(path, score_all) == (1, [])
     assert run_file(path)[1]
+
+
+def test_models_that_are_only_tried_never_push_out_the_graph_that_runs(package: Path, tmp_path: Path) -> None:
+    """However many other graphs came since, the next start has it."""
+    text, graph = (package / "model.yaml").read_text(), (package / "model.onnx").read_bytes()
+    settings = {"models__packs": (str(package / "model.yaml"),)}
+    with live_server(tmp_path / "data", **settings) as running, running.channel() as channel:
+        (kept,) = (tmp_path / "data").rglob("*.onnx")
+        for number in range(GRAPHS_KEPT + 1):
+            # A later name in the graph's metadata: another digest, the same scores.
+            other = onnx.load_model_from_string(graph)
+            other.doc_string = f"trial {number}"
+            encoded = other.SerializeToString()
+            digest = hashlib.sha256(encoded).hexdigest()
+            source = ModelSource(yaml=re.sub(r"sha256: \S+", f"sha256: {digest}", text))
+            files = {f"{TASK.name}/model.onnx": encoded}
+            request = ApplyModelsRequest(models=[source], files=files, mode=ApplyModelsRequest.MODE_VALIDATE)
+            assert not ModelServiceStub(channel).ApplyModels(request).problems
+            os.utime(kept, (0, 0))
+        assert kept.exists()
+    with live_server(tmp_path / "data", **settings) as running:
+        send(running, "after", "a1", ProductRelated=5.0)
+        until_fresh(running, "after")
+
+
+def test_a_server_starts_without_a_graph_that_was_lost(package: Path, tmp_path: Path) -> None:
+    """The score is absent and says why; sessions and other models go on, and the list of models names the file."""
+    settings = {"models__packs": (str(package / "model.yaml"),)}
+    with live_server(tmp_path / "data", **settings) as running:
+        send(running, "before", "b1", ProductRelated=5.0)
+    (graph,) = (tmp_path / "data").rglob("*.onnx")
+    graph.unlink()
+    moved = package / "model.onnx"
+    content = moved.read_bytes()
+    moved.unlink()
+    try:
+        with live_server(tmp_path / "data", **settings) as running, running.channel() as channel:
+            until(lambda: session(running, "before").scores[0].reason == Score.REASON_PACKAGE_MISSING)
+            (model,) = ModelServiceStub(channel).ListModels(ListModelsRequest()).models
+            assert "model.onnx" in model.problems[0].message
+    finally:
+        moved.write_bytes(content)

@@ -102,25 +102,39 @@ def follow(
     now = {path: [header(source)[0], digest(source)] for path, source in configured.sources.items()}
     broken = dict(configured.problems)
     given = {path: source for path, source in configured.sources.items() if list(seen.get(path, ())) != now[path]}
+    gone: dict[str, tuple[Problem, ...]] = {}
     while True:
         removed = _given_up(now, seen, broken, running)
         sources = next_sources(running, list(given.values()), removed, is_alongside=False)
+        is_compiled = False
         try:
-            accept(compile_sources(sources), {name: source.file for name, source in sources.items()})
+            models = compile_sources(sources)
+            is_compiled = True
+            accept(models, {name: source.file for name, source in sources.items()})
             break
         except ModelError as error:
-            if not running or not given:
+            if not running or not (given or is_compiled):
                 raise
+            if not given:
+                # What ran goes on without what belonged to it and is gone, a graph: its score is absent and says so.
+                gone = {name: found for name, source in sources.items() if (found := _of_file(error, source.file))}
+                break
             files = {problem.file for problem in error.problems}
             # A model that is fine by itself may spoil others that use it; then none of the files is followed.
             for path in [path for path, source in given.items() if source.file in files] or list(given):
-                broken[path] = tuple(p for p in error.problems if p.file == given[path].file) or error.problems
+                broken[path] = _of_file(error, given[path].file) or error.problems
                 del given[path]
     next_seen = {path: found for path, found in now.items() if path not in broken}
     # What is broken is compared with what ran, so that it is followed when it is that again.
     next_seen |= {path: list(found) for path, found in seen.items() if broken and path not in next_seen}
-    problems = {(seen.get(path) or now.get(path) or [Path(path).stem])[0]: found for path, found in broken.items()}
+    problems = gone | {
+        (seen.get(path) or now.get(path) or [Path(path).stem])[0]: found for path, found in broken.items()
+    }
     return Followed(sources, next_seen, problems, sorted([*(now[path][0] for path in given), *removed]))
+
+
+def _of_file(error: ModelError, file: str) -> tuple[Problem, ...]:
+    return tuple(problem for problem in error.problems if problem.file == file)
 
 
 def _given_up(

@@ -1,8 +1,8 @@
 """Look-up lists: a file of values beside a model file, for `x in lists.name`.
 
 A file is UTF-8 text with one value per line. Empty lines, and lines that begin with `#`, are left out; so are blanks
-around a value. A file whose name ends in `.csv` is read as CSV (RFC 4180): with `column` its first line names the
-columns, without it has one column and no heading.
+around a value. A file whose name ends in `.csv` is read as CSV (RFC 4180; a cell in quotes may have commas, quotes that
+are doubled, and line ends): with `column` its first line names the columns, without it has one column and no heading.
 """
 
 from __future__ import annotations
@@ -101,9 +101,19 @@ def parse_list(text: str, file: str, column: str = "") -> tuple[tuple[str, ...],
         return (), Problem(file, 0, f"the file has {size} bytes, more than {LIST_FILE_BYTES_MAX}", "split it")
     if column and not file.endswith(".csv"):
         return (), Problem(file, 0, f"`column: {column}` is for files that end in `.csv`", "rename the file")
+    try:
+        return _values(_csv_lines(text) if file.endswith(".csv") else _plain_lines(text), file, column)
+    except _CsvError as error:
+        return (), Problem(
+            file, error.line, f"this is not CSV: {error}", "close the quotes; within a value, double them"
+        )
+
+
+def _values(lines: Iterator[tuple[int, list[str]]], file: str, column: str) -> tuple[tuple[str, ...], Problem | None]:
+    """Do what `parse_list` does, with the lines (number, cells) that say something."""
     found: dict[str, None] = {}
     place = -1 if column else 0
-    for line, cells in _lines(text, is_csv=file.endswith(".csv")):
+    for line, cells in lines:
         if place < 0:
             if column not in cells:
                 return (), Problem(
@@ -137,11 +147,48 @@ def _refusal(cells: list[str], place: int, column: str, file: str, line: int) ->
     return None
 
 
-def _lines(text: str, *, is_csv: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line from 1, cells) of each line that says something."""
+class _CsvError(Exception):
+    """A file is not CSV; `line` says where, from 1."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _plain_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line from 1, its one cell) of each line that says something."""
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        # The module refuses very long cells with an error of its own; such a line is too long for a value anyway.
-        cells = next(csv.reader([line.rstrip("\r")])) if is_csv and len(line) <= csv.field_size_limit() else [line]
-        yield number, [cell.strip() for cell in cells]
+        if _says_something(line):
+            yield number, [line.strip()]
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line where it begins, from 1, cells) of each row that says something.
+
+    Raises:
+        _CsvError: It is not CSV.
+    """
+    begins = 0  # Where the present row does; 0 between two rows, where comments may stand.
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal begins, number
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            if begins or _says_something(line):
+                begins = begins or number
+                yield f"{line}\n"
+
+    rows = csv.reader(lines(), strict=True)
+    while True:
+        begins = 0
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _CsvError(str(error), begins or number) from None
+        yield begins, [cell.strip() for cell in cells]
+
+
+def _says_something(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#")

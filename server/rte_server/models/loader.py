@@ -36,8 +36,15 @@ from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
 MODELS_MAX = 64  # models loaded together
 GRAPH_BYTES_MAX = 64 * 1024 * 1024  # of one ONNX file
 
-# Names in an expression; what stands in quotes is matched first and so is not taken for names.
-_WORD = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_][A-Za-z0-9_.]*")
+# Tokens of CEL as far as names need it: comments and strings (raw ones know no escapes) are matched first and so are not
+# taken for names; a name before a bracket is that of a function, after its last dot.
+_WORD = re.compile(
+    r"""//[^\n]*
+      | (?:[bB]?[rR][bB]?)(?:'''.*?'''|\"\"\".*?\"\"\"|'[^'\n]*'|"[^"\n]*")
+      | [bB]?(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")
+      | (?P<name>[A-Za-z_][A-Za-z0-9_.]*+)(?P<is_call>\s*\()?""",
+    re.VERBOSE | re.DOTALL,
+)
 # An attribute that could not be read is taken to be of any type: its own problem is enough.
 _UNKNOWN_TYPE: TypeSet = PROPERTY | NUMBER | NULL
 
@@ -70,7 +77,7 @@ def load_models(paths: Iterable[str | Path]) -> list[ModelSpec]:
             problems += error.problems
     if problems:
         raise ModelError(problems)
-    return _compile_files(_with_packs(sources))
+    return _checked_bytes(_compile_files(_with_packs(sources)))
 
 
 def configuration_of(models: Iterable[ModelSpec]) -> dict[str, dict[str, str]]:
@@ -183,7 +190,8 @@ def sources_of(models: Mapping[str, str], files: Mapping[str, str]) -> dict[str,
 def compile_sources(sources: Mapping[str, Source]) -> list[ModelSpec]:
     """Compile models as `compile_models` does."""
     models = _compile_files([source for name, source in sources.items() if header(source)[0] == name])
-    return [*models, *_compile_alongside({n: each for n, each in sources.items() if header(each)[0] != n}, models)]
+    beside = {name: source for name, source in sources.items() if header(source)[0] != name}
+    return _checked_bytes([*models, *_compile_alongside(beside, models)])
 
 
 def _compile_alongside(sources: Mapping[str, Source], plain: Sequence[ModelSpec]) -> list[ModelSpec]:
@@ -286,6 +294,21 @@ def _compile_in_order(files: Mapping[str, Source], uses: Mapping[str, list[str]]
     return list(known.values())
 
 
+def _checked_bytes(models: list[ModelSpec]) -> list[ModelSpec]:
+    """Return models that run together, held to the memory per session that they may take.
+
+    Raises:
+        ModelError: They take more.
+    """
+    taken = {model.name: sum(map(session_bytes, model.attributes)) for model in models}
+    if sum(taken.values()) > SESSION_BYTES_MAX:
+        message = f"all models together take {sum(taken.values())} bytes per session, more than {SESSION_BYTES_MAX}"
+        largest = max(taken, key=taken.__getitem__)
+        remedy = f"make them smaller: `{largest}` alone takes {taken[largest]}"
+        raise ModelError([Problem("models", 0, message, remedy)])
+    return models
+
+
 def compile_model(
     source: str, filename: str, known: Mapping[str, ModelSpec], files: Mapping[str, str] | None = None
 ) -> ModelSpec:
@@ -384,16 +407,24 @@ class _ModelReader:
         return lists
 
     def _check_bytes(self) -> None:
-        """Hold the model to the memory per session that it declares."""
-        stated = self.members.get("bytes_max")
-        if stated is None or self.reader.problems:
+        """Hold the model to the memory per session that a model may take, and to what it declares."""
+        if self.reader.problems:
             return  # Attributes that could not be read are not counted; their own problems come first.
+        taken = sum(map(session_bytes, self.specs.values()))
+        if taken > SESSION_BYTES_MAX:
+            largest = max(self.specs.values(), key=session_bytes)
+            message = f"the model takes {taken} bytes per session, more than {SESSION_BYTES_MAX}"
+            remedy = f"make it smaller: `{largest.name}` alone takes {session_bytes(largest)}"
+            self.reader.problem(self.document, message, remedy)
+            return
+        stated = self.members.get("bytes_max")
+        if stated is None:
+            return
         declared = stated.content
         if isinstance(declared, bool) or not isinstance(declared, int) or not 0 <= declared <= SESSION_BYTES_MAX:
             message = f"`bytes_max` must be a whole number of bytes from 0 to {SESSION_BYTES_MAX}"
             self.reader.problem(stated, message, "write for example `bytes_max: 600`")
             return
-        taken = sum(map(session_bytes, self.specs.values()))
         if taken > declared:
             largest = max(self.specs.values(), key=session_bytes)
             remedy = f"declare more, or make it smaller: `{largest.name}` alone takes {session_bytes(largest)}"
@@ -403,6 +434,9 @@ class _ModelReader:
         item = self.members.get("model")
         if item is None:
             self.reader.problem(self.document, "the model has no name", "write for example `model: shop`")
+            return ""
+        if isinstance(item.content, list | dict):
+            self.reader.problem(item, "the model's name is no word", "write for example `model: shop`")
             return ""
         name = str(item.content)
         self.reader.name(name, item.line, "a model")
@@ -534,7 +568,13 @@ def _words(item: Item) -> list[str]:
         return score_inputs(item)
     members = item.content if isinstance(item.content, dict) else {}
     content = derived_text(members.get("when", item)).content
-    return list(dict.fromkeys(_WORD.findall(content))) if isinstance(content, str) else []
+    found = _WORD.finditer(content) if isinstance(content, str) else iter(())
+    names = (
+        each["name"].rpartition(".")[0] if each["is_call"] else each["name"]
+        for each in found
+        if each["name"] is not None
+    )
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def _is_score(item: Item) -> bool:

@@ -245,6 +245,7 @@ class _Automaton:
         self.class_of, self.bytes_of = _classes(nodes)
         self.states: dict[frozenset[int], int] = {}
         self.todo: list[frozenset[int]] = []
+        self.count = 0
 
     def encoded(self) -> bytes:
         rows: list[list[int]] = []
@@ -252,12 +253,14 @@ class _Automaton:
         first = self._closed({self.nodes.start}, self.nodes.at_start)
         # A match may begin at any later place, too.
         later = self._closed({self.nodes.start})
-        self._number(first)
+        # The first state is one of its own though a later one may have the same nodes: only the empty text ends in it, at the
+        # start as well as at the end.
+        self.todo.append(first)
+        self.count = 1
         while self.todo:
             state = self.todo.pop(0)
-            ends = self.end in self._closed(state, self.nodes.at_end)
-            if state is first:
-                ends = ends or self.end in self._closed(state, self.nodes.at_end, self.nodes.at_start)
+            conditional = [self.nodes.at_end] if rows else [self.nodes.at_end, self.nodes.at_start]
+            ends = self.end in self._closed(state, *conditional)
             rows.append([*(self._next(state, byte, later) for byte in self.bytes_of), int(ends)])
         fixed = [[DEAD] * width + [0], [MATCHED] * width + [1]]
         numbers = [width, *self.class_of, *(number for row in (*fixed, *rows) for number in row)]
@@ -268,9 +271,10 @@ class _Automaton:
 
     def _number(self, state: frozenset[int]) -> int:
         if state not in self.states:
-            if len(self.states) >= STATES_MAX:
+            if self.count >= STATES_MAX:
                 raise ExpressionError("the pattern is too large for an automaton", "repeat less, or split it")
-            self.states[state] = len(self.states) + 2
+            self.states[state] = self.count + 2
+            self.count += 1
             self.todo.append(state)
         return self.states[state]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from rte_server.engine.program import M_LABEL_COUNT, AttributeSpec, Kind, OnlineSpec, ScoreSpec
@@ -39,6 +39,11 @@ _ONLINE_EXAMPLE = "{inputs: [product_views], label: purchase}"
 def digest_text(digest: str) -> str:
     """Return what stands for an ONNX file among the texts of a model's files: its digest, not its bytes."""
     return DIGEST_TEXT + digest
+
+
+def digests_in(texts: Iterable[str]) -> list[str]:
+    """Return the digests of the ONNX files among the texts of models' files."""
+    return [text.removeprefix(DIGEST_TEXT) for text in texts if text.startswith(DIGEST_TEXT)]
 
 
 def graph_files(members: Mapping[str, Item]) -> dict[str, Item]:

@@ -74,7 +74,12 @@ class GraphStore:
         return self._folder / f"{digest}.onnx"
 
 
-def keep_graphs(models: Iterable[ModelSpec], store: GraphStore | None, files: Mapping[str, str] | None = None) -> None:
+def keep_graphs(
+    models: Iterable[ModelSpec],
+    store: GraphStore | None,
+    files: Mapping[str, str] | None = None,
+    running: Iterable[str] = (),
+) -> None:
     """Check the graphs of models and keep them. Call it before a CONFIGURE entry names them.
 
     Args:
@@ -82,6 +87,7 @@ def keep_graphs(models: Iterable[ModelSpec], store: GraphStore | None, files: Ma
             them; those that are kept already need not be there.
         store: Where they are kept; None: they are checked only.
         files: Names of the model files in error messages, by model.
+        running: Digests of the graphs that run now. The models may be tried only, so these stay whatever comes.
 
     Raises:
         ModelError: A graph is missing, cannot be run, takes other inputs, or does not give its golden rows again.
@@ -106,7 +112,7 @@ def keep_graphs(models: Iterable[ModelSpec], store: GraphStore | None, files: Ma
     if store is not None:
         for graph in graphs.values():
             store.put(graph)
-        store.prune(graphs)
+        store.prune({*graphs, *running})
 
 
 def graph_scores(model: ModelSpec) -> list[AttributeSpec]:
