@@ -112,8 +112,18 @@ def test_a_pattern_must_be_constant_and_a_filter_may_have_one() -> None:
         compile_filter("session.channel.matches(r'\\u0041')", [])
 
 
+def test_the_patterns_of_a_filter_together_have_a_limit_of_work() -> None:
+    """A reader cannot hold up the server: neither one costly pattern nor many that are just below the limit pass."""
+    with pytest.raises(EngineError, match="too long to prepare"):
+        compile_filter("session.visitor_id.matches('[ab]{1,900}$')", [])
+    one = "session.visitor_id.matches('[a%s]{1,70}$')"
+    assert compile_filter(one % "b", [])
+    with pytest.raises(EngineError, match="too long to prepare"):
+        compile_filter(" || ".join(one % letter for letter in "bcdefghijklmnopqrstuvwxyz"), [])
+
+
 def test_the_limit_of_states_is_near_what_is_used() -> None:
-    """A pattern as long as texts may be is taken; one with more states than the limit is not."""
-    assert compile_pattern("x{900}")
+    """A long pattern at the start of a text is taken; one with more states than the limit is not."""
+    assert compile_pattern(f"^x{{{STATES_MAX - 10}}}")
     with pytest.raises(ExpressionError, match="too large"):
-        compile_pattern(f"x{{{STATES_MAX // 2}}}y{{{STATES_MAX // 2}}}z")
+        compile_pattern(f"^x{{{STATES_MAX // 2}}}y{{{STATES_MAX // 2}}}z")

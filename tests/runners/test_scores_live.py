@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -261,7 +262,7 @@ def test_the_tests_of_a_model_see_its_score(package: Path, tmp_path: Path) -> No
 def test_models_that_are_only_tried_never_push_out_the_graph_that_runs(package: Path, tmp_path: Path) -> None:
     """However many other graphs came since, the next start has it."""
     text, graph = (package / "model.yaml").read_text(), (package / "model.onnx").read_bytes()
-    settings = {"models__packs": (str(package / "model.yaml"),)}
+    settings: dict[str, Any] = {"models__packs": (str(package / "model.yaml"),)}
     with live_server(tmp_path / "data", **settings) as running, running.channel() as channel:
         (kept,) = (tmp_path / "data").rglob("*.onnx")
         for number in range(GRAPHS_KEPT + 1):
@@ -283,7 +284,7 @@ def test_models_that_are_only_tried_never_push_out_the_graph_that_runs(package: 
 
 def test_a_server_starts_without_a_graph_that_was_lost(package: Path, tmp_path: Path) -> None:
     """The score is absent and says why; sessions and other models go on, and the list of models names the file."""
-    settings = {"models__packs": (str(package / "model.yaml"),)}
+    settings: dict[str, Any] = {"models__packs": (str(package / "model.yaml"),)}
     with live_server(tmp_path / "data", **settings) as running:
         send(running, "before", "b1", ProductRelated=5.0)
     (graph,) = (tmp_path / "data").rglob("*.onnx")

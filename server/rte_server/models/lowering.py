@@ -13,7 +13,7 @@ from rte_server.engine.expressions import CELLS_SUFFIX, Instruction, Op
 from rte_server.engine.program import ELEMENT, ELEMENT_MEMBER
 from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
-from rte_server.models.patterns import compile_pattern
+from rte_server.models.patterns import Budget, compile_pattern
 from rte_server.models.problems import ExpressionError, did_you_mean
 from rte_server.models.types import (
     BOOL,
@@ -114,6 +114,7 @@ class Lowering:
         self._each = each
         self.code: list[Instruction] = []
         self.patterns: list[str] = []
+        self._budget = Budget()
         self._text = text
         self._positions = positions
         self._inputs = inputs
@@ -559,7 +560,7 @@ class Lowering:
         self._require(operands[0], self.lower(operands[0]), STRING, "what stands before `.matches`")
         self._require_stored_text(operands[0])
         try:
-            automaton = compile_pattern(pattern.decode())
+            automaton = compile_pattern(pattern.decode(), self._budget)
         except ExpressionError as error:
             self._refuse(operands[1], error.message, error.remedy)
         self.patterns.append(pattern.decode())

@@ -21,6 +21,9 @@ from typing import Any
 from rte_server.models.problems import ExpressionError
 
 STATES_MAX = 1000  # of the deterministic automaton
+WORK_MAX = (
+    200_000  # nodes looked at for all patterns of an expression: some 50 ms, since a filter must not hold up everybody
+)
 NODES_MAX = 20_000  # of the nondeterministic one
 CHAR_MAX = 0x10FFFF
 
@@ -44,8 +47,30 @@ _NOT_ALIKE = ((r"\[:", "write the characters, as in `[a-z]`"), (r"\{,", "write `
 """What both parsers take, and understand differently."""
 
 
-def compile_pattern(pattern: str) -> bytes:
+class Budget:
+    """What the patterns of one expression may cost together."""
+
+    def __init__(self) -> None:
+        """Make one that nothing was taken of yet."""
+        self._left = WORK_MAX
+
+    def take(self, work: int) -> None:
+        """Take the looks at some nodes.
+
+        Raises:
+            ExpressionError: There are not that many left.
+        """
+        self._left -= work
+        if self._left < 0:
+            raise ExpressionError("the patterns take too long to prepare", "repeat less, or write fewer of them")
+
+
+def compile_pattern(pattern: str, budget: Budget | None = None) -> bytes:
     """Return the automaton of a pattern, as `values.on_text` runs it.
+
+    Args:
+        pattern: As RE2 understands it.
+        budget: That of its expression; None: the pattern is one by itself.
 
     Returns:
         Numbers of 2 bytes each, little-endian: the number of byte classes; the class of each of the 256 bytes; then per
@@ -68,7 +93,9 @@ def compile_pattern(pattern: str) -> bytes:
     if tree.state.flags & ~(re.IGNORECASE | re.DOTALL | re.UNICODE):
         raise ExpressionError("of the flags of patterns only `i` and `s` are supported", "leave the others out")
     end = nodes.sequence(tree, nodes.start, ignore_case, bool(tree.state.flags & re.DOTALL))
-    return _Automaton(nodes, end).encoded()
+    budget = budget or Budget()
+    budget.take(len(nodes.steps))
+    return _Automaton(nodes, end, budget).encoded()
 
 
 class _Nodes:
@@ -239,13 +266,14 @@ def _cut(low: int, high: int) -> Iterable[tuple[tuple[int, int], ...]]:
 class _Automaton:
     """Makes a deterministic automaton that says whether a text has a match anywhere."""
 
-    def __init__(self, nodes: _Nodes, end: int) -> None:
+    def __init__(self, nodes: _Nodes, end: int, budget: Budget) -> None:
         self.nodes = nodes
         self.end = end
         self.class_of, self.bytes_of = _classes(nodes)
         self.states: dict[frozenset[int], int] = {}
         self.todo: list[frozenset[int]] = []
         self.count = 0
+        self.budget = budget
 
     def encoded(self) -> bytes:
         rows: list[list[int]] = []
@@ -279,6 +307,7 @@ class _Automaton:
         return self.states[state]
 
     def _next(self, state: frozenset[int], byte: int, later: frozenset[int]) -> int:
+        self.budget.take(len(state))
         reached = {to for node in state for low, high, to in self.nodes.steps[node] if low <= byte <= high}
         after = self._closed(reached) | later
         if self.end in after:
@@ -296,6 +325,7 @@ class _Automaton:
                     if to not in reached:
                         reached.add(to)
                         todo.append(to)
+        self.budget.take(len(reached))
         return frozenset(reached)
 
 
