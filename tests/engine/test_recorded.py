@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -12,17 +13,28 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import Reason
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models import load_models, load_pack
+from rte_server.models import load_models
 from tests.engine import comparable
-from tests.engine.brute_force import APPROXIMATE, DISTINCT_KEEP, attributes_of, derive_again, distinct_error_max
+from tests.engine.brute_force import (
+    APPROXIMATE,
+    DISTINCT_KEEP,
+    STEP_KEEP,
+    STEP_NAMES,
+    TOP_KEEP,
+    TOP_OF,
+    TOPS,
+    attributes_of,
+    derive_again,
+    distinct_error_max,
+    step_counts,
+    weights_of,
+)
 from tests.engine.comparable import differences
 from tests.engine.pair import messages, new_engine
 from tests.engine.recorded import Row, read_rows, requests, shuffled, visits
 from tests.engine.strategies import START_MS
 
-NOT_HERE = ("funnel", "affinity")
-"""Models of kinds that the twin is compared with, `twin_keyed`: brute force does not repeat them."""
-PACKS = tuple(load_models([name for name in load_pack("retail").uses if name not in NOT_HERE]))
+PACKS = tuple(load_models(["retail"]))
 ROOMY = Capacity(
     sessions_max=16_384,
     dedup_events_max=524_288,
@@ -91,17 +103,60 @@ def _rounded(name: str, value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def settle_sketches(found: State, wanted: State) -> None:
-    """Check the distinct counts that are estimates against their bound, and take them over where they hold it."""
+def settle(found: State, wanted: State, rows: list[Row]) -> None:
+    """Check what is not exact, or has no stated order, against its bound, and take it over where it holds it."""
+    cut = visits(rows)
     for visitor_id, sessions in wanted.items():
         for place, session in enumerate(sessions):
             true_values, shown_values = session["attributes"], found[visitor_id][place]["attributes"]
             assert isinstance(true_values, dict) and isinstance(shown_values, dict)
-            for name in DISTINCT_KEEP:
-                error = abs(shown_values[name] - true_values[name])
-                assert error <= distinct_error_max(name, int(true_values[name])), (visitor_id, name, true_values[name])
-                true_values[name] = shown_values[name]
-            derive_again(true_values)
+            settle_sketches(shown_values, true_values)
+            visit = cut[visitor_id][place]
+            for name, by in TOPS.items():
+                settle_top(name, weights_of(visit, by), shown_values, true_values)
+            if max(step_counts(visit)) > STEP_KEEP:
+                settle_way(shown_values, true_values)
+
+
+def settle_sketches(shown_values: dict[str, Any], true_values: dict[str, Any]) -> None:
+    """Settle the distinct counts, and what follows from them."""
+    for name in DISTINCT_KEEP:
+        error = abs(shown_values[name] - true_values[name])
+        assert error <= distinct_error_max(name, int(true_values[name])), (name, true_values[name])
+        true_values[name] = shown_values[name]
+    derive_again(true_values)
+
+
+def settle_top(
+    name: str, weights: dict[float | str, int], shown_values: dict[str, Any], true_values: dict[str, Any]
+) -> None:
+    """Settle a top: the order of equal weights, and beyond TOP_OF values which ones are in the sample."""
+    if not weights:
+        return
+    listed = shown_values[name]
+    assert [weights[line["value"]] for line in listed] == [line["weight"] for line in listed], name
+    heaviest = sorted(weights.values(), reverse=True)[:TOP_KEEP]
+    if len(weights) <= TOP_OF:
+        assert [line["weight"] for line in listed] == heaviest, name
+    else:
+        assert len(listed) == TOP_KEEP and listed[0]["weight"] >= listed[-1]["weight"], name
+        assert heaviest[0] / sum(weights.values()) <= shown_values[f"{name}.share"] * heaviest[0] / listed[0]["weight"]
+        true_values[f"{name}.share"] = shown_values[f"{name}.share"]
+    true_values[name] = listed
+    true_values[f"{name}.first"] = listed[0]["value"]
+    true_values[f"{name}.weight"] = listed[0]["weight"]
+
+
+def settle_way(shown_values: dict[str, Any], true_values: dict[str, Any]) -> None:
+    """Settle the stages of a visit that repeated a step more often than is kept: they are never more than the true ones."""
+    assert shown_values["checkout.furthest"] <= true_values["checkout.furthest"]
+    assert shown_values["checkout.stage"] <= max(true_values["checkout.stage"], true_values["checkout.furthest"])
+    assert shown_values["furthest_step"] == STEP_NAMES[int(shown_values["checkout.furthest"])]
+    for name in ("stage", "furthest", "completed", "step_times", "time_left_s"):
+        true_values.pop(f"checkout.{name}", None)
+        if f"checkout.{name}" in shown_values:
+            true_values[f"checkout.{name}"] = shown_values[f"checkout.{name}"]
+    true_values["furthest_step"] = shown_values["furthest_step"]
 
 
 def roomy_engine() -> Engine:
@@ -121,7 +176,7 @@ def test_recorded_events_give_the_visits_and_attributes_of_brute_force(name: str
     engine = roomy_engine()
     assert feed(engine, rows, received_ms) == {"accepted": len(rows) - anonymous, "refused": anonymous}
     found = shown(engine)
-    settle_sketches(found, wanted)
+    settle(found, wanted, rows)
     assert differences(found, wanted)[:20] == []
 
     feed(engine, rows, received_ms)

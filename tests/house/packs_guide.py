@@ -16,8 +16,12 @@ HEAD = """# The packs
 
 Models that ship. A pack is a list of small models: `packs = ["base", "retail"]` in the configuration runs all models of both
 packs, `packs = ["base", "basket"]` only some. `rte models list` shows what runs. Each model is one YAML file in
-`server/rte_server/models/packs/`, with its tests beside it; copy one to change its events or thresholds. Names of events and
-properties are those of GA4 where it has one. What a model takes per session is checked against the bound that it declares.
+`server/rte_server/models/packs/`, with its tests beside it. Names of events and properties are those of GA4 where it has one.
+What a model takes per session is checked against the bound that it declares.
+
+To change a model, its goals, thresholds or lists, copy its file (and the lists that it names), change the copy, and name it
+beside the pack: `packs = ["base", "retail", "models/conversion.yaml"]`. A model of one's own takes the place of the one that
+ships under the same name, also for the models that use it; it must have the attributes that they read.
 
 This page is written from the model files by `python -m tests.house.packs_guide`; a test compares them.
 """

@@ -9,7 +9,7 @@ import pytest
 from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.values import STRING
-from rte_server.models import ModelError, compile_model, compile_models, load_models
+from rte_server.models import ModelError, compile_model, compile_models, configuration_of, load_models
 from rte_server.models.documents import DOCUMENT_BYTES_MAX
 from rte_server.models.schema import ATTRIBUTES_MAX
 
@@ -274,7 +274,8 @@ def test_models_are_loaded_each_after_those_that_it_uses(tmp_path: Path) -> None
     names = [model.name for model in load_models([path])]
     assert names[-1] == "mine" and names.index("base") < names.index("retail")
     models = load_models([path, "base"])
-    again = compile_models({model.name: model.source for model in models})
+    stored = configuration_of(models)
+    again = compile_models(stored["models"], stored["files"])
     assert [model.name for model in again] == [model.name for model in models]
     assert [model.attributes for model in again] == [model.attributes for model in models]
 

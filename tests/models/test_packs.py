@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from rte.v1.event_pb2 import Event
+from rte_server.engine.engine import Engine
+from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.exactness import session_bytes
 from rte_server.engine.program import ModelSpec
-from rte_server.engine.table import HEADER_WORDS
-from rte_server.models import load_models, load_pack, pack_names, shipped_names, shipped_path
+from rte_server.engine.table import HEADER_WORDS, Capacity
+from rte_server.models import (
+    compile_models,
+    configuration_of,
+    load_models,
+    load_pack,
+    pack_names,
+    shipped_names,
+    shipped_path,
+)
 from rte_server.models.documents import read_document
-from rte_server.models.trials import Trial, _encoded, _play, read_trials, run_file
+from rte_server.models.facts import fold_request
+from rte_server.models.trials import Trial, _encoded, _play, attributes_of, read_trials, run_file, run_trial
 from tests.engine.pair import new_engine
+from tests.engine.strategies import SECRET, START_MS, Batch
 
-SESSION_BYTES_MAX = 4096
-"""What the attributes of `base` and `retail` may take per session: 4 KiB."""
+SESSION_BYTES_MAX = 3_264
+"""What the attributes of `base` and `retail` may take per session: a model that needs more takes it from another one."""
 ORDERS = 5
 """Shuffled orders in which the events of each case are sent."""
 
@@ -100,18 +115,28 @@ def test_the_tests_of_a_model_look_at_each_of_its_attributes(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_no_order_and_no_repetition_changes_an_attribute(name: str) -> None:
-    """Shuffled, in several requests, and sent twice: every attribute is what it is in order, not only the stated ones."""
+    """Shuffled, in several requests, and sent twice: every attribute is what it is in order, not only the stated ones.
+
+    When a trigger fired is left out: it tells what holds when it holds, so it is earlier or later as events come.
+    """
     models = closure(name)
+    times = {spec.name for model in models for spec in model.attributes if spec.value_type == "time"}
+
+    def played(trial: Trial, requests: Sequence[bytes]) -> dict[str, object]:
+        found = _play(models, trial, requests)
+        assert found is not None
+        return {name: value for name, value in found.items() if name not in times}
+
     rng = random.Random(name)
     for trial in trials_of(name):
         events = [_encoded(event) for event in trial.events]
-        in_order = _play(models, trial, [b"".join(events)])
-        assert _play(models, trial, [b"".join(events)] * 2) == in_order, trial.name
+        in_order = played(trial, [b"".join(events)])
+        assert played(trial, [b"".join(events)] * 2) == in_order, trial.name
         for _ in range(ORDERS):
             shuffled = rng.sample(events, len(events))
             cut = rng.randrange(len(events) + 1)
             requests = [b"".join(shuffled[:cut]), b"".join(shuffled[cut:])]
-            assert _play(models, trial, [each for each in requests if each]) == in_order, trial.name
+            assert played(trial, [each for each in requests if each]) == in_order, trial.name
 
 
 def row_bytes(models: Sequence[ModelSpec], name: str) -> int:
@@ -136,7 +161,7 @@ def test_a_model_takes_no_more_memory_than_it_declares(name: str) -> None:
 
 
 def test_base_and_retail_together_stay_within_their_memory() -> None:
-    """A row of a real engine with `base` and `retail` takes at most 4 KiB for its attributes."""
+    """A row of a real engine with `base` and `retail` takes no more for its attributes than SESSION_BYTES_MAX."""
     words = new_engine(load_models(["retail"])).program.row_words - int(HEADER_WORDS)
     assert 8 * words <= SESSION_BYTES_MAX
 
@@ -147,3 +172,105 @@ def test_all_packs_run_side_by_side() -> None:
     assert {model.name for model in models} == set(shipped_names())
     names = [spec.name for model in models for spec in model.attributes]
     assert len(set(names)) == len(names)
+
+
+OWN_GOALS = """
+model: conversion
+attributes:
+  conversions: {count: [subscribe, book_demo], description: Our goals.}
+"""
+
+
+def test_a_model_of_ones_own_goes_before_the_one_that_ships(tmp_path: Path) -> None:
+    """A file `conversion` with other goals takes the place of the one that ships, and the pack counts by it."""
+    own = tmp_path / "conversion.yaml"
+    own.write_text(OWN_GOALS, "utf-8")
+    models = load_models(["base", own])
+    assert [model.source for model in models if model.name == "conversion"] == [OWN_GOALS]
+    cases = """
+tests:
+  - name: Our goal engages, a purchase is none
+    given: [{event: book_demo}, {event: purchase}]
+    then: {conversions: 1, engaged: true, engagement_score: 10}
+"""
+    assert [failure for trial in read_trials(cases, "own.yaml") for failure in run_trial(models, trial)] == []
+
+
+class Visit:
+    """A visit to a shop by the clock, in seconds since its first event."""
+
+    def __init__(self, *names: str) -> None:
+        self.engine = Engine(SECRET, compile_models, Capacity(16, 64, 4096, 65_536, 4))
+        body: dict[str, dict[str, str]] = {"settings": {}, **configuration_of(load_models(names))}
+        self.engine.apply(1, Entry(EntryType.CONFIGURE, START_MS, json.dumps(body).encode()))
+        self.count = 0
+
+    def event(self, at_s: float, name: str, **properties: float | str) -> None:
+        """Fold an event as it happens."""
+        self.count += 1
+        event = Event(event_id=str(self.count), name=name, visitor_id="v")
+        event.event_time.FromMilliseconds(START_MS + round(1000 * at_s))
+        event.properties.update(properties)
+        fold_request(self.engine, START_MS + round(1000 * at_s), Batch((event,)).wire())
+
+    def tick(self, at_s: float) -> list[tuple[str, int]]:
+        """Let time pass; return the triggers that fired with how often they did by then."""
+        entry = Entry(EntryType.TICK, START_MS + round(1000 * at_s), b"")
+        return [(fired.trigger, fired.round) for fired in self.engine.apply(self.engine.position + 1, entry).fired]
+
+    def shown(self, name: str) -> object:
+        """Return the value of an attribute."""
+        return attributes_of(self.engine.encode([self.engine.find_visitor("v")])[0]).get(name)
+
+
+def test_a_basket_is_abandoned_recovered_and_abandoned_again() -> None:
+    """Each quiet of 10 minutes with an open basket is told once; between them, and after the purchase, it is recovered."""
+    visit = Visit("abandonment")
+    visit.event(0, "add_to_cart", item_id="a", price=10)
+    assert visit.tick(599) == []
+    assert (visit.shown("abandonment_state"), visit.shown("value_at_risk")) == ("at_risk", 10)
+    assert visit.tick(601) == [("abandoned_basket", 1)]
+    assert visit.tick(700) == []
+    assert (visit.shown("abandonment_state"), visit.shown("abandoned_basket")) == ("abandoned", True)
+    visit.event(900, "page_view")
+    assert (visit.shown("abandonment_state"), visit.shown("abandoned_basket")) == ("recovered", False)
+    assert visit.tick(1501) == [("abandoned_basket", 2)]
+    assert visit.shown("abandonment_state") == "abandoned"
+    visit.event(1600, "purchase", value=10)
+    assert (visit.shown("abandonment_state"), visit.shown("value_at_risk")) == ("recovered", 0)
+    assert visit.tick(3300) == []
+
+
+def test_an_emptied_basket_is_not_recovered() -> None:
+    """Who comes back to take everything out has not recovered the basket."""
+    visit = Visit("abandonment")
+    visit.event(0, "add_to_cart", item_id="a", price=10)
+    assert visit.tick(601) == [("abandoned_basket", 1)]
+    visit.event(900, "remove_from_cart", item_id="a")
+    assert visit.shown("abandonment_state") == "none"
+    assert visit.tick(1600) == []
+
+
+def test_a_burst_of_clicks_is_told_when_it_happens_and_stays() -> None:
+    """The third click on one element within a second fires; what comes long after changes nothing."""
+    visit = Visit("frustration")
+    visit.event(0, "click", target="#buy")
+    visit.event(0.4, "click", target="#buy")
+    assert visit.shown("rage_burst") is False
+    visit.event(0.9, "click", target="#buy")
+    assert (visit.shown("rage_burst"), visit.shown("frustration_score")) == (True, 30)
+    visit.event(60, "page_view")
+    visit.tick(120)
+    assert (visit.shown("recent_clicks"), visit.shown("rage_burst"), visit.shown("rage_burst.count")) == (0, True, 1)
+
+
+def test_a_watched_value_is_told_once() -> None:
+    """The first hit fires with its event, a second one does not, and an abandoned quote is told at its time."""
+    visit = Visit("tripwire", "quote_abandonment")
+    visit.event(0, "add_payment_info", card_id="tok-trial-stolen")
+    visit.event(1, "add_payment_info", card_id="tok-trial-lost")
+    assert (visit.shown("tripwire"), visit.shown("tripwire.count"), visit.shown("tripwire.time")) == (True, 1, START_MS)
+    visit.event(5, "quote_start", product="car")
+    assert visit.tick(604) == []
+    assert visit.tick(606) == [("abandoned_quote", 1)]
+    assert visit.shown("quote_state") == "abandoned"

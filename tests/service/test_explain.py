@@ -78,7 +78,7 @@ def test_a_sum_is_its_contributions(sessions: SessionServiceStub, visitor: str) 
     """A sum says what each event gave, which gave nothing and why, and where it is defined."""
     found = explain(sessions, visitor, "added_value")
     assert (found.value.number_value, found.attribute.kind, found.attribute.unit) == (10.0, "sum", "currency")
-    assert (found.attribute.model, found.model_version) == ("basket", 1)
+    assert (found.attribute.model, found.model_version) == ("basket", 2)
     assert found.definition.source.startswith("added_value:\n  sum: ")
     assert found.definition.line > 10
     by_id = {(each.event_id, each.outcome): each for each in found.events.events}
@@ -103,10 +103,11 @@ def test_a_condition_is_shown_with_its_values(sessions: SessionServiceStub, visi
     assert found.value.string_value == "https://s.example"
     assert outcomes(found) == {"6": "CONTRIBUTED", "1": "FILTERED_OUT"}
     left_out = found.events.events[1]
-    assert left_out.condition.text == 'event.page_referrer != ""'
+    assert left_out.condition.text.startswith('event.page_referrer != "" && url.host(event.page_referrer)')
     assert left_out.condition.value.bool_value is False
-    assert left_out.condition.parts[0].input == "event.page_referrer"
-    assert left_out.condition.parts[0].value.string_value == ""
+    empty = left_out.condition.parts[0]
+    assert (empty.decides, empty.parts[0].input) == (True, "event.page_referrer")
+    assert empty.parts[0].value.string_value == ""
     assert "page_referrer" in left_out.reason
 
 
@@ -124,12 +125,12 @@ def test_a_rule_says_because_of_what(sessions: SessionServiceStub, visitor: str)
     """A derived attribute shows its rule with values, through the attributes that are derived themselves."""
     found = explain(sessions, visitor, "open_basket_value")
     assert found.value.number_value == 10.0
-    assert found.rule.text == "has_open_basket ? added_value - removed_value : 0.0"
-    condition, difference = found.rule.parts
+    assert found.rule.text.startswith("has_open_basket ? (purchases > 0 || add_to_carts + removals <= 6 ? basket.value")
+    condition, value = found.rule.parts[:2]
     assert (condition.input, condition.value.bool_value, condition.decides) == ("has_open_basket", True, True)
-    assert condition.parts[0].text == "add_to_carts > removals && purchases == 0"
-    assert [part.value.number_value for part in difference.parts] == [10.0, 0.0]
-    assert "`purchases == 0` is true (`purchases` = 0)" in found.summary
+    assert condition.parts[0].text == "basket.items > 0"
+    assert "basket.value" in [part.input for part in value.parts]
+    assert "`basket.items > 0` is true (`basket.items` = " in found.summary
     bounced = explain(sessions, visitor, "bounced")
     assert bounced.summary == (
         "`bounced` is false: `engaged` is true because `page_views >= 2` is true (`page_views` = 2)"

@@ -169,7 +169,7 @@ def check_visit(explaining: Explaining, visitor_id: str, rows: list[Row]) -> Non
             assert each.contribution.number_value == max(prices)
     found = explaining.explain(visitor_id, "distinct_items")
     items = [row.properties["item_id"] for row in with_item]
-    if len(set(items)) <= 16:
+    if len(set(items)) <= 8:
         assert ids(found, CONTRIBUTED) == {
             row.event_id for row in with_item if items.count(row.properties["item_id"]) == 1
         }

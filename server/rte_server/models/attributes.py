@@ -79,12 +79,13 @@ def read_attribute(
         if found is None:
             return None
         value, value_type = _value(reader, members[word], kind, found, members, where)
-    low, default, high = KEEP.get(kind, (0, 0, 0))
+    shown_kind = windowed(kind, members)
+    low, default, high = KEEP.get(shown_kind, (0, 0, 0))
     listens = head if kind in _EVENT_KINDS else members.get("on")
     return AttributeSpec(
         name=name,
         model=model,
-        kind=windowed(kind, members),
+        kind=shown_kind,
         value_type=value_type,
         unit=reader.text(members, "unit", UNIT_CHARS_MAX) or _UNITS.get(kind, ""),
         description=reader.text(members, "description", TEXT_CHARS_MAX),
@@ -92,7 +93,7 @@ def read_attribute(
         value=value,
         where=read_condition(reader, members, where, lists, each="each" in members),
         each=read_each(reader, members, where),
-        keep=reader.whole(members, "keep", default, low, high) if kind in KEEP else 0,
+        keep=reader.whole(members, "keep", default, low, high) if shown_kind in KEEP else 0,
         unique=reader.flag(members, "unique", True),
         roles=_roles(reader, kind, members, where),
         params=timed_params(reader, kind, members, where),

@@ -24,6 +24,7 @@ WEIGHTS_MAX = 64  # inputs of a linear score
 TILES_MIN, TILES_DEFAULT, TILES_MAX = 2, 10, 60
 KEEP = {
     Kind.DISTINCT: (8, 16, 256),
+    Kind.WINDOW_DISTINCT: (2, 16, 256),
     Kind.RECENT: (1, 10, 50),
     Kind.SET: (1, 16, 256),
     Kind.BASKET: (1, 16, 64),

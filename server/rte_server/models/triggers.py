@@ -17,6 +17,7 @@ TRIGGERS_MAX = 16  # of one model
 QUIET_MS_MIN = 1_000
 _MEMBERS = ("when", "quiet_for", "once_per", "description")
 _ONCE_PER = ("session", "quiet")
+_TIME = "When it fired last, milliseconds since 1970."
 _EXAMPLE = "{when: basket_open, quiet_for: 10m, once_per: session}"
 
 
@@ -63,10 +64,10 @@ def read_trigger(
         code=(Instruction(Op.LOAD, name=condition.name),),
         params=(quiet_ms, int(each_quiet)),
     )
-    part = replace(trigger, description="", owner=name)
+    part = replace(trigger, owner=name)
     return (
-        condition,
+        replace(condition, description=f"Whether the condition of `{name}` holds."),
         trigger,
-        replace(part, name=f"{name}.time", value_type="time", unit="ms", part=PART_TIME),
-        replace(part, name=f"{name}.count", value_type="int", part=PART_COUNT),
+        replace(part, name=f"{name}.time", value_type="time", unit="ms", part=PART_TIME, description=_TIME),
+        replace(part, name=f"{name}.count", value_type="int", part=PART_COUNT, description="How often it fired."),
     )
