@@ -93,7 +93,7 @@ class Comparison:
 
     def compile(self, sources: Mapping[str, str], files: Mapping[str, str]) -> list[ModelSpec]:
         """Compile models as an engine asks for; `sources` of this comparison are both sets."""
-        return self.models if sources is self.sources else compile_models(sources, files)
+        return self.models if sources == self.sources else compile_models(sources, files)
 
     def name_of(self, attribute: str) -> str:
         """Return the name under which an attribute of the second set stands in the engine."""
