@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest
 from rte.v1.event_service_pb2_grpc import EventServiceStub
 from rte.v1.model_service_pb2 import ListScoresRequest, RollBackWeightsRequest
 from rte.v1.model_service_pb2_grpc import ModelServiceStub
+from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Score
+from rte.v1.session_service_pb2 import ExplainSessionRequest
+from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.runners import plugins
 from tests.runners.test_scores_live import session, until
 from tests.service.live_server import LiveServer, live_server
@@ -100,3 +104,49 @@ def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) 
         with pytest.raises(grpc.RpcError, match="no version 7 of the weights of 'p_online'; kept are 1") as refused:
             models.RollBackWeights(RollBackWeightsRequest(score="p_online", version=7))
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def explanation(server: LiveServer, visitor: str, score: str) -> Explanation:
+    """Return why a score of a visitor's session is what it is."""
+    with server.channel() as channel:
+        request = ExplainSessionRequest(visitor_id=visitor, attribute=score)
+        return SessionServiceStub(channel).ExplainSession(request, timeout=60).explanation
+
+
+def test_a_plugin_is_explained_by_what_each_input_adds(server: LiveServer) -> None:
+    """The plug-in itself is asked: base and contributions add up to the logarithm of the odds, an absent score says why."""
+    with server.channel() as channel:
+        for _ in range(3):
+            send(EventServiceStub(channel), "explained", "view_item")
+    until(lambda: scores(server, "explained")["good"].status == Score.STATUS_FRESH)
+    found = explanation(server, "explained", "good").score
+    value = session(server, "explained").attributes.fields["good"].number_value
+    assert (found.method, found.link) == ("shapley_sampling", "logistic")
+    used = {each.name: each.used for each in found.inputs}
+    assert used == {"looks": 3.0, "session.event_count": 3.0, "session.visit_number": 1.0}
+    # The plug-in is the logistic function of the mean of its inputs, whose defaults are 0.
+    assert {each.name: each.contribution for each in found.inputs} == pytest.approx(
+        {name: number / 3 for name, number in used.items()}, abs=1e-6
+    )
+    assert found.base + sum(each.contribution for each in found.inputs) == pytest.approx(found.total, abs=1e-9)
+    assert 1 / (1 + math.exp(-found.total)) == pytest.approx(value, abs=1e-6)
+    until(lambda: "busy" in explanation(server, "explained", "busy").summary)
+    assert explanation(server, "explained", "busy").score.reason
+
+
+def test_an_online_score_is_explained_by_its_weights(server: LiveServer) -> None:
+    """Exactly: base and contributions, each a weight times the logarithm of the input, give the value of the session."""
+    with server.channel() as channel:
+        for number in range(12):
+            send(EventServiceStub(channel), f"taught-{number}", "view_item")
+            send(EventServiceStub(channel), f"taught-{number}", "purchase")
+        for _ in range(4):
+            send(EventServiceStub(channel), "asked", "view_item")
+    found = explanation(server, "asked", "p_online").score
+    (looks,) = found.inputs
+    assert (found.method, found.link, looks.name) == ("linear", "logistic", "looks")
+    assert (looks.value.number_value, looks.used, looks.is_default) == (4.0, 4.0, False)
+    assert looks.weight != 0.0 and looks.contribution == pytest.approx(looks.weight * math.log1p(4.0))
+    assert found.total == pytest.approx(found.base + looks.contribution)
+    value = session(server, "asked").attributes.fields["p_online"].number_value
+    assert value == pytest.approx(1 / (1 + math.exp(-found.total)), abs=1e-12)

@@ -132,22 +132,22 @@ def _linear(
     return replace(
         plain,
         kind=Kind.LINEAR,
-        weights=_weights(reader, linear, where, inputs),
+        weights=_weights(reader, members["linear"], linear, where, inputs),
         intercept=reader.number(linear["intercept"], f"{where}, `intercept`") if "intercept" in linear else 0.0,
         link=reader.choice(members, "link", "logistic", LINKS),
     )
 
 
 def _weights(
-    reader: Reader, linear: Mapping[str, Item], where: str, inputs: Mapping[str, TypeSet]
+    reader: Reader, whole: Item, linear: Mapping[str, Item], where: str, inputs: Mapping[str, TypeSet]
 ) -> tuple[tuple[str, float, float], ...]:
-    """Return (attribute, weight, value where it is absent) of a linear score."""
+    """Return (attribute, weight, value where it is absent) of a linear score; `linear` are the members of `whole`."""
     empty = Item({}, 0, 0)
     stated = reader.mapping(linear.get("weights", empty), f"{where}, `weights`", "{product_views: 0.1}")
     defaults = reader.mapping(linear.get("default", empty), f"{where}, `default`", "{mean_viewed_price: 20}")
     if not 1 <= len(stated) <= WEIGHTS_MAX:
-        line = linear["weights"].line if "weights" in linear else next(iter(linear.values()), empty).line
-        reader.problem(line, f"{where} needs 1 to {WEIGHTS_MAX} weights", "write `weights: {product_views: 0.1}`")
+        message = f"{where} needs 1 to {WEIGHTS_MAX} weights"
+        reader.problem(linear.get("weights", whole), message, "write `weights: {product_views: 0.1}`")
     reader.known_members(defaults, stated, f"{where}, `default`")
     weights: list[tuple[str, float, float]] = []
     for name, item in stated.items():
