@@ -1,19 +1,23 @@
-"""Models that ship, changed at random: whatever a file holds, it compiles, or its problems have file, line and sentence."""
+"""Models that ship and their tests, changed at random: whatever a file holds, its problems have file, line and sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rte_server.engine.program import ModelSpec
-from rte_server.models import ModelError, compile_model, load_models, pack_names, shipped_names
+from rte_server.models import ModelError, compile_model, load_models, pack_names, shipped_names, shipped_path
 from rte_server.models.loader import Source, read_source
 from rte_server.models.problems import Problem
+from rte_server.models.trials import read_trials
+
+Change = Callable[[str, st.DataObject], str]
 
 FILE = "changed.yaml"
 EXAMPLES = 150
@@ -97,20 +101,19 @@ def used_by(name: str) -> dict[str, ModelSpec]:
 def compile_changed(name: str, text: str) -> None:
     """Compile a text in the place of a model; if it is refused, look at how."""
     files = source_of(name).files
-    last = text.count("\n") + 2  # YAML reports the end of a file one line later.
-    for problem in problems_of(text, used_by(name), files):
-        assert problem.file == FILE or problem.file in files, problem
-        assert 0 < problem.line <= last or problem.file != FILE, problem
-        assert problem.message, problem
-
-
-def problems_of(text: str, known: dict[str, ModelSpec], files: Mapping[str, str]) -> Sequence[Problem]:
-    """Return what is wrong with a model; at least one problem if it is refused."""
     try:
-        compile_model(text, FILE, known, files)
+        compile_model(text, FILE, used_by(name), files)
     except ModelError as error:
-        return error.problems or [Problem(FILE, 0, "it is refused without a problem", "")]
-    return []
+        check(error.problems, text, files.keys())
+
+
+def check(problems: Sequence[Problem], text: str, files: Collection[str]) -> None:
+    """Assert that there are problems, each with a sentence about a line of the text or about another file."""
+    last = text.count("\n") + 2  # YAML reports the end of a file one line later.
+    assert problems
+    for problem in problems:
+        assert problem.message, problem
+        assert problem.file in files or (problem.file == FILE and 0 < problem.line <= last), problem
 
 
 def nodes(tree: Any) -> list[tuple[Any, Any]]:
@@ -122,12 +125,9 @@ def nodes(tree: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@given(st.data())
-@settings(max_examples=EXAMPLES)
-def test_changed_lines_never_crash(data: st.DataObject) -> None:
-    """Lines that are cut, repeated, moved or have another word in them."""
-    name = data.draw(st.sampled_from(MODELS))
-    lines = source_of(name).text.split("\n")
+def with_changed_lines(text: str, data: st.DataObject) -> str:
+    """Return a text with lines that are cut, repeated, moved or have another word in them."""
+    lines = text.split("\n")
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(lines) - 1))
         line = lines[at]
@@ -147,15 +147,12 @@ def test_changed_lines_never_crash(data: st.DataObject) -> None:
                 lines[at] = line[:cut] + data.draw(st.sampled_from(WORDS)) + line[cut:]
             case _:
                 lines[at : at + 2] = [" ".join(lines[at : at + 2])]
-    compile_changed(name, "\n".join(lines))
+    return "\n".join(lines)
 
 
-@given(st.data())
-@settings(max_examples=EXAMPLES)
-def test_changed_members_never_crash(data: st.DataObject) -> None:
-    """Members with another value or under another name, in a file that is YAML all the same."""
-    name = data.draw(st.sampled_from(MODELS))
-    tree = yaml.safe_load(source_of(name).text)
+def with_changed_members(text: str, data: st.DataObject) -> str:
+    """Return a YAML text in which members have another value or stand under another name."""
+    tree = yaml.safe_load(text)
     for _ in range(data.draw(st.integers(1, 3))):
         container, place = data.draw(st.sampled_from(nodes(tree)))
         if isinstance(container, dict) and place in container and data.draw(st.booleans()):
@@ -164,4 +161,30 @@ def test_changed_members_never_crash(data: st.DataObject) -> None:
             container[place] = data.draw(VALUES)
         if not nodes(tree):
             break
-    compile_changed(name, yaml.safe_dump(tree, sort_keys=False, allow_unicode=data.draw(st.booleans())))
+    changed: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=data.draw(st.booleans()))
+    return changed
+
+
+CHANGES = pytest.mark.parametrize("change", [with_changed_lines, with_changed_members])
+
+
+@CHANGES
+@given(data=st.data())
+@settings(max_examples=EXAMPLES)
+def test_a_changed_model_never_crashes(change: Change, data: st.DataObject) -> None:
+    """It compiles, or has problems."""
+    name = data.draw(st.sampled_from(MODELS))
+    compile_changed(name, change(source_of(name).text, data))
+
+
+@CHANGES
+@given(data=st.data())
+@settings(max_examples=EXAMPLES)
+def test_a_changed_test_file_never_crashes(change: Change, data: st.DataObject) -> None:
+    """It holds tests, or has problems."""
+    name = data.draw(st.sampled_from(MODELS))
+    text = change(shipped_path(name).with_name(f"{name}_tests.yaml").read_text("utf-8"), data)
+    try:
+        read_trials(text, FILE)
+    except ModelError as error:
+        check(error.problems, text, frozenset())
