@@ -30,6 +30,7 @@ _ADDRESS = "urn:rte:address"
 """Stands in the description for the address, which may differ from request to request."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
+_REFUSED_WEIGHT = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*\Z")
 _VERSIONS = {"1.1": (Version.SOAP_11,), "1.2": (Version.SOAP_12,)}
 _ABOUT = "SOAP 1.1 and 1.2 of RTE: send requests here with POST. The description is at ?wsdl\n"
 
@@ -44,6 +45,8 @@ class Settings:
     """Requests that are worked on at a time; one more is refused with OVERLOADED."""
     bodies_bytes_max: int = 64 * 1024 * 1024
     """Bytes of bodies that are held at a time; a request beyond it is refused with OVERLOADED."""
+    body_s_max: float = 30.0
+    """Seconds that a body may take to arrive, > 0; Envoy must be patient on this path, since calls may take long."""
     public_url: str = ""
     """The address that the description gives. Empty: the one by which the caller reached Envoy."""
     plaintext_passwords: bool = False
@@ -80,33 +83,41 @@ class App:
         if self._call_count >= self._settings.calls_max:
             return self._refused(_overloaded(str(self._settings.calls_max)), headers)
         self._call_count += 1
-        held = 0
+        body = bytearray()
         try:
-            body = bytearray()
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return self._refused(
-                        Problem(Reason.MALFORMED, "the caller left before the end of the body"), headers
-                    )
-                chunk = message.get("body", b"")
-                held += len(chunk)
-                self._body_bytes += len(chunk)
-                self._check_size(held)
-                body += chunk
-                if not message.get("more_body"):
-                    break
+            async with asyncio.timeout(self._settings.body_s_max):
+                await self._receive_body(body, receive)
             # What comes next from the server is that the caller has left.
             gone = asyncio.ensure_future(receive())
             try:
                 return await self._service.reply(bytes(body), headers, gone)
             finally:
                 gone.cancel()
+        except TimeoutError:
+            message = f"the body did not arrive within {self._settings.body_s_max} s"
+            return self._refused(Problem(Reason.DEADLINE_EXCEEDED, message), headers)
         except Problem as problem:
             return self._refused(problem, headers)
         finally:
             self._call_count -= 1
-            self._body_bytes -= held
+            self._body_bytes -= len(body)
+
+    async def _receive_body(self, body: bytearray, receive: Receive) -> None:
+        """Add what arrives to `body`, which counts as held until the caller of this gives it up.
+
+        Raises:
+            Problem: It is too large, too much is held, or the caller has left.
+        """
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Problem(Reason.MALFORMED, "the caller left before the end of the body")
+            chunk = message.get("body", b"")
+            body += chunk
+            self._body_bytes += len(chunk)
+            self._check_size(len(body))
+            if not message.get("more_body"):
+                return
 
     def _check_size(self, held: int) -> None:
         if held > self._settings.limits.body_bytes_max:
@@ -154,9 +165,9 @@ def _overloaded(limit: str) -> Problem:
 
 def _compressed(body: bytes, accepted: str) -> tuple[bytes, list[tuple[str, str]]]:
     """Return a body as the caller accepts it, and the headers that say so."""
-    names = {
-        part.partition(";")[0].strip() for part in accepted.lower().split(",") if "q=0" not in part.replace(" ", "")
+    codings = {
+        name.strip(): weight for name, _, weight in (part.partition(";") for part in accepted.lower().split(","))
     }
-    if len(body) < GZIP_BYTES_MIN or "gzip" not in names:
+    if len(body) < GZIP_BYTES_MIN or _REFUSED_WEIGHT.match(codings.get("gzip", "q=0")):
         return body, []
     return gzip.compress(body, compresslevel=1, mtime=0), [("content-encoding", "gzip"), ("vary", "accept-encoding")]

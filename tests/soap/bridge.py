@@ -79,6 +79,8 @@ class Bridge:
     xsd: etree.XMLSchema
     calls: list[Call] = field(default_factory=list)
     answer: Answer | None = None
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with each call."""
 
     async def send(
         self,
@@ -88,9 +90,22 @@ class Bridge:
         *,
         query: str = "",
         chunk_bytes: int = 65536,
+        is_cut: bool = False,
+        stalls: bool = False,
         leaves: bool = False,
     ) -> Reply:
-        """Send a request and return the answer; every fault and answer is held against the XML Schema."""
+        """Send a request and return the answer; every fault and answer is held against the XML Schema.
+
+        Args:
+            method: Of HTTP.
+            body: Its body.
+            headers: Beside the host.
+            query: Of the address.
+            chunk_bytes: Size of the pieces in which the body arrives.
+            is_cut: Whether the caller leaves before the end of the body.
+            stalls: Whether the rest of the body never arrives.
+            leaves: Whether the caller leaves when the server works on the call.
+        """
         encoded = body.encode() if isinstance(body, str) else body
         chunks = [encoded[at : at + chunk_bytes] for at in range(0, len(encoded), chunk_bytes)] or [b""]
         given = {"host": "rte.example", **(headers or {})}
@@ -105,9 +120,9 @@ class Bridge:
 
         async def receive() -> dict[str, Any]:
             if chunks:
-                return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
-            if not leaves:
-                await asyncio.Event().wait()
+                return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks) or is_cut or stalls}
+            if not is_cut:
+                await (self.reached if leaves else asyncio.Event()).wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
@@ -153,6 +168,7 @@ class _Handler(grpc.GenericRpcHandler):
             metadata = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
             call = Call(path, request, metadata, context.time_remaining())
             self._bridge.calls.append(call)
+            self._bridge.reached.set()
             return await self._bridge.answer(call, context) if self._bridge.answer is not None else b""
 
         return grpc.unary_unary_rpc_method_handler(handle)

@@ -206,9 +206,17 @@ async def test_bodies_together_are_bounded() -> None:
 
 async def test_caller_who_leaves_while_sending(bridge: Bridge) -> None:
     """A caller who leaves before the end of the body makes no call."""
-    reply = await bridge.post(b"", leaves=True)
+    reply = await bridge.post(envelope(GET), is_cut=True)
     assert reply.status == 500
     assert not bridge.calls
+
+
+async def test_caller_who_sends_too_slowly() -> None:
+    """A body that does not arrive in time is given up."""
+    async with running_bridge(body_s_max=0.05) as bridge:
+        reply = await bridge.post(envelope(GET), stalls=True)
+        assert (reply.text("reason"), reply.text("retryable")) == ("DEADLINE_EXCEEDED", "true")
+        assert (await bridge.call()).status == 200
 
 
 _SCHEMA = Schema(Contract.shipped())

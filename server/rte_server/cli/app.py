@@ -22,6 +22,7 @@ from rte_server.cli import (
     serve_commands,
     sessions_commands,
     simulate_command,
+    soap_commands,
 )
 from rte_server.cli.errors import FAILURE, CommandError
 
@@ -42,6 +43,7 @@ app.command("simulate", epilog=simulate_command.EXAMPLES)(simulate_command.simul
 app.add_typer(sessions_commands.app, name="sessions")
 app.add_typer(customers_commands.app, name="customers")
 app.add_typer(models_commands.app, name="models")
+app.add_typer(soap_commands.app, name="soap")
 app.command("check", epilog=check_command.CHECK_EXAMPLES)(check_command.check)
 app.command(
     "bench",
