@@ -116,7 +116,7 @@ def test_check_shows_values_and_where_they_stand(rte: Rte, tmp_path: Path, monke
         ["server.port", "9000", "RTE_SERVER__PORT"],
         ["session.gap_ms", "600000", str(path)],
     ]
-    assert "Models: visit_basics 1" in result.err
+    assert "Models: visit_basics 2" in result.err
     document = json.loads(rte("check", "--config", path, "--format", "json").out)
     assert {"setting": "server.stop_grace_ms", "value": "10000", "origin": "default"} in document
 

@@ -348,7 +348,7 @@ def _way(visit: list[Row]) -> Shown:
         if len(times) == len(STEPS):
             # A run that came to its end is shown until another begins, and those that began before are over.
             stage, shown_times = len(times), list(times)
-        elif now_ms - row.time_ms < WITHIN_MS and (len(times) >= stage or stage == len(STEPS)):
+        elif now_ms - row.time_ms <= WITHIN_MS and (len(times) >= stage or stage == len(STEPS)):
             stage, shown_times = len(times), [*times, *[None] * (len(STEPS) - len(times))]
     started_ms = shown_times[0] if shown_times else None
     return {
@@ -365,7 +365,7 @@ def _run(rows: list[Row]) -> list[int]:
     """Return when the run that begins with the first row reached its steps, within its time."""
     times: list[int] = []
     for row in rows:
-        if len(times) < len(STEPS) and row.name == STEPS[len(times)] and row.time_ms - rows[0].time_ms < WITHIN_MS:
+        if len(times) < len(STEPS) and row.name == STEPS[len(times)] and row.time_ms - rows[0].time_ms <= WITHIN_MS:
             times.append(row.time_ms)
     return times
 

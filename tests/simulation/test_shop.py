@@ -84,6 +84,8 @@ def test_the_rate_is_what_was_asked_for(events: list[ShopEvent], visits: Visits)
         ("login", 0.03, 0.15),
         ("sign_up", 0.004, 0.03),
         ("remove_from_cart", 0.004, 0.04),
+        ("exception", 0.04, 0.13),
+        ("click", 0.01, 0.07),
     ],
 )
 def test_the_funnel_is_that_of_a_shop(visits: Visits, name: str, low: float, high: float) -> None:
@@ -116,6 +118,22 @@ def test_a_visit_makes_sense(visits: Visits) -> None:
             steps = [names.index(step) for step in ("begin_checkout", "add_shipping_info", "add_payment_info")]
             assert steps == sorted(steps)
             assert steps[-1] < names.index("purchase")
+
+
+def test_what_the_models_read_is_sent(visits: Visits) -> None:
+    """Visits begin at addresses with campaigns and click ids, scrolls tell their page and time, angry clicks come in bursts."""
+    landings = [str(mine[0].step.properties["page_location"]) for mine in visits.values()]
+    assert 0.15 < sum("utm_source=" in each for each in landings) / len(landings) < 0.5
+    assert 0.1 < sum("gclid=" in each for each in landings) / len(landings) < 0.3
+    assert any("gclid=" in each and "utm_" not in each for each in landings)
+    for mine in visits.values():
+        clicks = [each.time_ms for each in mine if each.step.name == "click"]
+        assert all(clicks[i + 2] - clicks[i] <= 1000 for i in range(0, len(clicks), 3))
+        for each in mine:
+            if each.step.name == "scroll":
+                time_msec = each.step.properties["engagement_time_msec"]
+                assert each.step.properties["page_location"] and isinstance(time_msec, int) and time_msec > 0
+            assert not any(name.startswith("utm_") for name in each.step.properties)
 
 
 def test_a_person_is_known_after_the_log_in_only(visits: Visits) -> None:

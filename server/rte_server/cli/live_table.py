@@ -156,7 +156,9 @@ class TableView:
         now = datetime.now(UTC)
         table = Table(box=None, expand=True, header_style="bold", pad_edge=False)
         narrow = self._console.size.width < _NARROW
-        shown = [at for at, column in enumerate(COLUMNS) if not (narrow and column in ("state", "at"))]
+        shown = [
+            at for at, column in enumerate(COLUMNS) if not (narrow and column in ("state", "from", "device", "at"))
+        ]
         for at in shown:
             table.add_column(COLUMNS[at], justify="right" if is_number(COLUMNS[at]) else "left", no_wrap=True)
         for session in page.sessions[: self.rows]:

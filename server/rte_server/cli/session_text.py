@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rte.v1.session_pb2 import Session
 
-COLUMNS = ("visitor", "state", "last event", "ev", "pages", "products", "basket", "propensity", "at")
+COLUMNS = ("visitor", "state", "last event", "ev", "pages", "products", "basket", "propensity", "from", "device", "at")
 """Titles of the cells of a session's line."""
 
 _NUMBERS = frozenset(("ev", "pages", "products", "basket", "propensity"))
@@ -37,11 +37,13 @@ def cells(session: Session, now: datetime) -> tuple[str, ...]:
         state,
         ago(session.last_event_time, now),
         str(session.event_count),
-        _whole(attributes, "page_views"),
-        _whole(attributes, "product_views"),
+        _text(attributes, "page_views"),
+        _text(attributes, "product_views"),
         _basket(attributes),
         _share(attributes, "purchase_propensity"),
-        _path(value_text(attributes["exit_page"]) if "exit_page" in attributes else ""),
+        _text(attributes, "channel"),
+        _text(attributes, "device"),
+        _path(_text(attributes, "exit_page")),
     )
 
 
@@ -75,17 +77,18 @@ def value_text(value: Value) -> str:
     return "" if kind != "struct_value" else "{...}"
 
 
-def _whole(attributes: Mapping[str, Value], name: str) -> str:
+def _text(attributes: Mapping[str, Value], name: str) -> str:
     return value_text(attributes[name]) if name in attributes else ""
 
 
 def _basket(attributes: Mapping[str, Value]) -> str:
-    """Return the value of the open basket; what was bought is marked."""
+    """Return the value of the open basket; what was bought, and what was abandoned, is marked."""
     bought = attributes["revenue"].number_value if "revenue" in attributes else 0.0
     if bought > 0:
         return f"paid {bought:,.2f}"
     value = attributes["open_basket_value"].number_value if "open_basket_value" in attributes else 0.0
-    return f"{value:,.2f}" if value > 0 else ""
+    mark = "left " if _text(attributes, "abandonment_state") == "abandoned" else ""
+    return f"{mark}{value:,.2f}" if value > 0 else ""
 
 
 def _share(attributes: Mapping[str, Value], name: str) -> str:

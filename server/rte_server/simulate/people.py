@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import urlencode
 
 from rte_server.replay.wire_events import Value
 
@@ -33,14 +34,21 @@ class Intent(Enum):
     BUY = 0.06
 
 
+_WEBKIT = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
+_BLINK = "AppleWebKit/537.36 (KHTML, like Gecko)"
+_IPHONE = f"Mozilla/5.0 (iPhone; CPU iPhone OS 18_2 like Mac OS X) {_WEBKIT} Version/18.2 Mobile/15E148 Safari/604.1"
+_IPAD = f"Mozilla/5.0 (iPad; CPU OS 18_2 like Mac OS X) {_WEBKIT} Version/18.2 Mobile/15E148 Safari/604.1"
+_MAC = f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) {_WEBKIT} Version/18.2 Safari/605.1.15"
+_ANDROID = f"Mozilla/5.0 (Linux; Android 10; K) {_BLINK} Chrome/131.0.0.0 Mobile Safari/537.36"
+_WINDOWS = f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {_BLINK} Chrome/131.0.0.0 Safari/537.36"
 _KINDS = (
     # device_category, channel, user_agent, share
-    ("mobile", "web", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_2 like Mac OS X) Version/18.2 Mobile Safari/604.1", 0.27),
-    ("mobile", "web", "Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Mobile Safari/537.36", 0.24),
-    ("desktop", "web", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/131.0 Safari/537.36", 0.23),
-    ("desktop", "web", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.2 Safari/605.1", 0.09),
+    ("mobile", "web", _IPHONE, 0.27),
+    ("mobile", "web", _ANDROID, 0.24),
+    ("desktop", "web", _WINDOWS, 0.23),
+    ("desktop", "web", _MAC, 0.09),
     ("mobile", "app", "ShopApp/4.7 (Android 15)", 0.12),
-    ("tablet", "web", "Mozilla/5.0 (iPad; CPU OS 18_2 like Mac OS X) Version/18.2 Safari/604.1", 0.05),
+    ("tablet", "web", _IPAD, 0.05),
 )
 _LANGUAGES = ("en-GB", "de-DE", "fr-FR", "en-US", "es-ES", "it-IT")
 
@@ -95,18 +103,34 @@ class Origin:
     Attributes:
         referrer: Address of the page before, empty for none.
         campaign: UTM parameters without their prefix, empty where no campaign brought the visitor.
+        click_id: Name of the parameter by which an advertiser counts clicks, empty for none.
     """
 
     referrer: str
     campaign: dict[str, str]
+    click_id: str = ""
+
+    def query(self, number: int) -> str:
+        """Return the query of the address that the visit begins at, `?` included; empty for none.
+
+        Args:
+            number: Of the visit; it makes the click id.
+        """
+        found = {f"utm_{name}": value for name, value in self.campaign.items()}
+        if self.click_id:
+            found[self.click_id] = f"click-{number}"
+        return f"?{urlencode(found)}" if found else ""
 
 
 _ORIGINS: tuple[tuple[float, Origin], ...] = (
     (0.30, Origin("", {})),
     (0.28, Origin("https://www.google.com/", {})),
     (0.05, Origin("https://www.bing.com/", {})),
-    (0.13, Origin("https://www.google.com/", {"source": "google", "medium": "cpc", "campaign": "brand_search"})),
-    (0.06, Origin("https://www.google.com/", {"source": "google", "medium": "cpc", "campaign": "winter_sale"})),
+    (
+        0.13,
+        Origin("https://www.google.com/", {"source": "google", "medium": "cpc", "campaign": "brand_search"}, "gclid"),
+    ),
+    (0.06, Origin("https://www.google.com/", {}, "gclid")),
     (0.09, Origin("https://www.instagram.com/", {"source": "instagram", "medium": "social", "campaign": "new_in"})),
     (0.06, Origin("https://blog.example/", {})),
     (0.03, Origin("", {"source": "partner", "medium": "affiliate", "campaign": "deals"})),

@@ -88,27 +88,25 @@ class Visit:
         """Let time pass before the next step: mostly short, now and then long."""
         self._waiting_s += min(900.0, self.rng.lognormvariate(0.2, 0.9) * mean_s)
 
-    def _view_page(self, path: str, title: str, referrer: str | None = None, **properties: Value) -> Step:
+    def _view_page(self, path: str, title: str, referrer: str | None = None) -> Step:
         came_from = self._page if referrer is None else referrer
         self._page = f"{SITE}{path}"
-        properties = {**self.device.properties, **properties}
-        return self._step(
-            "page_view", page_location=self._page, page_title=title, page_referrer=came_from, **properties
-        )
+        address: dict[str, Value] = {"page_location": self._page, "page_title": title, "page_referrer": came_from}
+        return self._step("page_view", **address, **self.device.properties)
 
     def _land(self) -> Iterator[Step]:
         origin = pick_origin(self.person, self.rng)
-        campaign: dict[str, Value] = {f"utm_{name}": value for name, value in origin.campaign.items()}
+        query = origin.query(self.number)
         category = self._category()
         where = self.rng.random()
         if where < 0.45:
-            yield self._view_page("/", "Home", origin.referrer, **campaign)
+            yield self._view_page(f"/{query}", "Home", origin.referrer)
         elif where < 0.75:
-            yield self._view_page(f"/c/{category}", category.title(), origin.referrer, **campaign)
+            yield self._view_page(f"/c/{category}{query}", category.title(), origin.referrer)
             yield self._step("view_item_list", item_list_id=category, item_category=category)
         else:
             product = self.catalogue.pick(category, self.rng)
-            yield from self._view_product(product, origin.referrer, campaign)
+            yield from self._view_product(product, origin.referrer, query)
         if self.person.registered and self.rng.random() < 0.15:
             self._think(8)
             yield from self._log_in()
@@ -127,9 +125,11 @@ class Visit:
         elif what < 0.435:
             self._think(10)
             yield self._step("exception", description="image did not load", fatal=False)
+            if self.rng.random() < 0.4:
+                yield from self._click_in_rage()
         else:
             self._think(18)
-            yield from self._view_product(self.catalogue.pick(category, self.rng), None, {})
+            yield from self._view_product(self.catalogue.pick(category, self.rng))
 
     def _category(self) -> str:
         return self.rng.choices(self.person.favourites, (6, 3, 1))[0]
@@ -140,12 +140,13 @@ class Visit:
         yield self._view_page(f"/search?q={term.replace(' ', '+')}", f"Search: {term}")
         yield self._step("search", search_term=term, result_count=self.rng.choice((0, 3, 8, 12, 24, 40)))
 
-    def _view_product(self, product: Product, referrer: str | None, campaign: dict[str, Value]) -> Iterator[Step]:
-        yield self._view_page(f"/p/{product.item_id}", product.name, referrer, **campaign)
+    def _view_product(self, product: Product, referrer: str | None = None, query: str = "") -> Iterator[Step]:
+        yield self._view_page(f"/p/{product.item_id}{query}", product.name, referrer)
         yield self._step("view_item", currency=CURRENCY, **product.properties())
         if self.rng.random() < 0.3:
             self._think(12)
-            yield self._step("scroll", percent_scrolled=90)
+            seen_msec = round(self._waiting_s * 1000)
+            yield self._step("scroll", percent_scrolled=90, page_location=self._page, engagement_time_msec=seen_msec)
         if self.rng.random() < 0.02:
             self._think(6)
             yield self._step("add_to_wishlist", currency=CURRENCY, **product.properties())
@@ -165,6 +166,12 @@ class Visit:
             self._think(7)
             value = round(product.price * quantity, 2)
             yield self._step("remove_from_cart", currency=CURRENCY, value=value, **product.properties(quantity))
+
+    def _click_in_rage(self) -> Iterator[Step]:
+        """Click on what does not react: steps follow one another within 0.3 s."""
+        self._think(2)
+        for _ in range(3):
+            yield self._step("click", target="#image")
 
     def _log_in(self) -> Iterator[Step]:
         self.customer_id = self.person.customer_id
