@@ -60,6 +60,7 @@ def run_and_kill(directory: Path, told: Told, chance: random.Random) -> None:
             lines.append(line)
             if line.startswith("ack"):
                 under_load.set()
+        under_load.set()  # A process that has ended by itself is not waited for; its exit code says so below.
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environ) as process:
         listener = threading.Thread(target=listen)
