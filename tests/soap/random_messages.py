@@ -65,7 +65,8 @@ def _fill(draw: st.DrawFn, message: Any, depth: int) -> None:
         return
     fields = list(message.DESCRIPTOR.fields)
     count = draw(st.integers(0, min(len(fields), 8)))
-    for field in draw(st.lists(st.sampled_from(fields), min_size=count, max_size=count)) if fields else ():
+    chosen = st.lists(st.sampled_from(fields), min_size=count, max_size=count, unique_by=lambda field: field.number)
+    for field in draw(chosen) if fields else ():
         # What is set last of a oneof stays.
         _fill_field(draw, message, field, depth)
 
