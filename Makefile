@@ -104,6 +104,13 @@ gen-check: setup ## Check that the generated files are what proto/ generates
 	cmp .cache/gen/rte.pb envoy/rte.pb
 	cmp .cache/gen/contract.binpb bridges/rte_soap/contract.binpb
 
+# Debian's names. Those of npm and Maven the tests install themselves; what is missing is skipped, with its reason.
+.PHONY: soap-clients
+soap-clients: ## Install the SOAP clients that the tests call (Debian, as root)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends g++ gsoap libgsoap-dev libsoap-lite-perl libwww-perl libxml-compile-perl \
+	  libxml-libxml-perl php-cli php-soap >/dev/null
+
 .PHONY: check
 check: lint gen-check test ## All that CI does
 

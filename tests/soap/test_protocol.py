@@ -6,12 +6,15 @@ import base64
 import gzip
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from lxml import etree
 
-from rte.v1.session_service_pb2 import GetSessionRequest
-from tests.soap.bridge import ENVELOPE_12, GET, MEDIA_TYPES, Bridge, envelope, running_bridge
+from rte.v1.event_service_pb2 import IngestEventsRequest
+from rte.v1.session_pb2 import Session
+from rte.v1.session_service_pb2 import GetSessionRequest, ListSessionsResponse
+from tests.soap.bridge import ENVELOPE_12, GET, MEDIA_TYPES, Bridge, Call, envelope, running_bridge
 
 WSS = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
 ACTION = "urn:rte:v1:SessionService:GetSession"
@@ -257,6 +260,24 @@ async def test_answers_are_compressed_if_asked_for(bridge: Bridge) -> None:
         reply = await bridge.send("GET", headers={"accept-encoding": accepted}, query="wsdl")
         assert (reply.headers.get("content-encoding") == "gzip") == is_packed
         assert (gzip.decompress(reply.body) if is_packed else reply.body) == plain.body
+
+
+async def test_large_requests_and_answers(bridge: Bridge) -> None:
+    """A batch of thousands of events, and an answer of megabytes, are translated whole."""
+    answer = ListSessionsResponse(sessions=[Session(session_id=f"s-{number}") for number in range(20_000)])
+
+    async def list_sessions(_: Call, __: Any) -> bytes:
+        return answer.SerializeToString()
+
+    event = "<events><name>page_view</name><visitorId>v-{}</visitorId></events>"
+    events = "".join(event.format(number) for number in range(5_000))
+    ingest = f'<IngestEvents xmlns="urn:rte:v1"><request>{events}</request></IngestEvents>'
+    assert (await bridge.call(ingest)).status == 200
+    request = IngestEventsRequest.FromString(bridge.calls[0].request)
+    assert [each.visitor_id for each in request.events] == [f"v-{number}" for number in range(5_000)]
+    bridge.answer = list_sessions
+    reply = await bridge.call('<ListSessions xmlns="urn:rte:v1"><request/></ListSessions>', version="1.2")
+    assert [each.text for each in reply.root.iter("{*}sessionId")] == [f"s-{number}" for number in range(20_000)]
 
 
 async def test_bodies_in_pieces(bridge: Bridge) -> None:
