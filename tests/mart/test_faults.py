@@ -181,3 +181,15 @@ def test_a_late_transaction_is_not_missed(postgres: Postgres, database: str, tmp
         assert values(live.customer("c1")) == {"n": 1}
         slow.join()
         live.known("c1", lambda c: values(c) == {"n": -1}, timeout_s=2)
+
+
+def test_it_stops_with_look_ups_under_way(postgres: Postgres, database: str, tmp_path: Path) -> None:
+    """A data mart ends at once, however many customers wait to be looked up and however slow it is."""
+    url = postgres.database(database)
+    postgres.sql_in(database, TABLE + SLOW)
+    with live_mart(tmp_path, url=url, queries_max=1, batch_max=1) as live:
+        live.mart.states.want(f"c{n}" for n in range(50))
+        time.sleep(0.5)
+        began_s = time.monotonic()
+        live.mart.stop()
+        assert time.monotonic() - began_s < 5

@@ -282,14 +282,14 @@ class CustomerStates:
             self._begin()
 
     def _dispatch(self) -> None:
+        if self._is_closed:
+            return
         while self._waiting and not self.is_open and len(self._tasks) < self._settings.queries_max:
             if self._retrying is not None and self._failures:
                 return
             self._begin()
 
     def _begin(self) -> None:
-        if self._is_closed:
-            return
         batch = list(self._waiting)[: self._settings.batch_max] if len(self._waiting) < 10_000 else self._first()
         for each in batch:
             del self._waiting[each]
