@@ -309,6 +309,8 @@ class Application:
             contributions=runners.contributions,
         )
         self._stack.push_async_callback(asyncio.to_thread, explainer.close)
+        # Before that: the explanation that is worked on may wait for a score.
+        self._stack.callback(runners.end_asking)
         return explainer
 
     def _start_mart(self, secret: NDArray[np.uint64], told: Callable[[NDArray[np.int64]], None]) -> CustomerMart | None:

@@ -41,9 +41,43 @@ def sometimes(rows):
         raise ValueError("not now")
     return np.ones(len(rows))
 
+def not_for_two(rows):
+    """Gives no number where the first input is 2."""
+    return np.where(rows[:, 0] == 2, np.nan, 0.5)
+
+def talks(rows):
+    """Prints two lines and far too much, in both ways."""
+    import sys
+    print("a line", flush=True)
+    print('{"level": "forged"}', file=sys.stderr, flush=True)
+    for _ in range(40):
+        print("x" * 50_000)
+    return np.ones(len(rows))
+
+def parent(rows):
+    """Starts a process that outlives it, writes its number down and hangs."""
+    import os, subprocess
+    child = subprocess.Popen(["sleep", "600"])
+    with open(os.environ["TEST_PLUGIN_FAILS"], "w") as stream:
+        stream.write(str(child.pid))
+    time.sleep(60)
+
 number = 7
 '''
-NAMES = ("mean", "broken", "slow", "busy", "wrong", "changes", "dies", "sometimes", "number")
+NAMES = (
+    "mean",
+    "broken",
+    "slow",
+    "busy",
+    "wrong",
+    "changes",
+    "dies",
+    "sometimes",
+    "not_for_two",
+    "talks",
+    "parent",
+    "number",
+)
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

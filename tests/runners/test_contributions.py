@@ -27,6 +27,9 @@ class Formula:
         """Return None."""
         return None
 
+    def abort(self) -> None:
+        """It is done before anyone could."""
+
     def close(self) -> None:
         """Do nothing."""
 

@@ -83,7 +83,7 @@ STEP_MEMBERS = ("event", "where")
 DERIVED_MEMBERS = ("cel", "unit", "description")
 SCORE_MEMBERS = {
     "linear": ("link", "unit", "description"),
-    "onnx": ("inputs", "defaults", "sha256", "golden", "unit", "description"),
+    "onnx": ("inputs", "defaults", "sha256", "golden", "time_limit", "unit", "description"),
     "online": ("shadow", "unit", "description"),
     "plugin": ("inputs", "defaults", "time_limit", "unit", "description"),
 }

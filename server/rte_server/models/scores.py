@@ -28,7 +28,8 @@ INPUTS_MAX = 256  # inputs of a score that a runner computes
 GOLDEN_MAX = 64  # golden rows of a score
 EXAMPLES_MAX = 1_000_000_000
 PLUGIN_NAME_CHARS_MAX = 128
-TIME_LIMIT_MS_MIN, TIME_LIMIT_MS_DEFAULT = 10, 200  # of a plug-in, for one batch
+TIME_LIMIT_MS_MIN = 10  # of a score that a runner computes, for one batch
+PLUGIN_TIME_LIMIT_MS, ONNX_TIME_LIMIT_MS = 200, 2_000  # where none is stated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 DIGEST_TEXT = "sha256:"
@@ -116,11 +117,10 @@ def read_score(
         source = reader.text(members, "plugin", PLUGIN_NAME_CHARS_MAX)
         if not source:
             reader.problem(members["plugin"], f"{where} names no plug-in", "write the name of its entry point")
-        limit_ms = TIME_LIMIT_MS_DEFAULT
-        if "time_limit" in members:
-            limit_ms = reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN)
         named = _inputs(reader, where, members, inputs)
-        score = ScoreSpec("plugin", source, inputs=named, time_limit_ms=limit_ms)
+        score = ScoreSpec(
+            "plugin", source, inputs=named, time_limit_ms=_time_limit_ms(reader, members, PLUGIN_TIME_LIMIT_MS)
+        )
     return replace(plain, score=score)
 
 
@@ -249,7 +249,13 @@ def _onnx(
         remedy = f"put back the file that the model was made with, or write `sha256: {found}`"
         reader.problem(members["sha256"], f"{where}: `{source}` has another digest than `sha256` says", remedy)
     named = _inputs(reader, where, members, inputs)
-    return ScoreSpec("onnx", source, found, named, _golden(reader, where, members, len(named)))
+    golden = _golden(reader, where, members, len(named))
+    return ScoreSpec("onnx", source, found, named, golden, _time_limit_ms(reader, members, ONNX_TIME_LIMIT_MS))
+
+
+def _time_limit_ms(reader: Reader, members: Mapping[str, Item], default: int) -> int:
+    """Return how long a runner may take for a batch of rows, ms."""
+    return reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN) if "time_limit" in members else default
 
 
 def _golden(

@@ -31,7 +31,11 @@ def score_all(engine: Engine, models: Sequence[ModelSpec]) -> None:
             if spec.score.runner == "plugin":
                 scorer = PluginScorer(spec.score.source, spec.score.time_limit_ms / 1000)
             else:
-                scorer = OnnxScorer(graphs[spec.model].get(spec.score.source, b""), len(spec.score.inputs))
+                scorer = OnnxScorer(
+                    graphs[spec.model].get(spec.score.source, b""),
+                    len(spec.score.inputs),
+                    spec.score.time_limit_ms / 1000,
+                )
         except GraphError as error:
             scorer = ScorerError(str(error))
         score_rows(view, place, scorer, rows.astype(np.int64), 0)

@@ -25,13 +25,12 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has failed too often: attempts are refused until `retry_at_s`, and then one is allowed."""
+        """Whether it has failed too often: attempts are refused for a while, and then one is allowed."""
         return self._failures >= FAILURES_MAX
 
-    @property
-    def retry_at_s(self) -> float:
-        """When what failed should be tried again, by the clock of the caller, seconds; in the past if nothing failed."""
-        return self._retry_at_s
+    def retry_in_s(self, now_s: float) -> float | None:
+        """Return in how many seconds what failed should be tried again, >= 0; None if nothing failed."""
+        return max(0.0, self._retry_at_s - now_s) if math.isfinite(self._retry_at_s) else None
 
     def allows(self, now_s: float) -> bool:
         """Return whether an attempt may be made. Of an open circuit the first one after its rest is a trial."""

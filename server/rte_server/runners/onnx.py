@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.scores import CIRCUIT_OPEN, TIMEOUT
+from rte_server.runners.breaker import Breaker
 from rte_server.runners.scorer import ScorerError
+from rte_server.runners.timed_thread import TimedThread
+
+LOAD_S = 30.0
+"""How long a graph may take to be loaded and optimized."""
 
 _FLOATS = ("tensor(float)", "tensor(double)")
-_ERRORS_ONLY = 3
+_ERRORS_ONLY, _NOTHING_BUT_FATAL = 3, 4
 
 
 class GraphError(Exception):
@@ -26,26 +34,34 @@ class GraphError(Exception):
 
 
 class OnnxScorer:
-    """Runs a graph on one thread. Only the output with the score is asked for: labels would cost a third more."""
+    """Runs a graph. Only the output with the score is asked for: labels would cost a third more.
 
-    def __init__(self, graph: bytes, inputs: int) -> None:
+    A graph may loop without end, so each batch has a time limit. One that keeps exceeding it is left alone for a while.
+    """
+
+    def __init__(
+        self, graph: bytes, inputs: int, time_limit_s: float, clock_s: Callable[[], float] = monotonic
+    ) -> None:
         """Load a graph.
 
         Args:
             graph: Content of an ONNX file.
             inputs: How many inputs the score names.
+            time_limit_s: How long it may take for one batch, seconds, > 0.
+            clock_s: Gives the time, seconds.
 
         Raises:
-            GraphError: It is no graph, or it takes or gives something else.
+            GraphError: It is no graph, or it takes or gives something else, or takes longer than LOAD_S to load.
         """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        self._time_limit_s = time_limit_s
+        self._clock_s = clock_s
+        self._breaker = Breaker()
+        self._thread = TimedThread("rte-onnx")
         try:
-            self._session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - it raises its own types, and others for bytes that are none
+            self._session = self._thread.run(lambda: _session_of(graph), LOAD_S)
+        except TimeoutError:
+            raise GraphError(f"it takes longer than {LOAD_S:.0f} s to load", "export a smaller model") from None
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises its own types, and others for bytes that are none
             first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise GraphError(f"it is no ONNX graph that can be run: {first}", "export the model again") from None
         self._input = self._checked_input(inputs)
@@ -58,7 +74,12 @@ class OnnxScorer:
                 f"it takes {', '.join(f'{each.name} {each.type}{each.shape}' for each in found) or 'nothing'}",
                 "export it with one input of type float and shape [N, inputs]",
             )
-        columns = found[0].shape[1]
+        rows, columns = found[0].shape
+        if isinstance(rows, int):
+            raise GraphError(
+                f"it takes {rows} row{'s' if rows != 1 else ''} at a time, no more and no fewer",
+                "export it with a dynamic first dimension: shape [N, inputs]",
+            )
         if isinstance(columns, int) and columns != inputs:
             raise GraphError(
                 f"it takes {columns} inputs, and the score names {inputs}", "name the inputs that it was trained with"
@@ -76,19 +97,59 @@ class OnnxScorer:
         """Return the score of each row; of several columns the last, the probability of the positive class.
 
         Raises:
-            ScorerError: The graph failed, or gave something else than a number or a row of numbers per row.
+            ScorerError: TIMEOUT; CIRCUIT_OPEN, it took too long too often; FAILED, it gave something else than a number
+                or a row of numbers per row.
         """
+        if not self._breaker.allows(self._clock_s()):
+            raise ScorerError("the graph took too long too often and rests", CIRCUIT_OPEN)
         try:
-            found = np.asarray(self._session.run([self._output], {self._input: inputs})[0])
+            found = self._run(inputs)
+        except TimeoutError:
+            if self._thread.is_aborted:
+                raise ScorerError("the server is ending") from None
+            self._breaker.failed(self._clock_s())
+            message = f"the graph took longer than {self._time_limit_s * 1000:.0f} ms for a batch"
+            raise ScorerError(message, TIMEOUT) from None
         except Exception as error:  # noqa: BLE001 - as above
+            # The breaker knows nothing of it: with other rows the graph may do well, and failing costs no time.
             raise ScorerError(f"the graph failed: {str(error)[:200]}") from None
+        self._breaker.succeeded()
         if found.ndim not in (1, 2) or len(found) != len(inputs) or found.size == 0:
             raise ScorerError(f"the graph gave {found.shape} for {len(inputs)} rows")
         return np.ascontiguousarray(found if found.ndim == 1 else found[:, -1], np.float64)
 
+    def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.generic]:
+        import onnxruntime
+
+        options: Any = onnxruntime.RunOptions()
+        options.log_severity_level = _NOTHING_BUT_FATAL
+
+        def run() -> NDArray[np.generic]:
+            return np.asarray(self._session.run([self._output], {self._input: inputs}, options)[0])
+
+        def terminate() -> None:
+            # The runtime looks at it before each node, also of the body of a loop.
+            options.terminate = True
+
+        return self._thread.run(run, self._time_limit_s, terminate)
+
     def retry_in_s(self) -> float | None:
-        """Return None: what a graph cannot compute it never can."""
-        return None
+        """Return in how many seconds to try again what took too long; what a graph cannot compute it never can."""
+        return self._breaker.retry_in_s(self._clock_s())
+
+    def abort(self) -> None:
+        """End what is computed, from another thread: `score` fails at once."""
+        self._thread.abort()
 
     def close(self) -> None:
         """Do nothing: the session ends with the object."""
+
+
+def _session_of(graph: bytes) -> Any:
+    """Return the session of a graph; raises whatever onnxruntime raises."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -22,6 +22,9 @@ from rte_server.runners.scorer import ScorerError
 GOLDEN_DIFFERENCE_MAX = 1e-5
 """Between the score of a golden row and what the graph gives: float32 arithmetic differs by machine in the last bits."""
 
+CHECK_S_MAX = 10.0
+"""How long a graph may take for the rows that check it, whatever its model allows: other changes wait meanwhile."""
+
 GRAPHS_KEPT = 64
 """Graphs kept that no running model names, the newest ones: for going back to an earlier version."""
 
@@ -128,12 +131,19 @@ def _refusal(model: ModelSpec, spec: AttributeSpec, graph: bytes | None, file: s
         message = f"score `{spec.name}`: there is no file `{score.source}`"
         return Problem(file, _line(model, spec.name, "onnx"), message, "put it beside the model file")
     try:
-        scorer = OnnxScorer(graph, len(score.inputs))
-        rows = np.array([inputs for inputs, _ in score.golden], np.float32)
-        given = scorer.score(rows) if score.golden else np.zeros(0)
+        scorer = OnnxScorer(graph, len(score.inputs), min(CHECK_S_MAX, score.time_limit_ms / 1000))
     except GraphError as error:
         message = f"score `{spec.name}`: `{score.source}` cannot be used: {error}"
         return Problem(file, _line(model, spec.name, "onnx"), message, error.remedy)
+    try:
+        # More than one row: a graph may have its number of rows inside, though its input does not say so.
+        scorer.score(np.zeros((2, len(score.inputs)), np.float32))
+    except ScorerError as error:
+        message = f"score `{spec.name}`: `{score.source}` fails on two rows of zeros: {error}"
+        return Problem(file, _line(model, spec.name, "onnx"), message, "export it so that it scores any number of rows")
+    try:
+        rows = np.array([inputs for inputs, _ in score.golden], np.float32)
+        given = scorer.score(rows) if score.golden else np.zeros(0)
     except ScorerError as error:
         message = f"score `{spec.name}`: `{score.source}` fails on its golden rows: {error}"
         return Problem(file, _line(model, spec.name, "golden"), message, "export the model again")

@@ -9,11 +9,14 @@ attempt.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 import numpy as np
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from rte_server.edge import parent_death
 from rte_server.engine.scores import CIRCUIT_OPEN, PACKAGE_MISSING, TIMEOUT
 from rte_server.runners.breaker import Breaker
+from rte_server.runners.plugin_output import log_output
 from rte_server.runners.scorer import ScorerError
 
 GROUP = "rte.scorers"
@@ -53,11 +57,11 @@ class PluginScorer:
         self._breaker = Breaker()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._is_aborted = False
 
     def retry_in_s(self) -> float | None:
         """Return in how many seconds rows without a score should be tried again, >= 0; None if there are none."""
-        wait_s = self._breaker.retry_at_s - self._clock_s()
-        return max(0.0, wait_s) if np.isfinite(wait_s) else None
+        return self._breaker.retry_in_s(self._clock_s())
 
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what the plug-in says of the rows.
@@ -94,15 +98,15 @@ class PluginScorer:
         """Return the way to the process, which is started if it does not run."""
         if self._socket is not None:
             return self._socket
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # Through a small program that asks the kernel to end it with its parent.
-            command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid())]
-            command += [sys.executable, "-m", "rte_server.runners.plugin_process", self._name, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        self._socket = ours
         try:
-            self._answer(ours, monotonic() + START_S)
+            self._start()
+        except (OSError, RuntimeError) as error:
+            self._kill()
+            # No files, memory or threads are left: that passes.
+            raise ScorerError(f"the process of the plug-in {self._name} cannot be started: {error}") from None
+        assert self._socket is not None
+        try:
+            self._answer(self._socket, monotonic() + START_S)
         except TimeoutError:
             self._kill()
             raise ScorerError(f"the plug-in {self._name} took longer than {START_S:.0f} s to load", TIMEOUT) from None
@@ -112,7 +116,34 @@ class PluginScorer:
         except ScorerError:
             self._kill()
             raise
-        return ours
+        return self._socket
+
+    def _start(self) -> None:
+        """Start the process, and a thread for what it prints.
+
+        Raises:
+            OSError, RuntimeError: The system refuses.
+        """
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            # Through a small program that asks the kernel to end it with its parent.
+            command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid())]
+            command += [sys.executable, "-m", "rte_server.runners.plugin_process", self._name, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # A process group of its own, so that what it starts can be ended with it.
+                start_new_session=True,
+            )
+        threading.Thread(
+            target=log_output, args=(self._name, self._process.stdout), name=f"rte-output-{self._name}", daemon=True
+        ).start()
+        # Looked at after the process is known: `abort` has then ended it, or is seen here.
+        if self._is_aborted:
+            raise OSError("the server is ending")
 
     def _send(self, channel: socket.socket, content: bytes, deadline_s: float) -> None:
         channel.settimeout(max(0.001, deadline_s - monotonic()))
@@ -139,13 +170,28 @@ class PluginScorer:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            self._process.kill()
+            _kill_group(self._process)
             self._process.wait()
             self._process = None
+
+    def abort(self) -> None:
+        """End the process, from another thread: `score` fails at once."""
+        self._is_aborted = True
+        process = self._process
+        if process is not None:
+            _kill_group(process)
 
     def close(self) -> None:
         """End the process."""
         self._kill()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group and has not been waited for, with all of the group."""
+    # Its number stays its own until it is waited for, even if it has ended by itself.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _received(channel: socket.socket, size: int, deadline_s: float) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -65,6 +64,6 @@ def _answer(channel: socket.socket, status: int, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    os.dup2(2, 1)  # What a plug-in prints goes to the log.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what a plug-in prints is logged at once
     with socket.socket(fileno=int(sys.argv[2])) as opened:
         main(sys.argv[1], opened)

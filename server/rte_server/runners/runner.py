@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rte_server.engine.program import AttributeSpec, Program
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
-from rte_server.engine.scores import FAILED, MISSING_INPUT, REASONS, SCORED
+from rte_server.engine.scores import FAILED, MISSING_INPUT, REASONS, SC_STATUS, SCORED
 from rte_server.runners.scorer import Scorer, ScorerError
 
 BATCH_ROWS_MAX = 4096
@@ -76,6 +76,8 @@ class Runner:
         self._waiting_count = 0
         self._taking_from = self._taking_until = 0
         self._logged_at = -math.inf
+        self._scorers: list[Scorer | ScorerError] = []
+        self._retry_at_s: dict[int, float] = {}
         self.counts = {"rows": 0, "batches": 0, "failures": 0}
         self._thread = threading.Thread(target=self._run, name=f"rte-scores-{name}", daemon=True)
 
@@ -87,6 +89,12 @@ class Runner:
         """Ask the thread to end; does not wait."""
         self._stopping = True
         self._wake.set()
+
+    def abort(self) -> None:
+        """Let the batch fail that is computed. After `stop`."""
+        for scorer in list(self._scorers):
+            if not isinstance(scorer, ScorerError):
+                scorer.abort()
 
     def join(self, timeout_s: float) -> None:
         """Wait until the thread has ended."""
@@ -106,33 +114,54 @@ class Runner:
             self._wake.set()
 
     def _run(self) -> None:
-        scorers = [self._made(spec) for spec in self._specs]
         try:
-            self._mark_all()
+            for spec in self._specs:
+                self._scorers.append(self._made(spec))
+            self._mark(self._view().rows_in_use())
             while not self._stopping:
-                if not self._wake.wait(self._retry_in_s(scorers)):
-                    # What failed is tried again though nothing changed.
-                    self._mark_all()
+                if not self.waiting:
+                    self._wake.wait(self._retry_in_s())
                 self._wake.clear()
-                while self.waiting and not self._stopping:
-                    began = monotonic()
-                    if not self._batch(scorers):
-                        return
-                    # Never more than half of the time under load: the fold and the callers need the cores, too.
-                    ended = monotonic()
-                    rest = max(began + INTERVAL_S, 2 * ended - began) - ended
-                    if self.waiting and not self._stopping:
-                        sleep(rest)
+                self._retry()
+                if not self.waiting or self._stopping:
+                    continue
+                began = monotonic()
+                if not self._batch():
+                    return
+                # Never more than half of the time under load: the fold and the callers need the cores, too.
+                ended = monotonic()
+                rest = max(began + INTERVAL_S, 2 * ended - began) - ended
+                if self.waiting and not self._stopping:
+                    sleep(rest)
         finally:
-            for scorer in scorers:
+            for scorer in self._scorers:
                 if isinstance(scorer, ScorerError):
                     continue
                 scorer.close()
 
-    def _retry_in_s(self, scorers: Sequence[Scorer | ScorerError]) -> float | None:
+    def _retry_in_s(self) -> float | None:
         """Return how long to wait for a change before what failed is tried again; None: until there is one."""
-        waits_s = [None if isinstance(scorer, ScorerError) else scorer.retry_in_s() for scorer in scorers]
-        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
+        due_s = min(self._retry_at_s.values(), default=None)
+        return None if due_s is None else max(0.0, due_s - monotonic())
+
+    def _retry(self) -> None:
+        """Let the sessions wait again whose scores failed, if it is time to try those again, though nothing changed.
+
+        Each failure is good for one retry. If no session waits for it any more, nothing notes another one, and the
+        next row that has all inputs will be the next attempt.
+        """
+        now_s = monotonic()
+        due = [number for number, at_s in self._retry_at_s.items() if at_s <= now_s]
+        if not due:
+            return
+        for number in due:
+            del self._retry_at_s[number]
+        view = self._view()
+        if view.program is not self._program:
+            return
+        rows = view.rows_in_use()
+        statuses = view.scores[rows[:, None], self._places[due], SC_STATUS]
+        self._mark(rows[(statuses > REASONS + MISSING_INPUT).any(axis=1)])
 
     def _made(self, spec: AttributeSpec) -> Scorer | ScorerError:
         try:
@@ -141,16 +170,15 @@ class Runner:
             self._log(spec, error)
             return error
 
-    def _mark_all(self) -> None:
-        """Let all sessions wait that there are; a part at a time, so that the fold is not held up."""
-        rows = self._view().rows_in_use()
+    def _mark(self, rows: NDArray[np.int64]) -> None:
+        """Let sessions wait; a part at a time, so that the fold is not held up."""
         for start in range(0, len(rows), BATCH_ROWS_MAX):
             view = self._view()
             if view.program is not self._program:
                 return
             self.mark(view, rows[start : start + BATCH_ROWS_MAX])
 
-    def _batch(self, scorers: Sequence[Scorer | ScorerError]) -> bool:
+    def _batch(self) -> bool:
         """Score some of the rows that wait; returns False if other models run by now."""
         view = self._view()
         if view.program is not self._program:
@@ -165,11 +193,16 @@ class Runner:
             self._taking_from = until
             view.take(rows, self._places)
         now_ms = self._clock_ms()
-        for number, scorer in enumerate(scorers):
+        for number, scorer in enumerate(self._scorers):
             error = score_rows(view, int(self._places[number]), scorer, rows, now_ms, self._inputs[number])
-            if error is not None:
-                self.counts["failures"] += 1
-                self._log(self._specs[number], error)
+            if error is None:
+                continue
+            self.counts["failures"] += 1
+            self._log(self._specs[number], error)
+            wait_s = None if isinstance(scorer, ScorerError) else scorer.retry_in_s()
+            if wait_s is not None:
+                # A later success does not change it: these rows have still failed.
+                self._retry_at_s.setdefault(number, monotonic() + wait_s)
         self.counts["rows"] += len(rows)
         self.counts["batches"] += 1
         self._on_scored(rows)
@@ -177,6 +210,8 @@ class Runner:
 
     def _log(self, spec: AttributeSpec, error: ScorerError) -> None:
         now = monotonic()
+        if self._stopping:
+            return  # It was ended, which is no failure of its own.
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now
             _log.error("the score %s of the model %s is absent: %s", spec.name, spec.model, error)

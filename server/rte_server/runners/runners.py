@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ from rte_server.runners.scorer import Scorer, ScorerError
 
 JOIN_S = 2.0
 """How long the end of a server waits for a runner."""
+
+ASKED_S_MAX = 10.0
+"""How long a score may take for an explanation, whatever its model allows: others wait behind it."""
 
 
 class Runners:
@@ -49,6 +53,7 @@ class Runners:
         self._running: list[Runner] = []
         self._asked: dict[ScoreSpec | None, Scorer] = {}
         self._asked_lock = threading.Lock()
+        self._asking_ended = False
         self._ended: deque[Runner] = deque(maxlen=64)
 
     def start(self) -> None:
@@ -70,16 +75,25 @@ class Runners:
                 runner.mark(view, rows)
 
     def stop(self) -> None:
-        """End all runners. Blocks for a moment; idempotent."""
-        for runner in self._running:
+        """End all runners and what they compute. Blocks for a moment; idempotent."""
+        runners = [*self._running, *self._ended]
+        for runner in runners:
             runner.stop()
-        for runner in (*self._running, *self._ended):
+            runner.abort()
+        for runner in runners:
             runner.join(JOIN_S)
+        self.end_asking()
         self._running = []
         with self._asked_lock:
             for scorer in self._asked.values():
                 scorer.close()
             self._asked = {}
+
+    def end_asking(self) -> None:
+        """Let `contributions` fail at once, now and from now on. Any thread; idempotent."""
+        self._asking_ended = True
+        for scorer in list(self._asked.values()):
+            scorer.abort()
 
     def stats(self) -> dict[str, int]:
         """Return counters and gauges by name. Any thread."""
@@ -102,7 +116,10 @@ class Runners:
                 # Scorers of their own: a plug-in that is asked here must not hold up the scores of sessions.
                 for other in self._asked.values():
                     other.close()
-                self._asked = {spec.score: self._scorer(spec)}
+                self._asked = {spec.score: self._scorer(spec, ASKED_S_MAX)}
+            # Looked at after the scorer is known: `end_asking` has then aborted it, or is seen here.
+            if self._asking_ended:
+                raise ScorerError("the server is ending")
             return score_contributions(spec, values, self._asked[spec.score])
 
     def _follow(self, program: Program) -> None:
@@ -122,20 +139,25 @@ class Runners:
     def _runner(self, name: str, program: Program, specs: list[AttributeSpec]) -> Runner:
         return Runner(name, self._engine.score_view, program, specs, self._scorer, self._clock_ms, self._on_scored)
 
-    def _scorer(self, spec: AttributeSpec) -> Scorer:
+    def _scorer(self, spec: AttributeSpec, limit_s_max: float = math.inf) -> Scorer:
         """Return what computes a score.
+
+        Args:
+            spec: The score.
+            limit_s_max: Cuts off how long it may take for a batch, seconds.
 
         Raises:
             ScorerError: It is not there, or cannot be used.
         """
         assert spec.score is not None
+        limit_s = min(limit_s_max, spec.score.time_limit_ms / 1000)
         if spec.score.runner == "plugin":
-            return PluginScorer(spec.score.source, spec.score.time_limit_ms / 1000)
+            return PluginScorer(spec.score.source, limit_s)
         graph = self._store.get(spec.score.sha256)
         if graph is None:
             message = f"the graph {spec.score.sha256} is not in the data directory; apply its model again"
             raise ScorerError(message, PACKAGE_MISSING)
         try:
-            return OnnxScorer(graph, len(spec.score.inputs))
+            return OnnxScorer(graph, len(spec.score.inputs), limit_s)
         except GraphError as error:
             raise ScorerError(f"{error}; {error.remedy}", PACKAGE_MISSING) from None

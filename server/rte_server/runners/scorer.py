@@ -42,6 +42,10 @@ class Scorer(Protocol):
         """Return in how many seconds rows without a score should be tried again, >= 0; None if there are none."""
         ...
 
+    def abort(self) -> None:
+        """Let `score` fail at once, now and from now on. Any thread, also while `score` runs; idempotent."""
+        ...
+
     def close(self) -> None:
         """Give back what it holds. Called once, by the thread that has called `score`."""
         ...
