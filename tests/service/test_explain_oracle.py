@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
+from rte.v1.session_service_pb2 import UpdateSessionRequest
 from rte_server.config import ExplainSettings
 from rte_server.engine.entries import EntryType
 from rte_server.engine.kinds import changes_with_time
@@ -210,6 +211,27 @@ def test_a_trimmed_journal_is_told(explaining: Explaining) -> None:
     assert found.events.journal_begin_position == f"0-{explaining.engine.position - 1}"
     assert found.events.journal_begin_time.ToMilliseconds() == explaining.now_ms
     assert [each.event_id for each in found.events.events] == ["5", "4"]
+    assert found.summary == (
+        "`page_views` is 6: 2 of 2 `page_view` events found stand behind it; not everything was found: "
+        + found.events.incomplete_reason
+    )
+
+
+def test_a_trimmed_journal_is_told_though_nothing_was_found(explaining: Explaining) -> None:
+    """Neither that there is no such event nor that nobody wrote the attribute is said then."""
+    explaining.send(event_of("v", 0))
+    session_id = explaining.engine.session_id(explaining.engine.find_visitor("v"))
+    update = UpdateSessionRequest(session_id=session_id, attributes={"tier": "gold"})
+    explaining.apply(EntryType.UPDATE, update.SerializeToString())
+    explaining.send(event_of("v", 1, "other"))
+    explaining.journal.trim(SHARD, explaining.engine.position)
+    for name, text in (
+        ("page_views", "`page_views` is 1: no `page_view` event was found; not everything was found: "),
+        ("tier", '`tier` is "gold": applications wrote it 0 times in what was found; not everything was found: '),
+    ):
+        found = explaining.explain("v", name)
+        assert found.summary == text + found.events.incomplete_reason
+        assert "trimmed or erased" in found.summary
 
 
 @pytest.mark.parametrize(

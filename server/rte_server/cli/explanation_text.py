@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
@@ -82,6 +81,7 @@ def score_lines(score: ScoreEvidence) -> Iterator[str]:
     """Yield what went into a score, as a sum."""
     if score.reason:
         yield score.reason
+        return
     names = [row.name for row in score.inputs]
     width = max((len(name) for name in [*names, "at defaults"]), default=0)
     start = "intercept" if score.method == "linear" else "at defaults"
@@ -92,7 +92,9 @@ def score_lines(score: ScoreEvidence) -> Iterator[str]:
         yield f"{row.name:<{width}}  {shown:>12}  {weight:>10}  {row.contribution:>+10.4g}"
     yield f"{'total':<{width}}  {'':>12}  {'':>10}  {score.total:>+10.4g}"
     if score.link == "logistic":
-        yield f"1 / (1 + exp(-total)) = {1 / (1 + math.exp(-score.total)):.6g}"
+        yield f"1 / (1 + exp(-total)) = {score.value:.6g}"
+    if score.difference:
+        yield f"Note: {score.difference}."
 
 
 def events_heading(evidence: EventEvidence) -> Iterator[str]:

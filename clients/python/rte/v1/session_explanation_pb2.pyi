@@ -143,7 +143,7 @@ class ExpressionPart(_message.Message):
     def __init__(self, text: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., input: _Optional[str] = ..., decides: _Optional[bool] = ..., parts: _Optional[_Iterable[_Union[ExpressionPart, _Mapping]]] = ..., cut: _Optional[bool] = ...) -> None: ...
 
 class ScoreEvidence(_message.Message):
-    __slots__ = ("method", "link", "base", "total", "inputs", "computed_time", "reason")
+    __slots__ = ("method", "link", "base", "total", "inputs", "computed_time", "reason", "value", "difference")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,8 @@ class ScoreEvidence(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     COMPUTED_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     method: str
     link: str
     base: float
@@ -158,7 +160,9 @@ class ScoreEvidence(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[ScoreInput]
     computed_time: _timestamp_pb2.Timestamp
     reason: str
-    def __init__(self, method: _Optional[str] = ..., link: _Optional[str] = ..., base: _Optional[float] = ..., total: _Optional[float] = ..., inputs: _Optional[_Iterable[_Union[ScoreInput, _Mapping]]] = ..., computed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    value: float
+    difference: str
+    def __init__(self, method: _Optional[str] = ..., link: _Optional[str] = ..., base: _Optional[float] = ..., total: _Optional[float] = ..., inputs: _Optional[_Iterable[_Union[ScoreInput, _Mapping]]] = ..., computed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., value: _Optional[float] = ..., difference: _Optional[str] = ...) -> None: ...
 
 class ScoreInput(_message.Message):
     __slots__ = ("name", "value", "used", "is_default", "weight", "contribution")

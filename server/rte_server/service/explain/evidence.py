@@ -32,7 +32,7 @@ from rte_server.models.definitions import Definition
 from rte_server.models.expression_parts import Part, renamed_part, take_apart
 from rte_server.models.facts import facts_of
 from rte_server.models.problems import ExpressionError
-from rte_server.service.explain.journal_search import Found
+from rte_server.service.explain.journal_search import Found, not_all
 from rte_server.service.explain.rules import Codes, Rule, list_names, shown
 from rte_server.service.explain.scores import number_of
 from rte_server.service.explain.stories import Moment, story_of
@@ -230,7 +230,7 @@ class Evidence:
         counts: Counter[int] = Counter(self._outcomes)
         for field in answer.counts.DESCRIPTOR.fields:
             setattr(answer.counts, field.name, counts[ExplainedEvent.Outcome.Value(f"OUTCOME_{field.name.upper()}")])
-        answer.incomplete_reason = found.incomplete_reason or self._mismatch()
+        answer.incomplete_reason = self._incomplete_reason()
         answer.complete = not answer.incomplete_reason
         answer.journal_begin_position = position_text(found.begin_position)
         if found.begin_position:
@@ -263,12 +263,14 @@ class Evidence:
         counts = Counter(self._outcomes)
         taken, all_count = counts[CONTRIBUTED] + counts[REDUNDANT], len(self._outcomes)
         what = _names(self._subject.cell)
+        missing = self._incomplete_reason()
+        if not all_count and missing:
+            return f"no {what + ' ' if what else ''}event was found{not_all(missing)}"
         if not all_count:
             return f"there is no {what} event in the session" if what else "the session has no events"
         verb = "stands" if taken == 1 else "stand"
-        parts = [
-            f"{taken} of {all_count} {what + ' ' if what else ''}event{'s' if all_count != 1 else ''} {verb} behind it"
-        ]
+        events = f"{what + ' ' if what else ''}event{'s' if all_count != 1 else ''}"
+        parts = [f"{taken} of {all_count} {events}{' found' if missing else ''} {verb} behind it"]
         words = (
             (WITHOUT_EFFECT, "changes nothing", "change nothing"),
             (FILTERED_OUT, "does not satisfy `where`", "do not satisfy `where`"),
@@ -279,7 +281,11 @@ class Evidence:
         for outcome, one, several in words:
             if counts[outcome]:
                 parts.append(f"{counts[outcome]} {one if counts[outcome] == 1 else several}")
-        return ", ".join(parts)
+        return ", ".join(parts) + not_all(missing)
+
+    def _incomplete_reason(self) -> str:
+        """Return why these are not all events of the session; empty if they are."""
+        return self._found.incomplete_reason or self._mismatch()
 
     def _mismatch(self) -> str:
         """Return what is said if other events were found than the session counts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Session
 from rte_server.engine.configurations import Since
 from rte_server.engine.ids import session_id_text
-from rte_server.engine.online_report import read_learned
+from rte_server.engine.online_report import Learned, read_learned
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_copy import RowCopy
@@ -38,7 +38,7 @@ from rte_server.engine.table import (
 from rte_server.models.definitions import Definition, find_definition
 from rte_server.models.problems import did_you_mean
 from rte_server.service.explain.evidence import Chosen, Evidence, Place, Subject
-from rte_server.service.explain.journal_search import Found, JournalSearch, Sought
+from rte_server.service.explain.journal_search import Found, JournalSearch, Sought, not_all
 from rte_server.service.explain.rules import Codes, Rule, RuleReader, reasons, shown
 from rte_server.service.explain.scores import (
     Contribute,
@@ -46,7 +46,6 @@ from rte_server.service.explain.scores import (
     online_evidence,
     runner_evidence,
     score_summary,
-    value_of,
 )
 from rte_server.service.explain.stories import Behind, story_of, waits_for
 from rte_server.service.explain.values import text_of
@@ -156,8 +155,8 @@ class Explainer:
         if number < 0:
             return self._written(wanted, copied)
         spec = copied.program.attributes[number]
-        weights = next((each.weights for each in read_learned(self._engine.score_view()) if each.spec == spec), ())
-        work = _Work(self._secret, self._search, copied, spec, self._clock_ms(), self._contributions, weights)
+        learned = next((each for each in read_learned(self._engine.score_view()) if each.spec == spec), None)
+        work = _Work(self._secret, self._search, copied, spec, self._clock_ms(), self._contributions, learned)
         return work.done(wanted.chosen, self._engine.settings, self._engine.since)
 
     def _written(self, wanted: Wanted, copied: RowCopy) -> Explained:
@@ -182,7 +181,9 @@ class Explainer:
         evidence, last = write_evidence(name, value, found, wanted.chosen)
         explanation.events.CopyFrom(evidence)
         writes = evidence.counts.contributed + evidence.counts.without_effect
-        explanation.summary = f"{_is(name, value)}: applications wrote it {writes} time{'s' if writes != 1 else ''}"
+        times = f"{writes} time{'s' if writes != 1 else ''}"
+        times += f" in what was found{not_all(evidence.incomplete_reason)}" if evidence.incomplete_reason else ""
+        explanation.summary = f"{_is(name, value)}: applications wrote it {times}"
         return Explained(explanation, last, copied.position)
 
 
@@ -197,10 +198,10 @@ class _Work:
         spec: AttributeSpec,
         now_ms: int,
         contributions: Contribute | None,
-        weights: Sequence[float],
+        learned: Learned | None,
     ) -> None:
         self._contributions = contributions
-        self._weights = weights
+        self._learned = learned
         self._secret = secret
         self._search = search
         self._copied = copied
@@ -244,7 +245,8 @@ class _Work:
             if spec.kind == Kind.SCORE:
                 self._add_runner_score(explanation, values)
             elif spec.kind == Kind.ONLINE:
-                explanation.score.CopyFrom(online_evidence(spec, values, self._weights))
+                value = self._value.number_value if self._value is not None else None
+                explanation.score.CopyFrom(online_evidence(self._learned, values, value))
             else:
                 explanation.score.CopyFrom(linear_evidence(spec, values))
             why = explanation.score.reason or score_summary(explanation.score)
@@ -271,7 +273,7 @@ class _Work:
         explanation.score.CopyFrom(runner_evidence(self._spec, values, self._contributions))
         if not explanation.score.reason:
             explanation.score.computed_time.FromMilliseconds(self._now_ms)
-            self._value = Value(number_value=value_of(explanation.score))
+            self._value = Value(number_value=explanation.score.value)
             explanation.value.CopyFrom(self._value)
 
     def _add_timer(self, explanation: Explanation) -> None:

@@ -82,6 +82,11 @@ class Found:
     incomplete_reason: str
 
 
+def not_all(incomplete_reason: str) -> str:
+    """Return what a sentence about what was found ends with: nothing, or that there is more, and why it was not found."""
+    return f"; not everything was found: {incomplete_reason}" if incomplete_reason else ""
+
+
 class JournalSearch:
     """Searches the journal of one shard. One thread at a time."""
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from google.protobuf.struct_pb2 import Value
 
 from rte.v1.session_explanation_pb2 import ScoreEvidence, ScoreInput
+from rte_server.engine.online_report import Learned
 from rte_server.engine.program import AttributeSpec
 from rte_server.runners.contributions import LOG_ODDS, Contributions
 from rte_server.runners.scorer import ScorerError
 
 LINEAR = "linear"
+LOGISTIC = "logistic"
 
 Contribute = Callable[[AttributeSpec, Mapping[str, float | None]], Contributions]
 """Asks a runner how much each input has to do with a score; see `runners.Runners.contributions`."""
@@ -38,19 +40,25 @@ def linear_evidence(spec: AttributeSpec, values: Mapping[str, Value]) -> ScoreEv
     for row in inputs:
         total += row.contribution
     inputs.sort(key=lambda row: -abs(row.contribution))
-    return ScoreEvidence(method=LINEAR, link=spec.link, base=spec.intercept, total=total, inputs=inputs)
+    value = _linked(spec.link, total)
+    return ScoreEvidence(method=LINEAR, link=spec.link, base=spec.intercept, total=total, inputs=inputs, value=value)
 
 
-def online_evidence(spec: AttributeSpec, values: Mapping[str, Value], weights: Sequence[float]) -> ScoreEvidence:
+def online_evidence(learned: Learned | None, values: Mapping[str, Value], shown: float | None) -> ScoreEvidence:
     """Return the inputs of an online score and what each adds with the weights of now.
 
+    The weights that made the value of the session are known no more: every session that has closed since then has
+    changed them. So the evidence is of the score as it would be now, and says if that is another one.
+
     Args:
-        spec: The score.
+        learned: What the score has learned; None if the models have changed meanwhile.
         values: Those of its inputs that have a value, by name.
-        weights: One per input, then the intercept.
+        shown: The value of the session, None if it has none.
     """
-    inputs = []
-    for (name, _, default), weight in zip(spec.weights, weights, strict=False):
+    if learned is None:
+        return ScoreEvidence(reason="the models have changed meanwhile; ask again")
+    inputs, weights = [], learned.weights
+    for (name, _, default), weight in zip(learned.spec.weights, weights, strict=False):
         number = number_of(values.get(name))
         used = default if number is None else number
         entered = math.copysign(math.log1p(abs(used)), used)
@@ -60,7 +68,14 @@ def online_evidence(spec: AttributeSpec, values: Mapping[str, Value], weights: S
         inputs.append(row)
     total = weights[-1] + sum(row.contribution for row in inputs)
     inputs.sort(key=lambda row: -abs(row.contribution))
-    return ScoreEvidence(method=LINEAR, link="logistic", base=weights[-1], total=total, inputs=inputs)
+    evidence = ScoreEvidence(method=LINEAR, link=LOGISTIC, base=weights[-1], total=total, inputs=inputs)
+    evidence.value = _linked(LOGISTIC, total)
+    if shown is None:
+        why = "it has no value yet" if learned.is_shown else "in the shadow it shows no value"
+        evidence.difference = f"{why}; with the weights of now it would be {evidence.value:.4g}"
+    elif not math.isclose(shown, evidence.value, rel_tol=1e-9):
+        evidence.difference = f"that is from its last event; it has learned since, and with the weights of now it would be {evidence.value:.4g}"
+    return evidence
 
 
 def runner_evidence(
@@ -86,13 +101,22 @@ def runner_evidence(
         if part.name in values:
             row.value.CopyFrom(values[part.name])
         inputs.append(row)
-    link = "logistic" if found.unit == LOG_ODDS else "identity"
-    return ScoreEvidence(method=found.method, link=link, base=found.base, total=found.total, inputs=inputs)
+    link = LOGISTIC if found.unit == LOG_ODDS else "identity"
+    return ScoreEvidence(
+        method=found.method,
+        link=link,
+        base=found.base,
+        total=found.total,
+        inputs=inputs,
+        value=_linked(link, found.total),
+    )
 
 
-def value_of(evidence: ScoreEvidence) -> float:
-    """Return the score that the evidence adds up to."""
-    return 1.0 / (1.0 + math.exp(-evidence.total)) if evidence.link == "logistic" else evidence.total
+def _linked(link: str, total: float) -> float:
+    """Return the score of a total; for totals below -745 the logistic function is 0, as is exp of them."""
+    if link != LOGISTIC:
+        return total
+    return 1.0 / (1.0 + math.exp(-total)) if total >= 0.0 else math.exp(total) / (1.0 + math.exp(total))
 
 
 def number_of(value: Value | None) -> float | None:
@@ -107,4 +131,5 @@ def score_summary(evidence: ScoreEvidence) -> str:
     """Return in a few words what a score follows from."""
     named = [f"`{row.name}` {row.contribution:+.3g}" for row in evidence.inputs[:3] if row.contribution]
     link = f", {evidence.link} of {evidence.total:.4g}" if evidence.link != "identity" else ""
-    return (f"most of it comes from {', '.join(named)}" if named else "no input adds anything") + link
+    difference = f"{evidence.difference}; " if evidence.difference else ""
+    return difference + (f"most of it comes from {', '.join(named)}" if named else "no input adds anything") + link
