@@ -75,8 +75,8 @@ class SoapClient:
     headers: dict[str, str] = field(default_factory=dict)
     """Sent with every call, for example `authorization`."""
     contract: Contract = field(default_factory=Contract.shipped)
-    exchanges: list[Exchange] = field(default_factory=list)
-    """The last call, to be shown."""
+    last: Exchange | None = None
+    """The last call that was answered, to be shown."""
     _schema: Schema = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,8 +96,9 @@ class SoapClient:
         """
         operation = self.contract.operations[name]
         sent = request_envelope(self._schema, Writer(self._schema), self.version, operation, request)
+        self.last = None
         exchange = self._post(operation, sent)
-        self.exchanges[:] = [exchange]
+        self.last = exchange
         try:
             content = open_envelope(parse(exchange.answer, "", ANSWER_LIMITS), self.version).content
             if content.tag == f"{{{self.version.namespace}}}Fault":

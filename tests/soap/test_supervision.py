@@ -114,3 +114,13 @@ def test_caller_cannot_pretend_tls(url: str) -> None:
     with urllib.request.urlopen(request, timeout=10) as answer:
         addresses = {each.get("location") for each in etree.fromstring(answer.read()).iter("{*}address")}
     assert addresses == {url}
+
+
+def test_deadline_of_http_reaches_the_call(url: str) -> None:
+    """Through Envoy, too, the header grpc-timeout is the deadline of the call."""
+    client = SoapClient(url, headers={"grpc-timeout": "1n"})
+    with pytest.raises(SoapFault) as refused:
+        client.call("ListSessions", new_message(client.contract.operations["ListSessions"].request))
+    assert (refused.value.detail.reason, refused.value.detail.retryable) == ("DEADLINE_EXCEEDED", True)
+    assert refused.value.detail.request_id and client.last is not None
+    assert client.last.headers["x-request-id"] == refused.value.detail.request_id

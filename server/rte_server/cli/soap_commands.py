@@ -14,7 +14,7 @@ from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
 from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from rte_soap.client import SoapClient, SoapFault
+    from rte_soap.client import Exchange, SoapFault
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,8 +80,8 @@ def call(
         why = f"No RTE server answers at {url} ({error}). Start one with `rte run`, or name it with --server."
         raise CommandError(why) from None
     finally:
-        if envelope:
-            _print_envelopes(client)
+        if envelope and client.last is not None:
+            _print_envelopes(client.last)
     typer.echo(json_format.MessageToJson(answer, indent=2, ensure_ascii=False))
 
 
@@ -133,11 +133,10 @@ def _fault_text(fault: SoapFault) -> str:
     return "\n".join(lines)
 
 
-def _print_envelopes(client: SoapClient) -> None:
-    for exchange in client.exchanges:
-        typer.echo(_indented(exchange.request), err=True)
-        typer.echo(f"HTTP {exchange.http_status}", err=True)
-        typer.echo(_indented(exchange.answer), err=True)
+def _print_envelopes(exchange: Exchange) -> None:
+    typer.echo(_indented(exchange.request), err=True)
+    typer.echo(f"HTTP {exchange.http_status}", err=True)
+    typer.echo(_indented(exchange.answer), err=True)
 
 
 def _indented(document: bytes) -> str:
