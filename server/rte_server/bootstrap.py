@@ -35,6 +35,7 @@ from rte_server.models import ModelError, compile_models, configuration_of, load
 from rte_server.models.configured import follow, read_configured
 from rte_server.models.loader import compile_sources, sources_of
 from rte_server.models.scores import digests_in
+from rte_server.runners.at_once import score_rows_at_once
 from rte_server.runners.packages import GraphStore, keep_graphs
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
@@ -165,6 +166,7 @@ class Application:
                 refold_s_max=self.config.models.refold_ms_max / 1000,
                 compared_sessions_max=self.config.models.compared_sessions_max,
             ),
+            partial(score_rows_at_once, store=self.graphs),
             lambda models, files: self._keep_graphs(self.engine.configuration, models, files),
         )
         self._stack.push_async_callback(self.lifecycle.close)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.cli.conftest import Rte
 from tests.service.live_server import LiveServer
+from tests.service.test_dry_run import graph
 
 MODEL = """model: teas
 version: {version}
@@ -55,6 +56,8 @@ def test_models_are_applied_and_gone_back_from(rte: Rte, server: LiveServer, tmp
     result = rte("models", "apply", path, *at)
     assert "teas\t1 → 2\tchanged" in result.out
     assert "teas_v2\t2\tremoved" in result.out
+    result = rte("models", "apply", path, *at)
+    assert "These models run already: nothing to do." in result.out
     listed = rte("models", "versions", *at).out.splitlines()
     assert listed[1].startswith("*\t0-")
     assert any("tea time" in line and "@" in line for line in listed)
@@ -62,6 +65,13 @@ def test_models_are_applied_and_gone_back_from(rte: Rte, server: LiveServer, tmp
     assert result.exit_code == 0, result.err
     assert "teas_v2\t2\tadded" in result.out
     assert "too green" in rte("models", "versions", "--limit", "1", *at).out
+    printed = rte("models", "versions", *at).out.splitlines()[2].split("\t")[1]
+    result = rte("models", "rollback", printed, *at)
+    assert result.exit_code == 0, result.err
+    assert f"back to position {printed}" in rte("models", "versions", "--limit", "1", *at).out
+    result = rte("models", "rollback", "3", *at)
+    assert 'Position is "3", no position; pass one as an earlier answer gave it, such as 0-3' in result.err
+    rte("models", "rollback", *at)
     result = rte("models", "apply", "--remove", "teas_v2", "--remove", "teas", "--format", "json", *at)
     assert {each["kind"] for each in json.loads(result.out)["models"]} == {"KIND_REMOVED"}
 
@@ -94,6 +104,27 @@ def test_versions_are_compared_over_recorded_events(rte: Rte, tmp_path: Path) ->
     assert [each["session_count"] for each in found["attributes"]] == [1, 2]
     assert rte("models", "diff", old, old, "--events", events).out == "No attribute changes.\n"
     assert rte("models", "diff", old, new).exit_code == 2
+
+
+def test_scores_of_graphs_and_plugins_are_compared(rte: Rte, tmp_path: Path) -> None:
+    """Both graphs are run; what cannot be computed is not counted as no difference."""
+    text = "model: teas\nattributes:\n  teas: {count: drink_tea}\nscores:\n  p: {%s, inputs: [teas]}\n"
+    events = recorded(tmp_path / "teas.ndjson")
+    for name, content in (("old", "onnx: g.onnx"), ("new", "onnx: g.onnx"), ("gone", "plugin: gone")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "teas.yaml").write_text(text % content)
+    (tmp_path / "old" / "g.onnx").write_bytes(graph(0.5))
+    (tmp_path / "new" / "g.onnx").write_bytes(graph(8.0))
+    old, new, gone = (tmp_path / name / "teas.yaml" for name in ("old", "new", "gone"))
+    result = rte("models", "diff", old, new, "--events", events)
+    assert result.exit_code == 0, result.err
+    assert result.out.splitlines()[1] == "p\tchanged\t3\t100.0%\t1 → 16"
+    result = rte("models", "diff", old, gone, "--events", events)
+    assert result.out.splitlines()[1].startswith("p\tchanged\tnot compared")
+    assert "p was not compared: " in result.err
+    found = json.loads(rte("models", "diff", old, gone, "--events", events, "--format", "json").out)["attributes"]
+    assert found[0]["session_count"] is None
+    assert found[0]["not_compared"]
 
 
 def test_versions_are_compared_over_the_journal_of_a_running_server(

@@ -178,6 +178,34 @@ def test_a_version_alongside_is_dropped(caller: Caller) -> None:
     assert problems_of(refused.value)[0] == "MODEL_NOT_FOUND"
 
 
+def test_a_model_never_takes_the_place_of_another_one(caller: Caller) -> None:
+    """A version alongside `tens_v2` and a model of that name cannot both run; neither pushes the other out."""
+    text = "model: {}\nversion: 2\nattributes:\n  {}: {{count: view_item}}\n"
+    own, version = (
+        pb.ModelSource(yaml=text.format(*names), file="mine.yaml") for names in (("tens_v2", "own"), ("tens", "tens"))
+    )
+    for first, second, alongside, line in ((own, version, True, 2), (version, own, False, 1)):
+        caller.apply(first, alongside=not alongside)
+        with pytest.raises(grpc.RpcError) as refused:
+            caller.apply(second, alongside=alongside)
+        reason, fields = problems_of(refused.value)
+        assert reason == "INVALID_MODEL"
+        assert fields[0].startswith(f"mine.yaml:{line}: ")
+        assert "another" in fields[0]
+        caller.apply(remove_names=["tens_v2"])
+
+
+def test_a_page_size_is_refused_with_the_limit_of_its_call(caller: Caller) -> None:
+    """It is not the same for all lists."""
+    for call, limit in (
+        (lambda: caller.models.ListModelVersions(pb.ListModelVersionsRequest(page_size=-1)), "1 to 100"),
+        (lambda: caller.models.ListAttributes(pb.ListAttributesRequest(page_size=-1)), "1 to 1000"),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            call()
+        assert (refused.value.details() or "").endswith(f"page_size is -1, it must be {limit}")
+
+
 def test_going_back_brings_the_values_back(caller: Caller) -> None:
     """The configuration before, or any earlier one, with history."""
     first = caller.apply(views(30, factor=5.0)).position
@@ -193,6 +221,7 @@ def test_going_back_brings_the_values_back(caller: Caller) -> None:
     assert caller.attributes("back")["value"] == 15
     newest = caller.models.ListModelVersions(pb.ListModelVersionsRequest(page_size=3))
     assert newest.configurations[0].is_active
+    assert newest.configurations[0].note == f"back to position {first}"
     assert newest.configurations[2].note == "31 was wrong"
     assert newest.configurations[2].author == "me"
     assert {each.name: each.version for each in newest.configurations[0].models}["views"] == 30
@@ -204,9 +233,22 @@ def test_going_back_brings_the_values_back(caller: Caller) -> None:
 
 
 def test_a_request_counts_once(caller: Caller) -> None:
-    """The same request id gives the same position, and nothing new."""
+    """The same request id gives the same position, and nothing new; with another order it is refused."""
     first = caller.apply(views(40), request_id="once")
-    assert caller.apply(views(41), request_id="once").position == first.position
+    assert caller.apply(views(40), request_id="once").position == first.position
+    again = pb.RollBackModelsRequest(request_id="once")
+    for other in (lambda: caller.apply(views(41), request_id="once"), lambda: caller.models.RollBackModels(again)):
+        with pytest.raises(grpc.RpcError) as refused:
+            other()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "request_id was used" in (refused.value.details() or "")
+    assert caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 40
+    back = pb.RollBackModelsRequest(position=first.position, request_id="back once")
+    caller.apply(views(42))
+    position = caller.models.RollBackModels(back).position
+    assert caller.models.RollBackModels(back).position == position
+    with pytest.raises(grpc.RpcError):
+        caller.models.RollBackModels(pb.RollBackModelsRequest(request_id="back once"))
     assert caller.apply(views(40)).position >= first.position, "nothing changes"
     assert not caller.apply(views(40)).models
 

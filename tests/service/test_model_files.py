@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from rte.v1 import model_pb2
 from rte.v1 import model_service_pb2 as pb
 from rte_server.models import ModelError
+from rte_server.models.configured import Configured, Problems, read_configured
+from rte_server.service import model_files
 from tests.service.live_server import live_server
 from tests.service.test_lifecycle import VIEWS, Caller
 
@@ -78,6 +80,67 @@ def test_a_file_and_its_list_are_followed(tmp_path: Path) -> None:
         assert caller.attributes("v")["hits"] == 0
         (tmp_path / "bad.csv").write_text("x\ni7\n")
         until(lambda: caller.attributes("v")["hits"] == 1)
+
+
+def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its beginning is a model, too, but it never runs: a file is followed when it looks the same twice."""
+    path = tmp_path / "views.yaml"
+    write(path, 1)
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+
+        def read(paths: Sequence[str]) -> Configured:
+            found = read_configured(paths)
+            if not reads:
+                write(path, 2)
+            reads.append(found)
+            return found
+
+        reads: list[Configured] = []
+        monkeypatch.setattr(model_files, "read_configured", read)
+        path.write_text("model: views\nversion: 2\nattributes:\n  views: {count: view_item}\n")
+        until(lambda: caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 2)
+        assert caller.models.GetModel(pb.GetModelRequest(name="views")).model.attribute_count == 4
+        assert len(caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations) == 2
+
+
+def test_a_file_is_tried_again_after_an_unexpected_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It need not change again."""
+    path = tmp_path / "views.yaml"
+    write(path, 1)
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        follow = server.application.lifecycle.follow
+        failed: list[Configured] = []
+
+        async def fail_twice(configured: Configured) -> tuple[Problems, list[str]]:
+            if len(failed) < 2:
+                failed.append(configured)
+                raise RuntimeError("a fault")
+            return await follow(configured)
+
+        monkeypatch.setattr(server.application.lifecycle, "follow", fail_twice)
+        write(path, 2)
+        until(lambda: caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 2)
+        assert len(failed) == 2
+
+
+def test_a_file_that_takes_the_name_of_a_version_alongside_is_a_broken_one(tmp_path: Path) -> None:
+    """What runs alongside runs on, and the other files are followed."""
+    path, other = tmp_path / "views.yaml", tmp_path / "other.yaml"
+    write(path, 1)
+    other.write_text("model: other\nattributes:\n  others: {count: view_item}\n")
+    settings: dict[str, Any] = {"models__packs": [str(path), str(other)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.apply(pb.ModelSource(yaml=VIEWS.format(version=2, factor=5.0, keep=3)), alongside=True)
+        other.write_text("model: views_v2\nattributes:\n  others: {count: view_item}\n")
+        until(lambda: server.application.model_files.problems)
+        write(path, 3)
+        until(lambda: caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 3)
+        assert caller.models.GetModel(pb.GetModelRequest(name="views_v2")).model.is_alongside
 
 
 def test_a_restart_follows_what_changed_and_keeps_what_was_applied(tmp_path: Path) -> None:

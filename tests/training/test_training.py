@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def available(task: Task, columns: tuple[str, ...]) -> Task:
         if feature.column not in columns:
             task = task.without(feature.column)
     return task
+
+
+def test_the_file_of_uci_is_read_as_it_is_downloaded(tmp_path: Path) -> None:
+    """Each row is a visitor of its own; labels and weekends are TRUE and FALSE."""
+    path = tmp_path / "online_shoppers_intention.csv"
+    path.write_text("ProductRelated,Weekend,Revenue\n7,TRUE,FALSE\n9,FALSE,TRUE\n")
+    numbered = tmp_path / "rows.csv"
+    numbered.write_text("row_id,ProductRelated,Weekend,Revenue\n0,7,1,0\n1,9,0,1\n")
+    found = list(read_events(PURCHASE, path))
+    assert found == list(read_events(PURCHASE, numbered))
+    assert [(each.visitor_id, each.label) for each in found] == [("0", False), ("1", True)]
+    with pytest.raises(RecordingError, match="no column event_type, ts, visitor_id"):
+        list(read_events(replace(BOT, label="Revenue"), path))
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def roll_back(
     server: ServerOption = SERVER_DEFAULT,
     timeout: TimeoutOption = LONG_S,
 ) -> None:
-    """Let the models of an earlier configuration run again."""
+    """Let the models of an earlier configuration run again.
+
+    Going back is a change like any other: a second one without POSITION returns to what ran before the first one. To go
+    further back, name a position.
+    """
     from rte.v1.model_service_pb2 import RollBackModelsRequest
     from rte.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -210,9 +214,12 @@ def _print_changes(
     if compared is not None:
         columns += ["sessions", "for example"]
         for line, each in zip(lines, attributes, strict=True):
-            line += [f"{each.session_count:,}", _example(each)]
+            line += ["not compared" if each.not_compared else f"{each.session_count:,}", _example(each)]
     print_table(columns, lines, lambda column: column == "sessions")
     typer.echo("")
+    for each in attributes:
+        if each.not_compared:
+            typer.echo(f"{each.name} was not compared: {each.not_compared}.", err=True)
 
 
 def _print_summary(answer: ApplyModelsResponse, *, dry_run: bool) -> None:
@@ -223,6 +230,8 @@ def _print_summary(answer: ApplyModelsResponse, *, dry_run: bool) -> None:
         count, compared = answer.session_count, answer.compared_session_count
         sessions = f"{count:,} sessions" if count == compared else f"{compared:,} of {count:,} sessions"
         typer.echo(f"A dry run over {sessions}: nothing was changed. {memory}.{_since(answer)}")
+    elif not answer.models:
+        typer.echo(f"These models run already: nothing to do. {memory}.")
     else:
         typer.echo(f"These models run since position {answer.position}. {memory}.{_since(answer)}")
 

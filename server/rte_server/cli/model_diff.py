@@ -59,6 +59,7 @@ def diff(
         raise CommandError("Say what to compare over: --journal DIR or --events FILE.", USAGE)
     before, after = _models(old), _models(new)
     from rte_server.models.comparison import Comparison
+    from rte_server.runners.at_once import score_rows_at_once
 
     comparison = Comparison(before, after)
     if not comparison.changes:
@@ -69,7 +70,7 @@ def diff(
     else:
         secret, entries = _of_events(events or [], mapping)
     engine = _folded(comparison, secret, entries, sessions_max)
-    compared = comparison.compare(engine, 0, sessions_max)
+    compared = comparison.compare(engine, 0, sessions_max, score_rows_at_once)
     events_count = engine.stats()["events_applied"]
     if output is OutputFormat.JSON:
         typer.echo(json.dumps(_as_json(compared, events_count), indent=2, ensure_ascii=False))
@@ -140,7 +141,7 @@ def _folded(comparison: Comparison, secret: NDArray[np.uint64], entries: Iterato
 
     engine = Engine(secret, comparison.compile, Capacity(sessions_max=sessions_max))
     stay = {"closed_retention_ms": FOREVER_MS, "closed_max": sessions_max}
-    engine.begin_refold({"models": comparison.sources})
+    engine.begin_refold(comparison.configuration)
     engine.apply(1, Entry(EntryType.CONFIGURE, 0, to_body({"settings": stay, "models": {}})))
     for entry in entries:
         if entry.type == EntryType.CONFIGURE:
@@ -158,11 +159,13 @@ def _print(compared: Compared, events_count: int, samples: int) -> None:
     rows = []
     for each in compared.differences:
         change = each.change.change.name.lower().replace("_", " ")
-        share = f"{each.session_count / max(compared.compared_count, 1):.1%}"
+        count, share = f"{each.session_count:,}", f"{each.session_count / max(compared.compared_count, 1):.1%}"
+        if each.not_compared:
+            count, share = "not compared", ""
         shown_samples = each.samples[: max(samples, 1)] if samples else []
         first = shown_samples[0] if shown_samples else None
         example = f"{shown(first.before)} → {shown(first.after)}" if first else ""
-        rows.append((each.change.name, change, f"{each.session_count:,}", share, example))
+        rows.append((each.change.name, change, count, share, example))
         rows += [("", "", "", "", f"{shown(s.before)} → {shown(s.after)}") for s in shown_samples[1:]]
     print_table(
         ("attribute", "change", "sessions", "share", "for example"), rows, lambda title: title in ("sessions", "share")
@@ -172,6 +175,9 @@ def _print(compared: Compared, events_count: int, samples: int) -> None:
         f"\n{events_count:,} events, {compared.compared_count:,} sessions: "
         f"{differ} of {len(compared.differences)} changed attributes have other values."
     )
+    for each in compared.differences:
+        if each.not_compared:
+            typer.echo(f"{each.change.name} was not compared: {each.not_compared}.", err=True)
 
 
 def _warn_of_evicted(engine: Engine) -> None:
@@ -190,7 +196,8 @@ def _as_json(compared: Compared, events_count: int) -> dict[str, object]:
                 "name": each.change.name,
                 "model": each.change.model,
                 "change": each.change.change.name.lower(),
-                "session_count": each.session_count,
+                "session_count": None if each.not_compared else each.session_count,
+                "not_compared": each.not_compared or None,
                 "samples": [
                     {"session_id": sample.session_id, "before": sample.before, "after": sample.after}
                     for sample in each.samples

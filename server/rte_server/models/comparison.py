@@ -6,8 +6,9 @@ attributes go on with the cells of the snapshot that the engine begins with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.program import ModelSpec
 from rte_server.models.alongside import renamed
 from rte_server.models.changes import AttributeChange, Change, attribute_changes
-from rte_server.models.loader import compile_models
+from rte_server.models.loader import compile_models, configuration_of
 from rte_server.models.trials import Value, attributes_of
 
 SAMPLES_MAX = 5
@@ -46,11 +47,13 @@ class Difference:
         change: What becomes of it.
         session_count: Sessions compared that have another value.
         samples: The first of them, at most SAMPLES_MAX.
+        not_compared: Why nobody knows in how many sessions it differs, or empty.
     """
 
     change: AttributeChange
     session_count: int = 0
     samples: list[Sample] = field(default_factory=list)
+    not_compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,32 @@ class Compared:
     differences: list[Difference]
     session_count: int
     compared_count: int
+
+
+class ScoreRows(Protocol):
+    """Computes scores that are not computed in the fold."""
+
+    def __call__(
+        self,
+        engine: Engine,
+        models: Sequence[ModelSpec],
+        rows: NDArray[np.int64],
+        names: Collection[str],
+        pause: Callable[[], None],
+    ) -> Mapping[str, str]:
+        """Compute some scores of some sessions.
+
+        Args:
+            engine: Runs the models; nobody applies entries meanwhile.
+            models: What it runs.
+            rows: int64[n], the sessions.
+            names: The scores.
+            pause: Called now and then, so that others come to their turn.
+
+        Returns:
+            Why scores could not be computed, by name.
+        """
+        ...
 
 
 class Comparison:
@@ -88,19 +117,28 @@ class Comparison:
         keys = {model.name: key for key, model in beside.items()}
         self._names = {spec.name: f"{key}.{spec.name}" for key, model in beside.items() for spec in model.attributes}
         self.models = [*before, *(renamed(model, key, keys, beside) for key, model in beside.items())]
-        self.sources = {model.name: model.source for model in self.models}
-        """Stands for the models in the configuration of the engine."""
+        self.configuration = configuration_of(self.models)
+        """Stands for the models in the configuration of the engine: its members `models` and `files`."""
 
     def compile(self, sources: Mapping[str, str], files: Mapping[str, str]) -> list[ModelSpec]:
-        """Compile models as an engine asks for; `sources` of this comparison are both sets."""
-        return self.models if sources == self.sources else compile_models(sources, files)
+        """Compile models as an engine asks for; those of this comparison's `configuration` are both sets.
+
+        Whoever asks may have had the texts from JSON, so it is their content that counts.
+        """
+        is_both = {"models": sources, "files": files} == self.configuration
+        return self.models if is_both else compile_models(sources, files)
 
     def name_of(self, attribute: str) -> str:
         """Return the name under which an attribute of the second set stands in the engine."""
         return self._names.get(attribute, attribute)
 
     def compare(
-        self, engine: Engine, now_ms: int, sessions_max: int, pause: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        now_ms: int,
+        sessions_max: int,
+        score_rows: ScoreRows,
+        pause: Callable[[], None] = lambda: None,
     ) -> Compared:
         """Compare the sessions of an engine in which both sets run.
 
@@ -108,16 +146,39 @@ class Comparison:
             engine: Nobody else uses it.
             now_ms: The time, for values that follow from it.
             sessions_max: If there are more, so many of them are compared, spread evenly.
+            score_rows: Computes the scores that change and are not computed in the fold.
             pause: Called now and then, so that others come to their turn.
         """
         rows = engine.rows_in_use()
         compared = rows[:: max(1, -(-len(rows) // sessions_max))]
         differences = [Difference(change) for change in self.changes]
         if differences:
+            self._score(engine, compared, differences, score_rows, pause)
             for start in range(0, len(compared), BLOCK_ROWS):
                 self._compare_rows(engine, compared[start : start + BLOCK_ROWS], now_ms, differences)
                 pause()
         return Compared(differences, len(rows), len(compared))
+
+    def _score(
+        self,
+        engine: Engine,
+        rows: NDArray[np.int64],
+        differences: Sequence[Difference],
+        score_rows: ScoreRows,
+        pause: Callable[[], None],
+    ) -> None:
+        """Compute the scores that are compared, and note which of them cannot be."""
+        scores = {spec.name for spec in engine.program.scores}
+        names = {each.change.name: self._names_in_engine(each.change) & scores for each in differences}
+        wanted = set().union(*names.values())
+        failures = score_rows(engine, self.models, rows, wanted, pause) if wanted else {}
+        for each in differences:
+            each.not_compared = "; ".join(sorted({failures[name] for name in names[each.change.name] & set(failures)}))
+
+    def _names_in_engine(self, change: AttributeChange) -> set[str]:
+        """Return the names under which the values of an attribute that changes stand in the engine."""
+        before = {change.name} if change.change is not Change.ADDED else set()
+        return before | ({self.name_of(change.name)} if change.change is not Change.REMOVED else set())
 
     def _compare_rows(
         self, engine: Engine, rows: NDArray[np.int64], now_ms: int, differences: Sequence[Difference]
@@ -130,7 +191,7 @@ class Comparison:
             for each, (before, after) in zip(differences, names, strict=True):
                 old = values.get(before) if each.change.change is not Change.ADDED else None
                 new = values.get(after) if each.change.change is not Change.REMOVED else None
-                if old != new:
+                if old != new and not each.not_compared:
                     each.session_count += 1
                     if len(each.samples) < SAMPLES_MAX:
                         each.samples.append(Sample(engine.session_id(row), old, new))

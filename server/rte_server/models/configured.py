@@ -105,9 +105,9 @@ def follow(
     gone: dict[str, tuple[Problem, ...]] = {}
     while True:
         removed = _given_up(now, seen, broken, running)
-        sources = next_sources(running, list(given.values()), removed, is_alongside=False)
         is_compiled = False
         try:
+            sources = next_sources(running, list(given.values()), removed, is_alongside=False)
             models = compile_sources(sources)
             is_compiled = True
             accept(models, {name: source.file for name, source in sources.items()})

@@ -28,7 +28,8 @@ def next_sources(
         is_alongside: Whether the given ones run beside those that run.
 
     Raises:
-        ModelError: A source is no YAML, or two are of the same model.
+        ModelError: A source is no YAML, two are of the same model, or one would take the place of another model whose
+            name is that of a version alongside.
     """
     models = {name: source for name, source in running.items() if name not in removed}
     files: dict[str, str] = {}
@@ -40,6 +41,8 @@ def next_sources(
             raise ModelError(
                 [Problem(source.file, 1, f"the model `{name}` is given twice", f"the other is {files[key]}")]
             )
+        if key in models and header(models[key])[0] != name:
+            raise ModelError([_taken(source, key, header(models[key])[0], is_alongside=is_alongside)])
         if not is_alongside and beside in models and header(models[beside])[0] == name:
             del models[beside]
         models[key], files[key] = source, source.file
@@ -49,6 +52,20 @@ def next_sources(
             models[name] = read_source(name)
             used += header(models[name])[1]
     return models
+
+
+def _taken(source: Source, key: str, other: str, *, is_alongside: bool) -> Problem:
+    """Return that a model would take the place of one that is no version of it."""
+    if is_alongside:
+        message = f"there is a model `{key}` that is not a version of this one"
+        return Problem(source.file, _line(source, "version"), message, "give this one another version")
+    message = f"`{key}` is the version of the model `{other}` that runs alongside"
+    return Problem(source.file, _line(source, "model"), message, f"give this one another name, or remove `{key}` first")
+
+
+def _line(source: Source, member: str) -> int:
+    content = read_document(source.text, source.file).content
+    return content[member].line if isinstance(content, dict) and member in content else 1
 
 
 def with_files(sources: Sequence[Source], files: Mapping[str, bytes]) -> list[Source]:

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 from rte_server.engine.configurations import IN_FORCE, REFOLD_FROM, TEXTS
@@ -26,7 +27,7 @@ from rte_server.journal.recovery import to_body
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.models import ModelError, compile_models, configuration_of
 from rte_server.models.changes import AttributeChange, ModelChange, attribute_changes, model_changes
-from rte_server.models.comparison import Compared, Comparison
+from rte_server.models.comparison import Compared, Comparison, ScoreRows
 from rte_server.models.configured import Accept, Configured, Followed, Problems, Seen, follow
 from rte_server.models.given import next_sources, with_files
 from rte_server.models.loader import Source, compile_sources, sources_of
@@ -35,7 +36,7 @@ from rte_server.service.history_facts import with_history_facts
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.receipts import Want
 from rte_server.service.refold import Refold
-from rte_server.service.tokens import SHARD
+from rte_server.service.tokens import SHARD, position_text
 
 BLOCK_PAUSE_S = 0.002
 """Between blocks of sessions that are compared the processor is left to others."""
@@ -66,6 +67,29 @@ class ModelOrder:
     request_id: str = ""
     note: str = ""
     author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a request says of itself.
+
+    Attributes:
+        request_id: Makes it idempotent, or empty.
+        digest: Of what it asks for: the same id with another one is refused.
+        note: Why.
+        author: Who.
+    """
+
+    request_id: str = ""
+    digest: str = ""
+    note: str = ""
+    author: str = ""
+
+    def to_members(self) -> dict[str, str]:
+        """Return the members of a CONFIGURE entry that remember it; the digest only where it is needed."""
+        members = {"request_id": self.request_id, "note": self.note, "author": self.author}
+        members["request_digest"] = self.digest if self.request_id else ""
+        return {name: text for name, text in members.items() if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +175,7 @@ class ModelLifecycle:
         make_engine: Callable[[CompileModels], Engine],
         clock_ms: Callable[[], int],
         settings: LifecycleSettings,
+        score_rows: ScoreRows,
         accept: Accept = lambda _models, _files: None,
     ) -> None:
         """Make it.
@@ -163,9 +188,11 @@ class ModelLifecycle:
             make_engine: Makes an empty engine of the same capacity.
             clock_ms: The server's time, milliseconds since 1970.
             settings: Limits.
+            score_rows: Computes the scores that a dry run compares, see `models.comparison.ScoreRows`.
             accept: Takes over what belongs to models before they run, see `models.configured.Accept`.
         """
         self._accept = accept
+        self._score_rows = score_rows
         self._engine = engine
         self._pipeline = pipeline
         self._journal = journal
@@ -174,7 +201,7 @@ class ModelLifecycle:
         self._clock_ms = clock_ms
         self._settings = settings
         self._lock = asyncio.Lock()
-        self._by_request: dict[str, asyncio.Task[Activated]] = {}
+        self._by_request: dict[str, tuple[str, asyncio.Task[Activated]]] = {}
         self._running = _Running()
         self._is_closed = False
         self._counts = dict.fromkeys(("activations", "activations_failed", "dry_runs", "refold_ms"), 0)
@@ -207,9 +234,10 @@ class ModelLifecycle:
 
         Raises:
             EngineError: INVALID_MODEL; MODEL_NOT_FOUND; OVERLOADED if history cannot be folded as fast as events come;
-                and those of `Pipeline.submit`.
+                OUT_OF_RANGE if the `request_id` is that of another order; and those of `Pipeline.submit`.
         """
-        return await self._once(order.request_id, lambda: self._activate(order))
+        about = _About(order.request_id, _digest_of(order), order.note, order.author)
+        return await self._once(about, lambda: self._activate(order, about))
 
     async def roll_back(self, position: int | None, request_id: str, note: str, author: str) -> Activated:
         """Let the models of an earlier configuration run again.
@@ -223,7 +251,8 @@ class ModelLifecycle:
         Raises:
             EngineError: CONFIGURATION_NOT_FOUND, and as `activate`.
         """
-        return await self._once(request_id, lambda: self._roll_back(position, request_id, note, author))
+        about = _About(request_id, sha256(f"back to {position}".encode()).hexdigest(), note, author)
+        return await self._once(about, lambda: self._roll_back(position, about))
 
     async def follow(self, configured: Configured) -> tuple[Problems, list[str]]:
         """Activate the files of the configuration that changed.
@@ -242,9 +271,9 @@ class ModelLifecycle:
             followed = await asyncio.to_thread(follow, configured, running.get("configured", {}), sources, self._accept)
             found.append(followed)
             plan = await self._accepted(self._planned, followed.sources, followed.seen)
-            return await self._take_over(plan, ModelOrder((), note=f"changed files: {', '.join(followed.changed)}"))
+            return await self._take_over(plan, _About(note=f"changed files: {', '.join(followed.changed)}"))
 
-        await self._once("", work)
+        await self._once(_About(), work)
         return found[0].problems, found[0].changed
 
     async def close(self) -> None:
@@ -257,14 +286,17 @@ class ModelLifecycle:
 
     # How it is done.
 
-    async def _once(self, request_id: str, work: Callable[[], Coroutine[Any, Any, Activated]]) -> Activated:
+    async def _once(self, about: _About, work: Callable[[], Coroutine[Any, Any, Activated]]) -> Activated:
         """Do something that goes on without its caller, once per request id."""
-        task = self._by_request.get(request_id) if request_id else None
+        request_id = about.request_id
+        digest, task = self._by_request.get(request_id, ("", None))
+        if task is not None and digest != about.digest:
+            raise _is_of_another(request_id)
         if task is None:
             task = asyncio.create_task(self._locked(work))
             self._keep(task)
             if request_id:
-                self._by_request[request_id] = task
+                self._by_request[request_id] = about.digest, task
                 task.add_done_callback(lambda _: self._by_request.pop(request_id, None))
         return await asyncio.shield(task)
 
@@ -316,50 +348,59 @@ class ModelLifecycle:
         except ModelError as error:
             raise ModelsRefused(error.problems) from error
 
-    async def _activate(self, order: ModelOrder) -> Activated:
-        known = self._known(order.request_id)
-        return known or await self._take_over(await self._accepted(self._plan, order), order)
+    async def _activate(self, order: ModelOrder, about: _About) -> Activated:
+        known = self._known(about)
+        if known is not None:
+            return known
+        plan = await self._accepted(self._plan, order)
+        return await self._take_over(plan, about, skip_history=order.skip_history)
 
-    async def _roll_back(self, position: int | None, request_id: str, note: str, author: str) -> Activated:
-        known = self._known(request_id)
+    async def _roll_back(self, position: int | None, about: _About) -> Activated:
+        known = self._known(about)
         if known is not None:
             return known
         entries = self._engine.configurations.entries
         found = [entry for entry in entries[:-1] if position is None or entry.position == position]
         if not found:
-            shown = "before the present one" if position is None else f"at position {position}"
+            shown = "before the present one" if position is None else f"at position {position_text(position)}"
             message = f"there is no configuration {shown} that can be gone back to; see ListModelVersions"
-            value = "" if position is None else str(position)
+            value = "" if position is None else position_text(position)
             raise EngineError(Reason.CONFIGURATION_NOT_FOUND, message, field="position", value=value)
         earlier = found[-1].configuration
         # What the files of the configuration were like when they were last looked at is no part of what is gone back to.
         configured = self._engine.configuration.get("configured")
         sources = sources_of(earlier["models"], earlier.get("files", {}))
         plan = await self._accepted(self._planned, sources, configured)
-        note = note or f"back to position {found[-1].position}"
-        return await self._take_over(plan, ModelOrder((), request_id=request_id, note=note, author=author))
+        note = about.note or f"back to position {position_text(found[-1].position)}"
+        return await self._take_over(plan, replace(about, note=note))
 
-    def _known(self, request_id: str) -> Activated | None:
-        """Return what a request did that was carried out before, if it is remembered."""
+    def _known(self, about: _About) -> Activated | None:
+        """Return what a request did that was carried out before, if it is remembered.
+
+        Raises:
+            EngineError: OUT_OF_RANGE if it asked for something else.
+        """
         for entry in self._engine.configurations.entries:
-            if request_id and entry.configuration.get("request_id") == request_id:
+            if about.request_id and entry.configuration.get("request_id") == about.request_id:
+                # Entries of earlier versions of the server have no digest.
+                if entry.configuration.get("request_digest", about.digest) != about.digest:
+                    raise _is_of_another(about.request_id)
                 models = self._engine.program.models
                 return Activated(Plan({}, models, models, [], []), entry.position)
         return None
 
-    async def _take_over(self, plan: Plan, order: ModelOrder) -> Activated:
+    async def _take_over(self, plan: Plan, about: _About, *, skip_history: bool = False) -> Activated:
         """Let the models of a plan run, unless they do."""
         running = self._engine.configuration
         if all(running.get(name) == plan.configuration.get(name) for name in IN_FORCE):
             return Activated(plan, self._pipeline.applied_position)
-        about = {"request_id": order.request_id, "note": order.note, "author": order.author}
-        wanted = plan.configuration | {name: text for name, text in about.items() if text}
+        wanted = plan.configuration | about.to_members()
         if all(running.get(name) == wanted.get(name) for name in TEXTS):
             entry = Entry(EntryType.CONFIGURE, self._clock_ms(), to_body(wanted))
             receipt = await self._pipeline.submit(entry, None, Want.APPLIED)
             return Activated(plan, receipt.position)
         begun = await asyncio.to_thread(self._engine.begins, plan.configuration)
-        base = self._pipeline.retention.hold_base(oldest=bool(begun) and not order.skip_history)
+        base = self._pipeline.retention.hold_base(oldest=bool(begun) and not skip_history)
         try:
             position = await self._refolded(
                 await self._with_facts(compile_models, wanted | {REFOLD_FROM: base}, base), base
@@ -368,7 +409,8 @@ class ModelLifecycle:
             self._pipeline.retention.release_base(base)
         self._counts["activations"] += 1
         changed = ", ".join(f"{each.name} {each.change.name.lower()}" for each in plan.models) or "no model"
-        _log.info("models changed at position %d: %s; %s", position, changed, order.note or "without a note")
+        note = about.note or "without a note"
+        _log.info("models changed at position %s: %s; %s", position_text(position), changed, note)
         return Activated(plan, position, begun)
 
     async def _with_facts(self, compile_: CompileModels, wanted: dict[str, Any], base: int) -> dict[str, Any]:
@@ -429,6 +471,7 @@ class ModelLifecycle:
                 engine,
                 self._clock_ms(),
                 self._settings.compared_sessions_max,
+                self._score_rows,
                 self._between_blocks,
             )
             self._counts["dry_runs"] += 1
@@ -444,7 +487,7 @@ class ModelLifecycle:
 
     async def _both(self, comparison: Comparison, *, oldest: bool) -> Engine:
         """Return an engine in which both sets of models ran, up to about now."""
-        wanted = {"settings": self._engine.configuration["settings"], "models": comparison.sources}
+        wanted: dict[str, Any] = {"settings": self._engine.configuration["settings"], **comparison.configuration}
         base = self._pipeline.retention.hold_base(oldest=oldest)
         try:
             wanted = await self._with_facts(comparison.compile, wanted, base)
@@ -457,6 +500,23 @@ class ModelLifecycle:
             return refold.take()
         finally:
             self._pipeline.retention.release_base(base)
+
+
+def _digest_of(order: ModelOrder) -> str:
+    """Return the SHA-256 of what an order asks for, in hexadecimal; why and by whom is no part of it."""
+    asked = {
+        "models": [source.text for source in order.given],
+        "files": {name: sha256(content).hexdigest() for name, content in sorted(order.files.items())},
+        "removed": list(order.removed),
+        "is_alongside": order.is_alongside,
+        "skip_history": order.skip_history,
+    }
+    return sha256(to_body(asked)).hexdigest()
+
+
+def _is_of_another(request_id: str) -> EngineError:
+    message = "request_id was used for a request that asked for something else; nothing was changed, take a new one"
+    return EngineError(Reason.OUT_OF_RANGE, message, field="request_id", value=request_id, limit="one request")
 
 
 def _stopping() -> EngineError:

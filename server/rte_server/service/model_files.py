@@ -1,7 +1,8 @@
 """Follows the model files that the configuration names: a file that changes is activated, a broken one changes nothing.
 
-Files are looked at now and then: their times and sizes, and where these changed their contents. It needs nothing of the
-operating system, works on network file systems, and two looks per second at some files cost nothing.
+Files are looked at now and then: their times and sizes, and where these changed their contents. What changed is followed
+when it looks the same at two looks in a row, so that a file that is just being written is left alone. It needs nothing of
+the operating system, works on network file systems, and a look per second at some files costs nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class ModelFiles:
         self._lifecycle = lifecycle
         self._files: list[Path] = []
         self._remember(configured)
-        self._looks = self._look()
+        self._looks: _Looks | None = self._look()
+        self._settling: Configured | None = None
+        self._told = ""
         self.problems = problems
         """What is wrong with files now, by name of the model that runs on as it was."""
         self.reloads = 0
@@ -68,21 +71,32 @@ class ModelFiles:
             await asyncio.sleep(self._interval_s)
             try:
                 await self._follow_if_changed()
+                self._told = ""
             except EngineError as error:
-                # It is tried again with the next look.
-                self._looks = {}
-                _log.warning("changed model files are not active yet: %s", error.message)
-            except Exception:
-                _log.exception("model files cannot be followed")
+                self._try_again(logging.WARNING, f"changed model files are not active yet: {error.message}")
+            except Exception as error:
+                self._try_again(logging.ERROR, f"model files cannot be followed: {error!r}", error)
+
+    def _try_again(self, level: int, message: str, error: Exception | None = None) -> None:
+        """Let the next look follow the files whatever they look like; say why, unless that was said last."""
+        self._looks = None
+        if message != self._told:
+            self._told = message
+            _log.log(level, "%s", message, exc_info=error)
 
     async def _follow_if_changed(self) -> None:
         looks = await asyncio.to_thread(self._look)
         if looks == self._looks:
+            self._settling = None
             return
-        self._looks = looks
         configured = await asyncio.to_thread(read_configured, self._paths)
         self._remember(configured)
+        if self._settling != configured:
+            # Any beginning of a model file may be a model, too.
+            self._settling = configured
+            return
         problems, changed = await self._lifecycle.follow(configured)
+        self._looks, self._settling = looks, None
         for name, found in problems.items():
             if self.problems.get(name) != found:
                 _log.error("the model %s runs on as it was, its file is broken: %s", name, "; ".join(map(str, found)))

@@ -55,6 +55,7 @@ def attribute_change_message(
     message = model_pb2.AttributeChange(name=change.name, model=change.model, kind=_ATTRIBUTE_KINDS[change.change])
     if difference is not None:
         message.session_count = difference.session_count
+        message.not_compared = difference.not_compared
         message.samples.extend(_sample_message(sample) for sample in difference.samples)
     return message
 

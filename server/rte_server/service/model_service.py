@@ -149,7 +149,7 @@ class ModelService:
     async def list_model_versions(self, body: bytes, context: Context) -> bytes:
         """Answer ListModelVersions."""
         request = parse(body, model_service_pb2.ListModelVersionsRequest)
-        check_page_size(request.page_size)
+        check_page_size(request.page_size, VERSIONS_PAGE_SIZE_MAX)
         entries = self._engine.configurations.entries[::-1]
         active = entries[0].position if entries else 0
         if request.page_token:
@@ -180,7 +180,7 @@ class ModelService:
 
     def _page(self, kind: str, items: Sequence[T], size: int, token: str) -> tuple[list[T], str]:
         """Return a page of items that are sorted by name, and the token of the next."""
-        check_page_size(size)
+        check_page_size(size, PAGE_SIZE_MAX)
         after = ""
         if token:
             reason = Reason.INVALID_PAGE_TOKEN
@@ -190,14 +190,14 @@ class ModelService:
         return page, self._seal.seal(kind, (), [page[-1].name]) if len(rest) > len(page) else ""
 
 
-def check_page_size(size: int) -> None:
-    """Refuse a negative page size.
+def check_page_size(size: int, size_max: int) -> None:
+    """Refuse a negative page size; `size_max` is the largest page that the call gives.
 
     Raises:
         EngineError: OUT_OF_RANGE.
     """
     if size < 0:
-        limit = f"1 to {PAGE_SIZE_MAX}"
+        limit = f"1 to {size_max}"
         message = f"page_size is {size}, it must be {limit}"
         raise EngineError(Reason.OUT_OF_RANGE, message, field="page_size", value=str(size), limit=limit)
 

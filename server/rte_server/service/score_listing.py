@@ -50,12 +50,16 @@ class ScoreCalls:
         request = parse_with_json(body, model_service_pb2.RollBackWeightsRequest)
         if not request.score:
             raise EngineError(Reason.FIELD_MISSING, "score is required", field="score")
+        if not request.version:
+            raise EngineError(Reason.FIELD_MISSING, "version is required", field="version")
         # Refused before it is journalled, if that can be known by now; the fold looks again.
         kept = [each for each in read_learned(self._engine.score_view()) if each.spec.name == request.score]
-        if not kept or request.version not in kept[0].versions:
-            known = ", ".join(map(str, kept[0].versions)) if kept else ""
-            message = f"there is no version {request.version} of the weights of {request.score[:64]!r}"
-            message += f"; kept are {known}" if known else ""
+        if not kept:
+            message = f"no score that learns has the name {request.score[:64]!r}; see ListScores"
+            raise EngineError(Reason.WEIGHTS_NOT_FOUND, message, field="score", value=request.score)
+        if request.version not in kept[0].versions:
+            known = ", ".join(map(str, kept[0].versions)) or "none"
+            message = f"there is no version {request.version} of the weights of {request.score[:64]!r}; kept: {known}"
             raise EngineError(Reason.WEIGHTS_NOT_FOUND, message, field="version", value=str(request.version))
         change = json.dumps({"score": request.score, "version": request.version}).encode()
         entry = Entry(EntryType.ROLL_BACK, self._clock_ms(), change)

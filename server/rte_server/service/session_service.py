@@ -131,7 +131,7 @@ class SessionService:
     async def list_sessions(self, body: bytes, context: Context) -> bytes:
         """Answer ListSessions."""
         request = parse(body, pb.ListSessionsRequest)
-        check_page_size(request.page_size)
+        check_page_size(request.page_size, PAGE_SIZE_MAX)
         wanted = self._reads.filter(request.filter, request.state)
         order_by, descending = self._reads.order(request.order_by)
         mask = self._reads.mask(request.read_mask.paths)
@@ -195,7 +195,7 @@ class SessionService:
         for name, text in ((field, key), ("attribute", request.attribute)):
             if not text:
                 raise EngineError(Reason.FIELD_MISSING, f"{name} is required", field=name)
-        check_page_size(request.page_size)
+        check_page_size(request.page_size, PAGE_SIZE_MAX)
         bound_to = (field, key, request.attribute, str(request.contributed_only))
         after = None
         if request.page_token:

@@ -40,7 +40,7 @@ def parse_position(text: str, *, field: str = "min_position") -> int:
     """
     match = _POSITION.fullmatch(text)
     if match is None:
-        message = f"{field} is damaged; pass a position as an earlier answer gave it"
+        message = f'{field} is "{text[:64]}", no position; pass one as an earlier answer gave it, such as 0-3'
         raise EngineError(Reason.INVALID_POSITION, message, field=field, value=text)
     return int(match.group(1))
 

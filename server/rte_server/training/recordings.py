@@ -18,6 +18,7 @@ EPOCH_MS = 1_704_067_200_000
 """Time of the first row where rows have none: 2024-01-01, 00:00 UTC."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_TRUTH = {"0": False, "1": True, "false": False, "true": True}
 
 
 class RecordingError(Exception):
@@ -55,10 +56,15 @@ def read_events(task: Task, path: Path, prefix: str = "") -> Iterator[LabelledEv
     try:
         with _opened(path) as lines:
             reader = csv.DictReader(lines)
-            missing = {task.label, task.visitor, task.time, task.event} - {"", *(reader.fieldnames or ())}
+            columns = set(reader.fieldnames or ())
+            is_numbered = task.is_visitor_per_row and task.visitor not in columns
+            missing = {task.label, task.time, task.event} | (set() if is_numbered else {task.visitor})
+            missing -= {"", *columns}
             if missing:
                 raise RecordingError(f"{path} has no column {', '.join(sorted(missing))}.")
             for number, row in enumerate(reader):
+                if is_numbered:
+                    row[task.visitor] = str(number)
                 if row[task.visitor]:
                     yield _event(task, row, number, f"{path}:{reader.line_num}", prefix)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -82,9 +88,9 @@ def _opened(path: Path) -> TextIO:
 
 
 def _event(task: Task, row: dict[str, str], number: int, place: str, prefix: str) -> LabelledEvent:
-    label = row[task.label]
-    if label not in ("0", "1"):
-        raise RecordingError(f"{place}: {task.label} is {label!r}; it must be 0 or 1.")
+    label = _TRUTH.get((row[task.label] or "").lower())
+    if label is None:
+        raise RecordingError(f"{place}: {task.label} is {row[task.label]!r}; it must be 0 or 1, or FALSE or TRUE.")
     time_ms = EPOCH_MS + 1000 * number
     if task.time:
         try:
@@ -103,10 +109,13 @@ def _event(task: Task, row: dict[str, str], number: int, place: str, prefix: str
         visitor_id=visitor_id,
         properties=properties,
     )
-    return LabelledEvent(visitor_id, label == "1", time_ms, body)
+    return LabelledEvent(visitor_id, label, time_ms, body)
 
 
 def _value(text: str) -> Value:
+    """Return a number where the text is one; a truth is 1 or 0, as models of labelled rows read it."""
+    if text.lower() in ("true", "false"):
+        return float(_TRUTH[text.lower()])
     try:
         return float(text)
     except ValueError:

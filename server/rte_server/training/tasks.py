@@ -52,8 +52,9 @@ class Task:
         description: One sentence.
         model: Name of the model that is written.
         score: Name of its score.
-        label: Column with 0 or 1.
+        label: Column with 0 or 1, or FALSE or TRUE.
         visitor: Column of the visitor. All events of a visitor are one example: its newest session.
+        is_visitor_per_row: Whether each row is a visitor of its own where there is no such column.
         time: Column of the event's time, ISO 8601; empty: rows follow one another by a second.
         event: Column of the event's name.
         event_default: Name of the event where there is no such column.
@@ -72,6 +73,7 @@ class Task:
     event_default: str
     left_out: tuple[str, ...]
     features: tuple[Feature, ...]
+    is_visitor_per_row: bool = False
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
@@ -133,6 +135,7 @@ PURCHASE = Task(
         _last("region_code", "Region", Encoding.CATEGORY),
         _last("traffic_type", "TrafficType", Encoding.CATEGORY),
     ),
+    is_visitor_per_row=True,
 )
 
 

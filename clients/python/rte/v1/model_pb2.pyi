@@ -104,7 +104,7 @@ class ModelChange(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelChange.Kind, str]] = ..., version_before: _Optional[int] = ..., version_after: _Optional[int] = ...) -> None: ...
 
 class AttributeChange(_message.Message):
-    __slots__ = ("name", "model", "kind", "session_count", "samples")
+    __slots__ = ("name", "model", "kind", "session_count", "samples", "not_compared")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[AttributeChange.Kind]
@@ -131,12 +131,14 @@ class AttributeChange(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    NOT_COMPARED_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     kind: AttributeChange.Kind
     session_count: int
     samples: _containers.RepeatedCompositeFieldContainer[AttributeChange.Sample]
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[_Union[AttributeChange.Kind, str]] = ..., session_count: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[AttributeChange.Sample, _Mapping]]] = ...) -> None: ...
+    not_compared: str
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[_Union[AttributeChange.Kind, str]] = ..., session_count: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[AttributeChange.Sample, _Mapping]]] = ..., not_compared: _Optional[str] = ...) -> None: ...
 
 class ModelConfiguration(_message.Message):
     __slots__ = ("position", "activated_time", "note", "author", "models", "is_active")
