@@ -23,10 +23,8 @@ from rte_server.mart.schema import MartSchema, SchemaError, reflect
 from rte_server.mart.states import CustomerRecord, CustomerStates, Encode
 from rte_server.mart.written import (
     METADATA,
-    VERSIONS,
     CustomerWrite,
     create_own_tables,
-    erase,
     read_written,
     script,
     sqlite_triggers,
@@ -132,17 +130,6 @@ class CustomerMart:
         """
         await asyncio.wrap_future(self._call(self._write(order)))
 
-    async def erase(self, customer_id: str) -> int:
-        """Delete a customer's rows in RTE's own tables, and remember nothing of it. On any event loop.
-
-        Returns:
-            How many rows were deleted.
-
-        Raises:
-            MartError: The data mart does not answer.
-        """
-        return await asyncio.wrap_future(self._call(self._erase(customer_id)))
-
     # On the mart's event loop.
 
     def _call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -230,14 +217,6 @@ class CustomerMart:
         await self._database.run(lambda connection: write(connection, order))
         self._feed.has_written = True
         await self.states.reach((order.customer_id,), self._clock_ms() + 1, self._settings.query_ms_max / 1000)
-
-    async def _erase(self, customer_id: str) -> int:
-        count = 0
-        if self._schema is None or VERSIONS.name in self._schema.own_tables:
-            self._need_own_tables()
-            count = await self._database.run(lambda connection: erase(connection, customer_id))
-        self.states.forget(customer_id)
-        return count
 
     def _need_own_tables(self) -> None:
         if self._schema is None:

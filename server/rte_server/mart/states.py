@@ -198,15 +198,6 @@ class CustomerStates:
         """Look up all remembered customers again, those that were read last first. Any thread."""
         self._call(lambda: self._refresh(sorted(self._known, key=lambda each: not self._known[each].was_read)))
 
-    def forget(self, customer_id: str) -> None:
-        """Remember nothing of a customer any more. On the event loop."""
-        known = self._known.pop(customer_id, None)
-        if known is not None:
-            self._bytes -= len(known.body)
-            self._order.remove(customer_id)
-        self._asked.discard(customer_id)
-        self._waiting.pop(customer_id, None)
-
     async def reach(self, customer_ids: Iterable[str], since_ms: int, wait_s: float) -> None:
         """Wait until customers have been looked up, those that were read before `since_ms`. On the event loop.
 

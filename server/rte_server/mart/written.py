@@ -218,16 +218,6 @@ def write(connection: sa.Connection, order: CustomerWrite) -> int:
     return version + 1
 
 
-def erase(connection: sa.Connection, customer_id: str) -> int:
-    """Delete all rows of a customer from RTE's own tables; return how many."""
-    count = 0
-    for table in (ATTRIBUTES, VERSIONS, AUDIT, CHANGES):
-        count += connection.execute(table.delete().where(table.c.customer_id == customer_id)).rowcount
-    # Last, since deleting the others makes triggers write it once more.
-    connection.execute(CHANGES.delete().where(CHANGES.c.customer_id == customer_id))
-    return count
-
-
 def _type_of(value: Plain) -> ValueType:
     if isinstance(value, bool):
         return ValueType.BOOLEAN
