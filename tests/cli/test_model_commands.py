@@ -88,6 +88,20 @@ def test_a_wrong_model_is_told_before_anything_happens(rte: Rte, server: LiveSer
     assert "cannot be read" in result.out
 
 
+def test_a_graph_that_is_too_large_for_a_call_is_told_with_the_remedy(
+    rte: Rte, server: LiveServer, tmp_path: Path
+) -> None:
+    """Both sizes are named, and how such a model comes to run all the same."""
+    path = tmp_path / "teas.yaml"
+    path.write_text("model: teas\nattributes:\n  teas: {count: t}\nscores:\n  p: {onnx: g.onnx, inputs: [teas]}\n")
+    (tmp_path / "g.onnx").write_bytes(bytes(25 << 20))
+    result = rte("models", "apply", path, "--server", server.address)
+    assert result.exit_code == 1
+    assert "larger than the server takes" in result.err
+    assert "models.packs" in result.err
+    assert "REQUEST_TOO_LARGE" in result.err
+
+
 def test_versions_are_compared_over_recorded_events(rte: Rte, tmp_path: Path) -> None:
     """Per attribute: what changes, in how many sessions, and an example."""
     old = write(tmp_path / "old.yaml", 1)

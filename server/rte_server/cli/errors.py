@@ -14,6 +14,9 @@ USAGE = 2
 """Exit code: the command was called in a wrong way."""
 
 
+_TOO_LARGE = "message larger than max"
+
+
 class CommandError(Exception):
     """A command cannot go on.
 
@@ -45,6 +48,10 @@ def from_call(error: grpc.RpcError, server: str) -> CommandError:
         return CommandError(f"The server at {server} did not answer in time. Try again, or give it longer: --timeout.")
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return CommandError(f"What answers at {server} is no RTE server, or an older one: {details}.")
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        # gRPC refuses it before the server sees it, so there is no reason of the contract.
+        remedy = "Send less; a model with a large file can be named in models.packs."
+        return CommandError(f"The request is larger than the server takes: {details}. {remedy} (REQUEST_TOO_LARGE)")
     name = code.name if code is not None else "UNKNOWN"
     return CommandError(f"{sentence(details)} ({reason_of(error) or name})")
 
