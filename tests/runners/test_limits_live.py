@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import pytest
 
 from rte.v1.event_pb2 import Event
@@ -17,6 +20,7 @@ from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Score
 from rte.v1.session_service_pb2 import ExplainSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
+from rte_server.runners import runners
 from tests.runners import graphs
 from tests.runners.test_scores_live import session, until
 from tests.service.live_server import LiveServer, live_server
@@ -84,18 +88,34 @@ def test_a_graph_without_an_end_holds_up_nobody(tmp_path: Path) -> None:
         assert explain(server, "ada", "bad_looks").value.number_value == 2.0
 
 
-def test_the_end_of_a_server_waits_for_no_graph(tmp_path: Path) -> None:
-    """However long it may take by its model."""
+def test_the_end_of_a_server_waits_for_no_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it may take by its model, and though an explanation waits for it, too; both end with the server."""
+    monkeypatch.setattr(runners, "ASKED_S_MAX", 3600.0)
     server = LiveServer(tmp_path / "data")
     try:
         apply(server, "bad", graphs.endless(always=False), "1h")
         look(server, "ada")
-        until(lambda: score(server, "ada", "bad_score").status == Score.STATUS_PENDING)
-        time.sleep(0.2)
+        until(lambda: len(_graph_threads()) == 1)
+        asking = threading.Thread(target=_ask_in_vain, args=(server,))
+        asking.start()
+        until(lambda: len(_graph_threads()) == 2)
     finally:
         began = time.monotonic()
         server.stop()
     assert time.monotonic() - began < 20.0
+    assert not _graph_threads()
+    asking.join(30.0)
+
+
+def _graph_threads() -> list[threading.Thread]:
+    """Return the threads that run graphs now."""
+    return [thread for thread in threading.enumerate() if thread.name == "rte-onnx"]
+
+
+def _ask_in_vain(server: LiveServer) -> None:
+    """Ask for an explanation, and take whatever the end of the server makes of it."""
+    with suppress(grpc.RpcError):
+        explain(server, "ada", "bad_score")
 
 
 @pytest.mark.parametrize(
