@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rte_server.engine.program import AttributeSpec, ModelSpec
+from rte_server.engine.scores import TIMEOUT
 from rte_server.models import ModelError, Problem
 from rte_server.models.documents import Item, read_document
 from rte_server.runners.onnx import GraphError, OnnxScorer
@@ -27,6 +28,8 @@ CHECK_S_MAX = 10.0
 
 GRAPHS_KEPT = 64
 """Graphs kept that no running model names, the newest ones: for going back to an earlier version."""
+
+_TOO_SLOW = "export a model that ends sooner, or allow more by `time_limit`"
 
 
 class GraphStore:
@@ -140,13 +143,15 @@ def _refusal(model: ModelSpec, spec: AttributeSpec, graph: bytes | None, file: s
         scorer.score(np.zeros((2, len(score.inputs)), np.float32))
     except ScorerError as error:
         message = f"score `{spec.name}`: `{score.source}` fails on two rows of zeros: {error}"
-        return Problem(file, _line(model, spec.name, "onnx"), message, "export it so that it scores any number of rows")
+        remedy = _TOO_SLOW if error.reason == TIMEOUT else "export it so that it scores any number of rows"
+        return Problem(file, _line(model, spec.name, "onnx"), message, remedy)
     try:
         rows = np.array([inputs for inputs, _ in score.golden], np.float32)
         given = scorer.score(rows) if score.golden else np.zeros(0)
     except ScorerError as error:
         message = f"score `{spec.name}`: `{score.source}` fails on its golden rows: {error}"
-        return Problem(file, _line(model, spec.name, "golden"), message, "export the model again")
+        remedy = _TOO_SLOW if error.reason == TIMEOUT else "export the model again"
+        return Problem(file, _line(model, spec.name, "golden"), message, remedy)
     wanted = np.array([value for _, value in score.golden])
     for number, difference in enumerate(np.abs(given - wanted)):
         if not difference <= GOLDEN_DIFFERENCE_MAX:
