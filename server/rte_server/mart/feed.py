@@ -89,12 +89,13 @@ class ChangeFeed:
         self.has_written = False
         """Whether the back office has ever written through RTE's tables."""
         self.notifications = 0
+        self._is_ending = False
 
     async def run(self, heard: Callable[[], None], missed: Callable[[BaseException], None]) -> None:
-        """Follow until cancelled; says after each look whether the data mart answers."""
+        """Follow until `end` or cancelled; says after each look whether the data mart answers."""
         listening = asyncio.create_task(self._listen()) if self._database.dialect.name == "postgresql" else None
         try:
-            while True:
+            while not self._is_ending:
                 try:
                     is_more = await self.look()
                     heard()
@@ -109,6 +110,11 @@ class ChangeFeed:
             if listening is not None:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
+
+    def end(self) -> None:
+        """Let `run` end after the look that is under way."""
+        self._is_ending = True
+        self._wake.set()
 
     async def look(self) -> bool:
         """Look once; return whether there is more to see.

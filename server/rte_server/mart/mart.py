@@ -20,7 +20,7 @@ from rte_server.config import MartSettings
 from rte_server.mart.database import MartDatabase, MartError, read_customers
 from rte_server.mart.feed import ChangeFeed
 from rte_server.mart.schema import MartSchema, SchemaError, reflect
-from rte_server.mart.states import CustomerRecord, CustomerStates, Encode
+from rte_server.mart.states import CLOSE_S, CustomerRecord, CustomerStates, Encode
 from rte_server.mart.written import (
     METADATA,
     CustomerWrite,
@@ -98,6 +98,8 @@ class CustomerMart:
             self._end_loop()
 
     async def _stop(self) -> None:
+        self._feed.end()
+        await asyncio.wait((self._following,), timeout=CLOSE_S)
         self._following.cancel()
         await asyncio.gather(self._following, return_exceptions=True)
         await self.states.close()

@@ -22,6 +22,9 @@ from rte_server.mart.database import Attributes, MartError
 GATHER_S = 0.004
 """A look-up waits so long for others to be asked for with it."""
 
+CLOSE_S = 1.0
+"""A query that is under way may end by itself for so long when the server stops."""
+
 KNOWN_BYTES = 400
 """What remembering one customer takes beside the bytes of its state: objects, two places in a dict. Measured."""
 
@@ -227,11 +230,14 @@ class CustomerStates:
         self._noted(self._failures, self._silences + 1, why)
 
     async def close(self) -> None:
-        """Start no look-up any more, and cancel those under way. On the event loop."""
+        """Start no look-up any more, and cancel those under way that do not end soon. On the event loop."""
         self._is_closed = True
         for timer in (self._gathering, self._retrying, self._expiring):
             if timer is not None:
                 timer.cancel()
+        # A driver that is interrupted leaves threads behind that look for this event loop.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -267,10 +273,12 @@ class CustomerStates:
     def _retry(self) -> None:
         """Try one query, whatever failed before."""
         self._retrying = None
-        if not self._waiting:
-            self._noted(0, self._silences)
-        elif not self._tasks:
+        if self._tasks:
+            return  # How that ends says how the data mart is.
+        if self._waiting:
             self._begin()
+        else:
+            self._noted(0, self._silences)
 
     def _dispatch(self) -> None:
         if self._is_closed:
