@@ -101,7 +101,7 @@ def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) 
         assert 0.5 < session(server, "learn-109").attributes.fields["p_online"].number_value < 1.0
         back = models.RollBackWeights(RollBackWeightsRequest(score="p_online", version=1))
         assert back.score.online.rollback_count == 1 and back.position
-        with pytest.raises(grpc.RpcError, match="no version 7 of the weights of 'p_online'; kept are 1") as refused:
+        with pytest.raises(grpc.RpcError, match="no version 7 of the weights of 'p_online'; kept: 1") as refused:
             models.RollBackWeights(RollBackWeightsRequest(score="p_online", version=7))
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
