@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.decay import (
@@ -22,11 +21,12 @@ from rte_server.engine.decay import (
     lift_ewma,
     power_of_two,
 )
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
 from tests.engine.strategies import START_MS
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _decayed(times: NDArray[np.int64], weights: NDArray[np.float64], now_ms: int, half_life_ms: int) -> float:
     cells = np.zeros(RATE_WORDS, np.int64)
     for i in range(len(times)):
@@ -36,7 +36,7 @@ def _decayed(times: NDArray[np.int64], weights: NDArray[np.float64], now_ms: int
     return value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ewma(times: NDArray[np.int64], numbers: NDArray[np.float64], half_life_ms: int) -> float:
     cells = np.zeros(EWMA_WORDS, np.int64)
     for i in range(len(times)):

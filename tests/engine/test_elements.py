@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from google.protobuf.struct_pb2 import Struct
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine import context as places
 from rte_server.engine.assembly import assemble
 from rte_server.engine.elements import find_list, next_element, read_element
 from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of, word_at
 from rte_server.engine.program import ELEMENT_MEMBER, AttributeSpec, Kind, ModelSpec
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL
@@ -56,7 +56,7 @@ class Reader:
         return [(int(tag), int(bits)) for tag, bits in out[:count]]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _read_all(
     context: NDArray[np.int64],
     buf: NDArray[np.uint8],

@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 from numpy.typing import NDArray
 
 from rte.v1.event_pb2 import Event
@@ -20,6 +19,7 @@ from rte_server.engine.context import ATTRIBUTES, PARAMS, span_in
 from rte_server.engine.encode import put_attributes
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.kernel import kernel
 from rte_server.engine.kinds import due_ms, has_times, refresh_ms
 from rte_server.engine.native import span_of
 from rte_server.engine.program import A_WORDS, Kind, ModelSpec
@@ -45,12 +45,12 @@ ROUNDED = frozenset(spec.name for spec in PLAIN if spec.kind in comparable.ROUND
 Attributes = dict[str, object]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _merge(context: NDArray[np.int64], into: NDArray[np.int64], other: NDArray[np.int64]) -> None:
     merge_cells(span_of(context), span_of(into), span_of(other))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _show(
     context: NDArray[np.int64],
     cells: NDArray[np.int64],
@@ -62,7 +62,7 @@ def _show(
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _due_ms(context: NDArray[np.int64], cells: NDArray[np.int64], number: int, time_ms: int) -> int:
     ctx = span_of(context)
     attribute = (span_in(ctx, ATTRIBUTES)[0] + number * A_WORDS * 8, A_WORDS)

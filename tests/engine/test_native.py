@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine import native
+from rte_server.engine.kernel import kernel
 
 MASK = (1 << 64) - 1
 KEY = bytes(range(16))
@@ -142,13 +142,13 @@ def test_ordered_access_counts_over_all_dimensions() -> None:
     assert np.count_nonzero(table) == 1
 
 
-@njit(nogil=True)
+@kernel
 def _loads(buf: NDArray[np.uint8], off: int) -> Any:
     span = native.span_of(buf)
     return native.load_u64(buf, off), native.load_u32(buf, off), native.bytes_at(span, off), native.byte_at(span, off)
 
 
-@njit(nogil=True)
+@kernel
 def _store_and_load(table: NDArray[np.int64], index: int, value: int) -> Any:
     native.prefetch(table, index)
     native.fence_release()
@@ -161,15 +161,15 @@ def _store_and_load(table: NDArray[np.int64], index: int, value: int) -> Any:
 
 OUT_OF_BOUNDS = """
 import numpy as np
-from numba import njit
+from rte_server.engine.kernel import kernel
 from numpy.typing import NDArray
 from rte_server.engine import native
 
-@njit
+@kernel
 def read(buf, off):
     return native.bytes_at(native.span_of(buf), off)
 
-@njit
+@kernel
 def load(buf, off):
     return native.load_u64(buf, off)
 

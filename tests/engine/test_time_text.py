@@ -9,14 +9,14 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
 from rte_server.engine.time_text import parse_time
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parse(buf: NDArray[np.uint8]) -> Any:
     return parse_time(span_of(buf), 0, len(buf))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 from numpy.typing import NDArray
 
 from rte.v1.event_pb2 import Event
@@ -13,6 +12,7 @@ from rte.v1.session_pb2 import Session
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
@@ -196,7 +196,7 @@ def test_a_trigger_that_is_switched_on_finds_who_is_quiet_already() -> None:
     assert _times(play.tick(11)) == [("left", 11.0, 1)]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _merged(into: NDArray[np.int64], other: NDArray[np.int64]) -> None:
     merge_trigger(span_of(into), span_of(other), 0)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
+from rte_server.engine.kernel import kernel
 from rte_server.engine.keyed import KINDS_OF_TEXTS
 from rte_server.engine.kinds import REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
@@ -537,7 +537,7 @@ def list_table(
     return np.concatenate(tables), places
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insert_texts(table, buf, offsets, secret):  # type: ignore[no-untyped-def]
     """Put the ids of texts into an open-addressing set.
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.table import mix64
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
@@ -53,7 +53,7 @@ def sketch_registers(keep: int) -> int:
     return 1 << int(math.log2(8 * keep))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
     """Add a double to a 128-bit fixed-point number (int64 whole part, 64 bits of fraction), exactly.
 
@@ -74,7 +74,7 @@ def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
     add_fixed(cells, at, whole, np.int64(fraction))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
     """Add a 128-bit fixed-point number to another."""
     total = np.uint64(word_at(cells, at + 1)) + np.uint64(fraction)
@@ -83,13 +83,13 @@ def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
     put_word(cells, at, word_at(cells, at) + whole + carry)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def exact_value(cells, at):  # type: ignore[no-untyped-def]
     """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
     return fixed_value(word_at(cells, at), word_at(cells, at + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
     """Return the double nearest to a 128-bit fixed-point number (ties to even)."""
     high = np.uint64(whole)
@@ -122,7 +122,7 @@ def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
     return -result if negative else result
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _precedes(time_a, order_a, time_b, order_b):  # type: ignore[no-untyped-def]
     """Return whether a comes before b by (event time, event id). Times carry a tag in their low bits."""
     a = time_a >> TAG_BITS
@@ -130,14 +130,14 @@ def _precedes(time_a, order_a, time_b, order_b):  # type: ignore[no-untyped-def]
     return a < b or (a == b and order_a < order_b)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_entry(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     put_word(cells, at, time)
     put_word(cells, at + 1, order)
     put_word(cells, at + 2, bits)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the earlier of the entry in the cell and the given one. Returns whether the given one was kept."""
     if word_at(cells, at) == 0 or _precedes(time, order, word_at(cells, at), word_at(cells, at + 1)):
@@ -146,7 +146,7 @@ def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def keep_last(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the later of the entry in the cell and the given one. Returns whether the given one was kept."""
     if word_at(cells, at) == 0 or _precedes(word_at(cells, at), word_at(cells, at + 1), time, order):
@@ -155,7 +155,7 @@ def keep_last(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def keep_recent(cells, at, keep, unique, time, order, bits):  # type: ignore[no-untyped-def]
     """Insert an entry into a list of the `keep` latest, newest first. Returns whether it is in the list now.
 
@@ -193,7 +193,7 @@ def keep_recent(cells, at, keep, unique, time, order, bits):  # type: ignore[no-
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _register(cells, at, registers, value_hash):  # type: ignore[no-untyped-def]
     """Raise the HyperLogLog register that `value_hash` falls on."""
     place = value_hash & (registers - 1)
@@ -208,7 +208,7 @@ def _register(cells, at, registers, value_hash):  # type: ignore[no-untyped-def]
         put_word(cells, word, (word_at(cells, word) & ~(np.int64(0xFF) << shift)) | (rank << shift))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_distinct(cells, at, keep, registers, value_hash):  # type: ignore[no-untyped-def]
     """Add a value to a distinct count.
 
@@ -236,7 +236,7 @@ def add_distinct(cells, at, keep, registers, value_hash):  # type: ignore[no-unt
     _register(cells, at, registers, value_hash)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _make_sketch(cells, at, keep, registers):  # type: ignore[no-untyped-def]
     """Turn a set of values into a sketch of the same values."""
     kept = np.empty(keep, np.int64)
@@ -250,7 +250,7 @@ def _make_sketch(cells, at, keep, registers):  # type: ignore[no-untyped-def]
         _register(cells, at, registers, kept[i])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
     """Return the distinct count, exact or estimated, as an int."""
     if word_at(cells, at) >= 0:
@@ -267,14 +267,14 @@ def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
     return np.int64(round(estimate))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def value_hash(tag, bits):  # type: ignore[no-untyped-def]
     """Return a hash of a value that differs between types; never 0."""
     hashed = mix64(bits ^ (tag << 60))
     return hashed if hashed != 0 else np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def as_number(tag, bits):  # type: ignore[no-untyped-def]
     """Return the double that a number or boolean stands for, or NaN for any other value."""
     if tag == DOUBLE:
@@ -284,7 +284,7 @@ def as_number(tag, bits):  # type: ignore[no-untyped-def]
     return math.nan
 
 
-@njit(cache=True, nogil=True)
+@inner
 def update_number(cells, kind, at, number):  # type: ignore[no-untyped-def]
     """Lift a number into a SUM, MIN, MAX or MEAN cell. Returns False if it is refused: NaN, infinite or too large."""
     if not abs(number) <= SUM_MAGNITUDE_MAX:
@@ -305,7 +305,7 @@ def update_number(cells, kind, at, number):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def update_elapsed(cells, at, role, time_ms):  # type: ignore[no-untyped-def]
     """Lift an event time into an ELAPSED cell; 0 is "no time"."""
     if role != TO_END and (word_at(cells, at) == 0 or time_ms < word_at(cells, at)):
@@ -317,7 +317,7 @@ def update_elapsed(cells, at, role, time_ms):  # type: ignore[no-untyped-def]
         put_word(cells, at + 1, time_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_cell(into, other, kind, at, keep, unique, registers, role):  # type: ignore[no-untyped-def]
     """Merge the cell of one row into that of another. DERIVED and LINEAR are computed again, not merged."""
     if kind == COUNT:
@@ -356,7 +356,7 @@ def merge_cell(into, other, kind, at, keep, unique, registers, role):  # type: i
                 update_elapsed(into, at, TO_END, word_at(other, at + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _merge_distinct(into, other, at, keep, registers):  # type: ignore[no-untyped-def]
     if word_at(other, at) >= 0:
         for i in range(word_at(other, at)):
@@ -373,7 +373,7 @@ def _merge_distinct(into, other, at, keep, registers):  # type: ignore[no-untype
         put_word(into, word, merged)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value."""
     if kind == COUNT:
@@ -401,7 +401,7 @@ def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
     return np.int64(DOUBLE), word_at(cells, at)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_storable(tag, bits):  # type: ignore[no-untyped-def]
     """Return whether a value can be kept in a cell; infinities and NaN cannot."""
     return tag == BOOL or tag == INT or tag == STRING or (tag == DOUBLE and bits & _EXPONENT != _EXPONENT)

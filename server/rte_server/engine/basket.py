@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from rte_server.engine.attributes import TAG_BITS, TAG_MASK
 from rte_server.engine.event_log import RESET_WORDS, STAMP_BITS, log_entry, merge_logs, reset_log
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, word_at
 
 # Roles of events.
@@ -38,13 +37,13 @@ def basket_words(keep: int) -> int:
     return RESET_WORDS + BASKET_WIDTH * keep
 
 
-@njit(cache=True, nogil=True)
+@inner
 def clear_basket(cells, at, keep, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event that empties the basket."""
     reset_log(cells, at, at + RESET_WORDS, keep, BASKET_WIDTH, time_ms, order)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_basket(cells, at, keep, role, tag, bits, quantity, price, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event that adds, removes or sets an item. Returns whether the cell refers to the item now.
 
@@ -65,13 +64,13 @@ def lift_basket(cells, at, keep, role, tag, bits, quantity, price, time_ms, orde
     return log_entry(cells, at, at + RESET_WORDS, keep, BASKET_WIDTH, stamp, order, bits, q, p)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_basket(into, other, at, keep):  # type: ignore[no-untyped-def]
     """Merge a cell into another."""
     merge_logs(into, other, at, at + RESET_WORDS, keep, BASKET_WIDTH)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _same_item(cells, entry, other):  # type: ignore[no-untyped-def]
     return (
         word_at(cells, entry + _ITEM) == word_at(cells, other + _ITEM)
@@ -79,7 +78,7 @@ def _same_item(cells, entry, other):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def basket_line(cells, at, keep, place):  # type: ignore[no-untyped-def]
     """Return (quantity, price) of the item that entry `place` of the log is about, the newest entry being 0.
 
@@ -111,7 +110,7 @@ def basket_line(cells, at, keep, place):  # type: ignore[no-untyped-def]
     return quantity, price
 
 
-@njit(cache=True, nogil=True)
+@inner
 def basket_total(cells, at, keep, part):  # type: ignore[no-untyped-def]
     """Return a part as a double. An item without a price adds nothing to the value."""
     total = 0.0

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 
 # Arrays of the table; see `table.Table`.
@@ -107,27 +107,27 @@ def new_context(arrays: dict[int, NDArray[Any]], row_words: int) -> NDArray[np.i
     return context
 
 
-@njit(cache=True, nogil=True)
+@inner
 def span_in(ctx, number):  # type: ignore[no-untyped-def]
     """Return the span of an array of the context."""
     return word_at(ctx, 2 * number), word_at(ctx, 2 * number + 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_request(ctx, span):  # type: ignore[no-untyped-def]
     """Let the writer find the bytes of the request that it folds; they are kept alive by whoever called the fold."""
     put_word(ctx, 2 * REQUEST, span[0])
     put_word(ctx, 2 * REQUEST + 1, span[1])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def row_cells(ctx, row):  # type: ignore[no-untyped-def]
     """Return the span of the words of a row."""
     words = word_at(ctx, ROW_WORDS)
     return word_at(ctx, 2 * ROWS) + row * words * 8, words
 
 
-@njit(cache=True, nogil=True)
+@inner
 def count_of(ctx, number):  # type: ignore[no-untyped-def]
     """Return a word of `counts`."""
     return word_at(span_in(ctx, COUNTS), number)

@@ -20,10 +20,10 @@ import math
 from decimal import Decimal, localcontext
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import SUM_MAGNITUDE_MAX, add_exact, add_fixed, fixed_value
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import put_word, word_at
 
 EPOCH = np.int64(32)
@@ -61,7 +61,7 @@ def decayed_words(sums: int) -> int:
     return 1 + 4 * sums
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def power_of_two(part, whole):  # type: ignore[no-untyped-def]
     """Return 2^(part / whole) for 0 <= part < whole, the same on every machine: additions and multiplications only."""
     exponent = np.float64(part) / np.float64(whole)
@@ -75,7 +75,7 @@ def power_of_two(part, whole):  # type: ignore[no-untyped-def]
     return _POWERS[step] * (1.0 + rest * series)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def worth_at_end(number, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     """Return what `number`, valid at `time_ms`, will be worth at the end of its epoch: at most as much."""
     half_lives = time_ms // half_life_ms
@@ -83,7 +83,7 @@ def worth_at_end(number, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     return number * np.ldexp(power, np.int32(half_lives % EPOCH - EPOCH))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sums_at(cells, at, sums, epoch):  # type: ignore[no-untyped-def]
     """Return the word of the first sum for an epoch, made ready to be added to; -1 if that epoch is too old to count.
 
@@ -106,7 +106,7 @@ def sums_at(cells, at, sums, epoch):  # type: ignore[no-untyped-def]
     return at + 1 + 2 * sums if epoch == newest - 1 else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_decayed(cells, at, weight, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     """Add a contribution to a cell with one sum. Returns False if it is refused: NaN, infinite or too large.
 
@@ -125,7 +125,7 @@ def lift_decayed(cells, at, weight, time_ms, half_life_ms):  # type: ignore[no-u
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_decayed(into, into_at, other, other_at, sums):  # type: ignore[no-untyped-def]
     """Merge a cell with some sums into another."""
     newest = word_at(other, other_at)
@@ -140,7 +140,7 @@ def merge_decayed(into, into_at, other, other_at, sums):  # type: ignore[no-unty
             add_fixed(into, place + word, word_at(other, first + word), word_at(other, first + word + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _worth(cells, at, sums, number):  # type: ignore[no-untyped-def]
     """Return what sum `number` of a cell will be worth at the end of its newest epoch."""
     first = at + 1 + 2 * number
@@ -149,7 +149,7 @@ def _worth(cells, at, sums, number):  # type: ignore[no-untyped-def]
     return fixed_value(word_at(cells, first), word_at(cells, first + 1)) + np.ldexp(older, np.int32(-EPOCH))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def decayed_value(cells, at, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     """Return what a cell with one sum is worth at `time_ms`, which no contribution is later than."""
     half_lives = time_ms // half_life_ms
@@ -158,13 +158,13 @@ def decayed_value(cells, at, time_ms, half_life_ms):  # type: ignore[no-untyped-
     return np.ldexp(_worth(cells, at, 1, 0) / power, np.int32(exponent))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def rate_value(cells, at, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     """Return the rate per minute: what a steady stream with the same decayed sum would have."""
     return decayed_value(cells, at, time_ms, half_life_ms) * (_LN2 * _MINUTE_MS / np.float64(half_life_ms))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_ewma(cells, at, number, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
     """Add a number to a moving average. Returns False if it is refused, as in `lift_decayed`."""
     if not abs(number) <= SUM_MAGNITUDE_MAX:
@@ -177,7 +177,7 @@ def lift_ewma(cells, at, number, time_ms, half_life_ms):  # type: ignore[no-unty
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def ewma_value(cells, at):  # type: ignore[no-untyped-def]
     """Return the decayed mean of a cell that is not empty. Time alone does not change it: all weights fade alike."""
     return _worth(cells, at, 2, 0) / _worth(cells, at, 2, 1)

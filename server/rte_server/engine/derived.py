@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import COUNT, as_number, is_storable
 from rte_server.engine.context import (
@@ -26,6 +25,7 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.expressions import evaluate_spans
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.online import predict_online
 from rte_server.engine.online_state import CELL_VALUE
@@ -54,7 +54,7 @@ from rte_server.engine.table import STALE
 from rte_server.engine.values import DOUBLE, ERROR, INT, NULL
 
 
-@njit(cache=True, nogil=True)
+@inner
 def derive_changed(ctx, cells, name, now_ms):  # type: ignore[no-untyped-def]
     """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale.
 
@@ -92,7 +92,7 @@ def derive_changed(ctx, cells, name, now_ms):  # type: ignore[no-untyped-def]
         _derive(ctx, cells, tags, bits, (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS)))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
     """Compute one derived attribute or linear score from the inputs; keep it in the row, and as an input of others."""
     at = word_at(d, D_AT)
@@ -127,7 +127,7 @@ def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
         put_word(bits, place, value)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _score(ctx, tags, bits, d):  # type: ignore[no-untyped-def]
     """Return a linear score: the intercept plus the weighted inputs, through the link function."""
     weights = span_in(ctx, WEIGHTS)

@@ -7,10 +7,10 @@ the scan has checked the wire form, and every length is checked here again, agai
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.context import ELEMENT_KEYS, SLOT_TAGS, TEXTS, span_in
 from rte_server.engine.event_slots import read_member, read_value, read_varint, step_over
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, put_word, word_at
 from rte_server.engine.table import mix64
 from rte_server.engine.values import ERROR
@@ -26,13 +26,13 @@ _FIRST = 0x0A  # the field of a Struct and of a ListValue
 _ORDER_MASK = np.int64((1 << 62) - 1) & ~(ELEMENTS_MAX - 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def element_order(order, place):  # type: ignore[no-untyped-def]
     """Return the order of an element of an event, >= 0: that of its place, and another than those of other events."""
     return (mix64(order) & _ORDER_MASK) | place
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _next_field(span, at, end):  # type: ignore[no-untyped-def]
     """Return (tag, place of the content, end of the field) of the field at `span[at]`; the places are -1 if it is damaged.
 
@@ -49,7 +49,7 @@ def _next_field(span, at, end):  # type: ignore[no-untyped-def]
     return tag, np.int64(-1), np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _kind_in(span, at, end, wanted):  # type: ignore[no-untyped-def]
     """Return (place, end) of the list or object that the Value `span[at:end]` is; (-1, -1) if it is something else.
 
@@ -68,7 +68,7 @@ def _kind_in(span, at, end, wanted):  # type: ignore[no-untyped-def]
     return found, found_end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_list(ctx, span, at, length, key, key_length):  # type: ignore[no-untyped-def]
     """Return (place, end) of the `ListValue` that is the property of a certain key; (-1, -1) if it is none.
 
@@ -101,7 +101,7 @@ def find_list(ctx, span, at, length, key, key_length):  # type: ignore[no-untype
     return found, found_end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _same_text(ctx, span, at, key, length):  # type: ignore[no-untyped-def]
     texts = span_in(ctx, TEXTS)
     for i in range(length):
@@ -110,7 +110,7 @@ def _same_text(ctx, span, at, key, length):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def next_element(span, at, end):  # type: ignore[no-untyped-def]
     """Return (place, end) of the next `Value` in the `ListValue` `span[at:end]`, (-1, -1) if there is none.
 
@@ -125,7 +125,7 @@ def next_element(span, at, end):  # type: ignore[no-untyped-def]
     return np.int64(-1), np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_element(ctx, span, at, end, uses, itself):  # type: ignore[no-untyped-def]
     """Read an element into the slots: its members where it is an object, and the element itself.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK
@@ -27,6 +26,7 @@ from rte_server.engine.context import (
     row_cells,
     span_in,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.kind_lists import put_list, shows_list
 from rte_server.engine.message_parts import (
     LENGTH_BYTES,
@@ -150,13 +150,13 @@ def new_read_buffers(context: NDArray[np.int64]) -> ReadBuffers:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def message_bytes_max(context):  # type: ignore[no-untyped-def]
     """Return the bytes that the largest message can have: each word of a row can at most be the longest string."""
     return _message_bytes_max(span_of(context))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
     words = word_at(ctx, ROW_WORDS) + WRITTEN_WORDS
     longest = word_at(span_in(ctx, POOL_COUNTS), LONGEST)
@@ -165,7 +165,7 @@ def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
     return words * (longest + 96) + numbers + span_in(ctx, TEXTS)[1] + 4096
 
 
-@njit(cache=True, nogil=True)
+@inner
 def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
     """Copy a row and its written attributes as they are at one moment.
 
@@ -195,7 +195,7 @@ def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_attributes(out, at, ctx, cells, chosen, time_ms):  # type: ignore[no-untyped-def]
     """Write the members of `Session.attributes` that models compute, as they are at a session's time."""
     attributes = span_in(ctx, ATTRIBUTES)
@@ -215,7 +215,7 @@ def put_attributes(out, at, ctx, cells, chosen, time_ms):  # type: ignore[no-unt
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_written(out, at, ctx, written, all_written, written_ids):  # type: ignore[no-untyped-def]
     """Write the members of `Session.attributes` that applications wrote."""
     arena = span_in(ctx, POOL_ARENA)
@@ -234,7 +234,7 @@ def put_written(out, at, ctx, written, all_written, written_ids):  # type: ignor
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def encode_session(context, now_ms, row, low, high, fields, chosen, all_written, written_ids, copy, block, target):  # type: ignore[no-untyped-def]
     """Write a session into `target`.
 
@@ -284,7 +284,7 @@ def encode_session(context, now_ms, row, low, high, fields, chosen, all_written,
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_session_scores(out, at, ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     """Write `Session.scores`: how each score that a runner computes stands."""
     attributes = span_in(ctx, ATTRIBUTES)
@@ -314,7 +314,7 @@ def put_session_scores(out, at, ctx, cells, now_ms):  # type: ignore[no-untyped-
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _show_online(ctx, cells, attributes, a, found):  # type: ignore[no-untyped-def]
     """Fill `found` with how an online score stands: it has seen all events, and may be in the shadow."""
     is_shown = word_at(span_in(ctx, ONLINE_STATE), word_at(attributes, a + A_REGISTERS) + O_SHOWN) != 0
@@ -325,7 +325,7 @@ def _show_online(ctx, cells, attributes, a, found):  # type: ignore[no-untyped-d
     put_word(found, SC_BITS, word_at(cells, word_at(attributes, a + A_AT) + CELL_VALUE))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_score(out, at, found, cells, now_ms):  # type: ignore[no-untyped-def]
     """Write what changes of a `rte.v1.Score`; returns the place after it."""
     status = word_at(found, SC_STATUS)
@@ -350,7 +350,7 @@ def _put_score(out, at, found, cells, now_ms):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     """Write the fields of a Session other than its attributes; returns the place after them."""
     at = np.int64(0)
@@ -386,7 +386,7 @@ def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_aliases(out, at, cells, ctx):  # type: ignore[no-untyped-def]
     for i in range(ALIAS_COUNT_MAX):
         low = word_at(cells, ALIASES + 2 * i)

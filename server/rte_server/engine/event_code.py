@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import SUM_MAGNITUDE_MAX, as_number
 from rte_server.engine.context import (
@@ -17,13 +16,14 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.expressions import evaluate_spans
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import word_at
 from rte_server.engine.program import EXTRA_WORDS, NO_SOURCE, OP_EXTRAS, X_CODE, X_CODE_END, X_SOURCE
 from rte_server.engine.table import VALUES_INVALID, add_count
 from rte_server.engine.values import ERROR, NULL
 
 
-@njit(cache=True, nogil=True)
+@inner
 def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
     """Return the value of an expression on the event. The texts that it looks at are in the pool already."""
     return evaluate_spans(
@@ -39,7 +39,7 @@ def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def extra_number(ctx, op, number, absent, low):  # type: ignore[no-untyped-def]
     """Return the value of a further expression of an op as a number.
 

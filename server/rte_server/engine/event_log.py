@@ -10,8 +10,7 @@ as a timely one would have. The log is complete as long as at most `keep` contri
 
 from __future__ import annotations
 
-from numba import njit
-
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 
 STAMP_BITS = 6
@@ -20,13 +19,13 @@ WIDTH_MAX = 5
 """Words of an entry: 3 (one word of payload) or 5 (three)."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_after(time_ms, order, other_ms, other_order):  # type: ignore[no-untyped-def]
     """Return whether one event comes after another by (event time, order)."""
     return time_ms > other_ms or (time_ms == other_ms and order > other_order)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _precedes(cells, entry, width, stamp, order, first, second, third):  # type: ignore[no-untyped-def]
     """Return whether an entry comes before the given one: by time, by order, and then by what it says."""
     kept = word_at(cells, entry)
@@ -41,7 +40,7 @@ def _precedes(cells, entry, width, stamp, order, first, second, third):  # type:
     return word_at(cells, entry + 4) < third
 
 
-@njit(cache=True, nogil=True)
+@inner
 def log_entry(cells, at, entries, keep, width, stamp, order, first, second, third):  # type: ignore[no-untyped-def]
     """Put a contribution into the log. Returns whether it is in it now.
 
@@ -79,7 +78,7 @@ def log_entry(cells, at, entries, keep, width, stamp, order, first, second, thir
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def reset_log(cells, at, entries, keep, width, time_ms, order):  # type: ignore[no-untyped-def]
     """Take in a reset: contributions up to it drop out. One before the latest reset changes nothing."""
     if not is_after(time_ms, order, word_at(cells, at), word_at(cells, at + 1)):
@@ -92,7 +91,7 @@ def reset_log(cells, at, entries, keep, width, time_ms, order):  # type: ignore[
                 put_word(cells, word, 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_logs(into, other, at, entries, keep, width):  # type: ignore[no-untyped-def]
     """Merge the log of one row into that of another."""
     if word_at(other, at) != 0:
@@ -106,7 +105,7 @@ def merge_logs(into, other, at, entries, keep, width):  # type: ignore[no-untype
         log_entry(into, at, entries, keep, width, stamp, order, first, second, third)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def entry_count(cells, entries, keep, width):  # type: ignore[no-untyped-def]
     """Return the number of entries in the log."""
     count = 0

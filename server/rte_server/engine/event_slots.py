@@ -7,7 +7,6 @@ every length is checked here again, against the end of what holds it: a damaged 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.context import (
     KEYS,
@@ -21,6 +20,7 @@ from rte_server.engine.context import (
     TEXTS,
     span_in,
 )
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, bytes_at, prefetch_at, put_word, span_string_id, word_at
 from rte_server.engine.program import (
     NEEDS_TEXT,
@@ -36,7 +36,7 @@ from rte_server.engine.table import STRINGS_LOST, add_count
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_varint(span, at, end):  # type: ignore[no-untyped-def]
     """Return (value, place after it) of a varint in `span[at:end]`; the place is -1 if there is none."""
     if at < end:
@@ -55,7 +55,7 @@ def read_varint(span, at, end):  # type: ignore[no-untyped-def]
     return np.int64(0), np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def step_over(span, at, end, wire_type):  # type: ignore[no-untyped-def]
     """Return the place after a field's content in `span[at:end]`, or -1."""
     if wire_type == 0:
@@ -74,21 +74,21 @@ def step_over(span, at, end, wire_type):  # type: ignore[no-untyped-def]
     return after if after <= end else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def text_id_of(ctx, span, off, length):  # type: ignore[no-untyped-def]
     """Return the string id of bytes of the request."""
     secret = span_in(ctx, SECRET)
     return span_string_id(span, off, length, np.uint64(word_at(secret, 2)), np.uint64(word_at(secret, 3)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def keep_text(ctx, text, span, off, length):  # type: ignore[no-untyped-def]
     """Put a text of the request into the pool, or count it as lost."""
     if not intern(ctx, text, span, off, length):
         add_count(ctx, STRINGS_LOST, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _ends_of(span, at, length):  # type: ignore[no-untyped-def]
     """Return the first and the last 8 bytes of a property key as numbers; both the whole key if it is shorter."""
     if length >= 8:
@@ -102,7 +102,7 @@ def _ends_of(span, at, length):  # type: ignore[no-untyped-def]
     return head, head
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def find_slot(ctx, keys, span, at, length):  # type: ignore[no-untyped-def]
     """Return the slot of the property whose key is `span[at:at+length]`, or -1 if no model reads it.
 
@@ -134,7 +134,7 @@ def find_slot(ctx, keys, span, at, length):  # type: ignore[no-untyped-def]
         place = (place + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _same_middle(ctx, span, at, length, offset):  # type: ignore[no-untyped-def]
     """Return whether a key equals a text of the program between its first and its last 8 bytes."""
     texts = span_in(ctx, TEXTS)
@@ -144,7 +144,7 @@ def _same_middle(ctx, span, at, length, offset):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _put_text(ctx, span, slot, use, at, length):  # type: ignore[no-untyped-def]
     """Put a string into a slot; into the pool as well if an expression looks at its bytes."""
     text = text_id_of(ctx, span, at, length)
@@ -159,7 +159,7 @@ def _put_text(ctx, span, slot, use, at, length):  # type: ignore[no-untyped-def]
         prefetch_at(pool, 2 * (text & ((pool[1] >> 1) - 1)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
     """Read the `google.protobuf.Value` in `span[at:end]` into a slot.
 
@@ -200,7 +200,7 @@ def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
                 return
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def]
     """Read the properties that are used for the event's name into the slots; what is not there is ERROR.
 
@@ -234,7 +234,7 @@ def read_properties(ctx, span, at, length, uses):  # type: ignore[no-untyped-def
         at += size
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def]
     """Read an entry as every client writes it. Returns False if it is another one."""
     value = plain_value(span, at, end)
@@ -251,7 +251,7 @@ def _read_plain_member(ctx, span, at, end, uses):  # type: ignore[no-untyped-def
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_member(ctx, keys, span, at, end, uses):  # type: ignore[no-untyped-def]
     """Read one entry of a Struct's map: key (field 1) and value (field 2), in any order. For `keys` see `find_slot`."""
     key_at = at

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.context import COUNTS, DUE, TRIGGERS, count_of, row_cells, span_in
 from rte_server.engine.derived import derive_changed
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.online import learn_closed
 from rte_server.engine.program import S_CLOSED_MAX, S_GAP, S_LATENESS
@@ -65,7 +65,7 @@ SWEEP_SLOTS = 65_536
 """Visitor slots that one TICK looks through for visitors to forget."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sweep_visitors(ctx, start, count, before_ms):  # type: ignore[no-untyped-def]
     """Forget visitors without sessions, last heard of before `before_ms`, among `count` slots from `start`."""
     mask = visitor_slots(ctx) - 1
@@ -80,7 +80,7 @@ def sweep_visitors(ctx, start, count, before_ms):  # type: ignore[no-untyped-def
         slot = (slot + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@inner
 def leave(ctx, row):  # type: ignore[no-untyped-def]
     """Let a session leave: its visitor remembers only that there was one, and until when."""
     cells = row_cells(ctx, row)
@@ -94,7 +94,7 @@ def leave(ctx, row):  # type: ignore[no-untyped-def]
     free_row(ctx, row)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def make_room(ctx, rows_wanted):  # type: ignore[no-untyped-def]
     """Let sessions leave before their time until `rows_wanted` rows are free.
 
@@ -111,7 +111,7 @@ def make_room(ctx, rows_wanted):  # type: ignore[no-untyped-def]
                 add_count(ctx, SESSIONS_EVICTED_ACTIVE, evicted)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _nth_smallest(values, n):  # type: ignore[no-untyped-def]
     """Return the n-th smallest (from 1) of some int64, by halving their range.
 
@@ -133,7 +133,7 @@ def _nth_smallest(values, n):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(cache=True, nogil=True)
+@inner
 def evict_earliest(ctx, state, wanted):  # type: ignore[no-untyped-def]
     """Let up to `wanted` sessions in `state` leave; returns how many left.
 
@@ -169,7 +169,7 @@ def evict_earliest(ctx, state, wanted):  # type: ignore[no-untyped-def]
     return evicted
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-def]
     """Move the clock: close the sessions whose gap has passed, let those leave whose retention has, and compute anew what
     follows from the time.
@@ -202,7 +202,7 @@ def expire(context, clock_ms, position, rows_max):  # type: ignore[no-untyped-de
     put_word(span_in(ctx, COUNTS), VISITOR_CURSOR, start + SWEEP_SLOTS)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def pass_time(ctx, row, clock_ms):  # type: ignore[no-untyped-def]
     """Do what is due for a session: it closes, it leaves, triggers fire, or what follows from the time changes."""
     cells = row_cells(ctx, row)
@@ -228,7 +228,7 @@ def pass_time(ctx, row, clock_ms):  # type: ignore[no-untyped-def]
     end_write(ctx, row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def due_rows(context, clock_ms):  # type: ignore[no-untyped-def]
     """Count the rows for which something is due at `clock_ms`; for readers beside the writer."""
     ctx = span_of(context)
@@ -239,7 +239,7 @@ def due_rows(context, clock_ms):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def end_session(context, row, received_ms):  # type: ignore[no-untyped-def]
     """End a session; one that was ended before stays as it is. Called from Python."""
     ctx = span_of(context)

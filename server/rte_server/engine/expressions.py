@@ -20,12 +20,12 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
 from rte_server.engine.facts import fact_of
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
@@ -352,13 +352,13 @@ _GREATEST = int(Op.GREATEST)
 _JOIN = int(Op.JOIN)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cells_place(cells, at, keep, width):  # type: ignore[no-untyped-def]
     """Return the word that says where the entries of a list attribute are: `keep` of `width` words, from word `at` on."""
     return ((cells[0] + at * 8) >> 3) << CELLS_ADDRESS_SHIFT | keep << CELLS_WIDTH_BITS | width
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_in_list(ctx, place, slots, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits): whether a look-up list has a value. Lists hold strings: any other value is in none."""
     if tag == ERROR:
@@ -375,7 +375,7 @@ def _is_in_list(ctx, place, slots, tag, bits):  # type: ignore[no-untyped-def]
     return np.int64(BOOL), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits): whether a list attribute has a value. `place` says where its entries are, see `cells_place`."""
     if tag == ERROR or place == 0:
@@ -392,7 +392,7 @@ def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
     return np.int64(BOOL), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _on_one(ctx, op, operand, length, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of an operator on one value."""
     if op >= _SIZE and op <= _MATCHES:
@@ -422,7 +422,7 @@ _RELATIONS = np.int64(0x643122)
 """Per operator from EQUAL on, 4 bits: which of less (1), same (2) and greater (4) it is true for; NOT_EQUAL negates."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a comparison or of arithmetic on two values."""
     if tag_a == ERROR or tag_b == ERROR:
@@ -441,7 +441,7 @@ def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-d
     return joined(ctx, bits_a, bits_b)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _compare_alike(op, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
     """Return whether a comparison of two ints or two doubles holds; with a NaN, only NOT_EQUAL does."""
     if tag == INT:
@@ -453,13 +453,13 @@ def _compare_alike(op, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
     return np.int64(found & wanted != 0) ^ np.int64(op == _NOT_EQUAL)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _plain(tag):  # type: ignore[no-untyped-def]
     """Return the type of an input as expressions see it: a time is an int."""
     return np.int64(INT) if tag == TIME else tag
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _of_property(ctx, op, slot, wanted, name):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of URL or FACT."""
     if op == _URL:
@@ -467,7 +467,7 @@ def _of_property(ctx, op, slot, wanted, name):  # type: ignore[no-untyped-def]
     return fact_of(ctx, slot, wanted)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bits):  # type: ignore[no-untyped-def]
     """Do what `evaluate` does, on spans; `tags` and `bits` are the stack.
 
@@ -545,7 +545,7 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
     return tag, value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def evaluate(context, code, start, end, texts, slot_tags, slot_bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     """Evaluate one expression.
 

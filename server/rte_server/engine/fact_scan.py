@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import (
@@ -20,6 +19,7 @@ from rte_server.engine.context import (
 from rte_server.engine.event_slots import read_properties
 from rte_server.engine.facts import fact_key, is_fresh
 from rte_server.engine.fold import find_name
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.values import STRING
 from rte_server.engine.wire_layout import NAME_ID, PROPERTIES_LEN, PROPERTIES_OFF, RECORD_WORDS, VERDICT
@@ -49,7 +49,7 @@ def unknown_facts(
     return list(found)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_facts(context, buf, records, first, found):  # type: ignore[no-untyped-def]
     """Find texts whose facts are not known, from an event on.
 
@@ -102,7 +102,7 @@ def scan_facts(context, buf, records, first, found):  # type: ignore[no-untyped-
     return own[0], scratch[0]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _unknown(ctx, functions, uses, found, count):  # type: ignore[no-untyped-def]
     """Put down the texts of an event whose facts are not known; return how many there are now."""
     for row in range(0, functions[1], 2):

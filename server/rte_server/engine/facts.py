@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import COUNTS, FACTS, SLOT_BITS, SLOT_TAGS, count_of, span_in
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import acquire_at, float_bits, put_word, release_at, span_of, text_id, word_at
 from rte_server.engine.table import (
     FACTS_FORGOTTEN,
@@ -78,14 +78,14 @@ def store_facts(context: NDArray[np.int64], body: Any, secret: NDArray[np.uint64
         put_fact(context, *ids, tag, bits, facts_max)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fact_key(text, function):  # type: ignore[no-untyped-def]
     """Return the key of what a function says of a text, both given by their string ids."""
     key = mix64(text ^ mix64(function))
     return key if key != 0 else np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _find(ctx, key, half):  # type: ignore[no-untyped-def]
     """Return the word where the fact of a key begins in a half of the table, or -1."""
     facts = span_in(ctx, FACTS)
@@ -101,13 +101,13 @@ def _find(ctx, key, half):  # type: ignore[no-untyped-def]
         slot = (slot + 1) & (slots - 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_fresh(ctx, key):  # type: ignore[no-untyped-def]
     """Return whether a fact is in the newer half, where it stays for long enough to be used. Any thread may ask."""
     return _find(ctx, key, count_of(ctx, FACTS_HALF)) >= 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fact_of(ctx, slot, function):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of what a function says of the text in a property slot; ERROR, and counted, if that is unknown."""
     if word_at(span_in(ctx, SLOT_TAGS), slot) != STRING:
@@ -124,7 +124,7 @@ def fact_of(ctx, slot, function):  # type: ignore[no-untyped-def]
     return word_at(facts, place + 1), word_at(facts, place + 2)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _turn(ctx):  # type: ignore[no-untyped-def]
     """Make the newer half the older one, and begin anew in the other."""
     facts = span_in(ctx, FACTS)
@@ -139,7 +139,7 @@ def _turn(ctx):  # type: ignore[no-untyped-def]
     put_word(counts, FACTS_HALF, half)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_fact(context, text, function, tag, bits, facts_max):  # type: ignore[no-untyped-def]
     """Store what a function says of a text, unless the newer half has it.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import (
@@ -56,6 +55,7 @@ from rte_server.engine.event_code import run_code
 from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
 from rte_server.engine.expiry import make_room
 from rte_server.engine.expressions import STACK_DEPTH_MAX
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.kinds import FIRST_OF_KINDS, lift
 from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
 from rte_server.engine.online import learn_label
@@ -227,7 +227,7 @@ def new_scratch(slots: int, inputs: int) -> Scratch:
     return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired()])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fold_events(context, buf, records, received_ms, position, outcomes):  # type: ignore[no-untyped-def]
     """Fold the events of one entry.
 
@@ -252,7 +252,7 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     refresh_stale(ctx, received_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
     """Compute what depends on the visit number, for the sessions that got another one though no event of theirs came."""
     touched = span_in(ctx, TOUCHED)
@@ -264,7 +264,7 @@ def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
             end_write(ctx, row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def refresh_rows(context):  # type: ignore[no-untyped-def]
     """Compute the derived attributes of all stale sessions, whose rows no reader can see yet, and what is due for them."""
     ctx = span_of(context)
@@ -274,7 +274,7 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
             hasten(ctx, row, count_of(ctx, CLOCK))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     """Fold one event.
 
@@ -320,7 +320,7 @@ def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
     return APPLIED
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
     """Prefetch what later events of the batch will need: the fold waits for memory more than it computes."""
     visitors = span_in(ctx, VISITOR_TABLE)
@@ -346,7 +346,7 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
                 lines >>= 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped-def]
     """Lift one event into its session's row."""
     cells = row_cells(ctx, row)
@@ -389,7 +389,7 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
         run_triggers(ctx, cells, received_ms)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-untyped-def]
     """Lift the elements of an event's lists into its session's row, each as an event of its own."""
     time_ms = word_at(record, TIME_MS)
@@ -413,7 +413,7 @@ def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-unty
             add_count(ctx, ELEMENTS_CUT, count - ELEMENTS_MAX)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into some cells."""
     ops = span_in(ctx, OPS)
@@ -426,7 +426,7 @@ def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-un
             run_op(ctx, span, cells, op, time_ms, order)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
     """Return the row of an event name in `plans`; 0 for a name that no model lists."""
     names = span_in(ctx, NAMES)
@@ -439,7 +439,7 @@ def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
     return np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
     """Return the id of a text that the record points to by offset and length; it is in the pool from now on."""
     off = word_at(record, column)
@@ -449,7 +449,7 @@ def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
     return text
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift one event into one cell."""
     if word_at(op, OP_WHERE) < word_at(op, OP_WHERE_END):

@@ -12,9 +12,9 @@ so that places are kept, and `refused` says what was wrong. What is wrong with t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import bits_float, byte_at, bytes_at, put_byte, put_word, span_of, word_at
 from rte_server.engine.time_text import parse_time
 from rte_server.engine.wire_format import read_length, read_tag, read_varint, skip_field
@@ -116,7 +116,7 @@ def convert_json(body: bytes, events_max: int, envelope: NDArray[np.int64]) -> t
     return out[:size].tobytes(), refused[:count]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def convert(buf, names, name_rows, events_max, slot_array, out, refused, envelope):  # type: ignore[no-untyped-def]
     """Write the request in `buf` as wire bytes to `out`; return their number and the number of refused events."""
     span, target, words, slots = span_of(buf), span_of(out), span_of(envelope), span_of(slot_array)
@@ -151,7 +151,7 @@ def convert(buf, names, name_rows, events_max, slot_array, out, refused, envelop
     return at, refused_count
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _convert_events(span, events_max, slots, table, target, at, refused):  # type: ignore[no-untyped-def]
     """Write the events of the list in the slot of `events`; return (end of output or -1, events, refused events)."""
     pos = word_at(slots, _SLOT_WORDS * EVENTS + 1)
@@ -194,7 +194,7 @@ def _convert_events(span, events_max, slots, table, target, at, refused):  # typ
     return at, count, refused_count
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _collect_event(span, pos, end, slots, table):  # type: ignore[no-untyped-def]
     """Fill the slots with the members of the Value `span[pos:end]`, an event; return as `_collect` does."""
     for i in range(_SLOT_WORDS * (PROPERTIES + 1)):
@@ -207,7 +207,7 @@ def _collect_event(span, pos, end, slots, table):  # type: ignore[no-untyped-def
     return _collect(span, off, off + length, _EVENT_LEVEL, slots, table)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _collect(span, pos, end, level, slots, table):  # type: ignore[no-untyped-def]
     """Fill the slots with the members of the Struct `span[pos:end]`.
 
@@ -243,7 +243,7 @@ def _collect(span, pos, end, level, slots, table):  # type: ignore[no-untyped-de
     return np.int64(0), np.int64(0), np.int64(0), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fill_slot(span, code, kind, off, size, slots, table):  # type: ignore[no-untyped-def]
     """Keep the value of a field. Return False if it has the wrong type."""
     slot = _SLOT_WORDS * code
@@ -271,7 +271,7 @@ def _fill_slot(span, code, kind, off, size, slots, table):  # type: ignore[no-un
     return known
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _whole_number(span, off):  # type: ignore[no-untyped-def]
     """Return the int32 that the double at `off` is, and whether it is one."""
     value = bits_float(np.int64(bytes_at(span, off)))
@@ -281,7 +281,7 @@ def _whole_number(span, off):  # type: ignore[no-untyped-def]
     return whole, np.float64(whole) == value
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _find_name(span, off, length, level, table):  # type: ignore[no-untyped-def]
     """Return the code of the name `span[off:off+length]` on a level, or -1."""
     texts, rows = table
@@ -298,7 +298,7 @@ def _find_name(span, off, length, level, table):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _read_entry(span, pos, end):  # type: ignore[no-untyped-def]
     """Return (offset, length) of key and of value of the map entry `span[pos:end]`; key offset -1 if malformed."""
     key_off, key_len, value_off, value_len = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
@@ -324,7 +324,7 @@ def _read_entry(span, pos, end):  # type: ignore[no-untyped-def]
     return key_off, key_len, value_off, value_len
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _read_value(span, pos, end):  # type: ignore[no-untyped-def]
     """Return what the Value `span[pos:end]` holds (-1: malformed; nothing set: null), then offset and length.
 
@@ -357,7 +357,7 @@ def _read_value(span, pos, end):  # type: ignore[no-untyped-def]
     return kind, off, length
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_event(target, at, span, slots):  # type: ignore[no-untyped-def]
     """Write the event in the slots as field 2 of the request; return where it ends."""
     size = np.int64(0)
@@ -379,7 +379,7 @@ def _put_event(target, at, span, slots):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_text(target, at, number, span, slots, code):  # type: ignore[no-untyped-def]
     """Write the bytes to which a slot points as field `number`, if there are any; return where the field ends."""
     slot = _SLOT_WORDS * code
@@ -393,7 +393,7 @@ def _put_text(target, at, number, span, slots, code):  # type: ignore[no-untyped
     return at + length
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_time(target, at, number, slots, code):  # type: ignore[no-untyped-def]
     """Write the time in a slot as a Timestamp in field `number`, if there is one; return where the field ends."""
     slot = _SLOT_WORDS * code
@@ -412,7 +412,7 @@ def _put_time(target, at, number, slots, code):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _time_bytes(seconds, nanos):  # type: ignore[no-untyped-def]
     """Return the size of a Timestamp on the wire, at most 16."""
     size = np.int64(0)
@@ -423,7 +423,7 @@ def _time_bytes(seconds, nanos):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_number(target, at, number, slots, code):  # type: ignore[no-untyped-def]
     """Write the number in a slot as a varint in field `number`, if there is one; return where the field ends."""
     slot = _SLOT_WORDS * code
@@ -433,7 +433,7 @@ def _put_number(target, at, number, slots, code):  # type: ignore[no-untyped-def
     return _put_varint(target, at + 1, word_at(slots, slot + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _varint_bytes(value):  # type: ignore[no-untyped-def]
     """Return the size of a varint; negative numbers (int64) have 10 bytes."""
     rest = np.uint64(value) >> np.uint64(7)
@@ -444,7 +444,7 @@ def _varint_bytes(value):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_varint(target, at, value):  # type: ignore[no-untyped-def]
     """Write a varint; return where it ends."""
     rest = np.uint64(value)

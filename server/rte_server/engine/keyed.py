@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import SUM_MAGNITUDE_MAX, as_number
 from rte_server.engine.basket import (
@@ -25,6 +24,7 @@ from rte_server.engine.basket import (
 from rte_server.engine.context import PARAMS, span_in
 from rte_server.engine.event_code import extra_number
 from rte_server.engine.event_log import RESET_WORDS
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import float_bits, word_at
 from rte_server.engine.program import (
     A_AT,
@@ -114,7 +114,7 @@ def exact_up_to(spec: AttributeSpec) -> int:
     return spec.keep if spec.kind >= FIRST_OF_KEYED else 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_keyed(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event into a cell; see `kinds.lift`."""
     kind = word_at(op, OP_KIND)
@@ -147,7 +147,7 @@ def lift_keyed(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-un
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_keyed(into, other, attribute, params):  # type: ignore[no-untyped-def]
     """Merge the cell of one row into that of another; see `kinds.merge`."""
     kind = word_at(attribute, A_KIND)
@@ -166,7 +166,7 @@ def merge_keyed(into, other, attribute, params):  # type: ignore[no-untyped-def]
         merge_sequence(into, other, at, keep, word_at(params, first + STEPS) + word_at(params, first + HAS_NOT))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_keyed(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows; NULL for lists, which `kind_lists` writes. See `kinds.load`."""
     kind = word_at(attribute, A_KIND)
@@ -194,14 +194,14 @@ def load_keyed(cells, attribute, params, time_ms):  # type: ignore[no-untyped-de
     return np.int64(NULL), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def params_of(attribute, params):  # type: ignore[no-untyped-def]
     """Return the span of the numbers that an attribute is made with, and of those behind them."""
     first = word_at(attribute, A_PARAMS)
     return params[0] + first * 8, params[1] - first
 
 
-@njit(cache=True, nogil=True)
+@inner
 def text_entries(attribute, params):  # type: ignore[no-untyped-def]
     """Return where the values of a cell that may be texts are.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK
 from rte_server.engine.basket import BASKET_WIDTH, basket_line
 from rte_server.engine.event_log import RESET_WORDS
+from rte_server.engine.kernel import inner
 from rte_server.engine.keyed import BASKET, SEQUENCE, SET, TOP, params_of
 from rte_server.engine.message_parts import LENGTH_BYTES, close_message, put_member, put_value
 from rte_server.engine.native import float_bits, put_byte, word_at
@@ -37,7 +37,7 @@ _VALUE = _name("value")
 _WEIGHT = _name("weight")
 
 
-@njit(cache=True, nogil=True)
+@inner
 def shows_list(attribute):  # type: ignore[no-untyped-def]
     """Return whether an attribute is a list."""
     kind = word_at(attribute, A_KIND)
@@ -47,7 +47,7 @@ def shows_list(attribute):  # type: ignore[no-untyped-def]
     return kind == RECENT or kind == SET or ((kind == BASKET or kind == TOP) and part == 0)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def put_list(out, at, ctx, cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Write the content of a `Value` that is the list of a cell at a session's time; nothing if it is empty."""
     put_byte(out, at, _LIST)
@@ -68,7 +68,7 @@ def put_list(out, at, ctx, cells, attribute, params, time_ms):  # type: ignore[n
     return close_message(out, at + 1, end) if end > start else at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_values(out, at, ctx, cells, first, keep, width, bits_at):  # type: ignore[no-untyped-def]
     """Write the values of entries, as `keyed.text_entries` describes them."""
     for entry in range(first, first + width * keep, width):
@@ -82,7 +82,7 @@ def _put_values(out, at, ctx, cells, first, keep, width, bits_at):  # type: igno
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_basket(out, at, ctx, cells, first, keep):  # type: ignore[no-untyped-def]
     """Write {item, quantity, price} of each item that the basket holds, that of the latest event first."""
     for place in range(keep):
@@ -104,7 +104,7 @@ def _put_basket(out, at, ctx, cells, first, keep):  # type: ignore[no-untyped-de
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_top(out, at, ctx, cells, first, of, params, time_ms):  # type: ignore[no-untyped-def]
     """Write {value, weight} of the heaviest values, the heaviest first."""
     half_life_ms = word_at(params, HALF_LIFE)
@@ -124,7 +124,7 @@ def _put_top(out, at, ctx, cells, first, of, params, time_ms):  # type: ignore[n
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_step_times(out, at, ctx, cells, first, keep, params, time_ms):  # type: ignore[no-untyped-def]
     """Write the times of the steps that the run that is shown reached, null for others."""
     shown, _, start_ms, start_order = shown_run(cells, first, keep, params, time_ms)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.absence import ABSENCE_WORDS, absence_due_ms, lift_absence, merge_absence
 from rte_server.engine.attributes import COUNT, DISTINCT, ENTRY_WORDS, FIRST, LAST, LINEAR, MEAN, RECENT, as_number
@@ -24,6 +23,7 @@ from rte_server.engine.decay import (
     merge_decayed,
     rate_value,
 )
+from rte_server.engine.kernel import inner
 from rte_server.engine.keyed import (
     FIRST_OF_KEYED,
     SEQUENCE,
@@ -138,7 +138,7 @@ def has_times(spec: AttributeSpec) -> bool:
     return spec.kind in WINDOWED or spec.kind in (Kind.ABSENCE, Kind.TRIGGER)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event into a cell.
 
@@ -176,7 +176,7 @@ def lift(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-
     return False
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
     """Merge the cell of one row into that of another.
 
@@ -203,7 +203,7 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
         merge_trigger(into, other, at)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
     at = word_at(attribute, A_AT)
@@ -226,7 +226,7 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     return np.int64(NULL), np.int64(0)
 
 
-@njit(cache=True, nogil=True, forceinline=False)
+@inner(forceinline=False)
 def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the session time at which the value changes next without an event, > `time_ms`; NEVER_MS: it does not."""
     at = word_at(attribute, A_AT)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.context import POOL_ARENA, span_in
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, float_bits, put_byte
 from rte_server.engine.strings import place_in
 from rte_server.engine.values import BOOL, DOUBLE, INT, STRING
@@ -16,7 +16,7 @@ LENGTH_BYTES = 4
 _EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_varint(out, at, value):  # type: ignore[no-untyped-def]
     """Write a varint of a value >= 0; returns the place after it."""
     while value >= 0x80:
@@ -27,7 +27,7 @@ def put_varint(out, at, value):  # type: ignore[no-untyped-def]
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_bytes(out, at, source, offset, length):  # type: ignore[no-untyped-def]
     """Copy bytes of another span; returns the place after them."""
     for i in range(length):
@@ -35,7 +35,7 @@ def put_bytes(out, at, source, offset, length):  # type: ignore[no-untyped-def]
     return at + length
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_text(out, at, tag, source, offset, length):  # type: ignore[no-untyped-def]
     """Write a string field; `tag` is one byte."""
     put_byte(out, at, tag)
@@ -43,7 +43,7 @@ def put_text(out, at, tag, source, offset, length):  # type: ignore[no-untyped-d
     return put_bytes(out, at, source, offset, length)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_pooled(out, at, tag, ctx, text):  # type: ignore[no-untyped-def]
     """Write a string field from the pool; nothing if the pool has lost the text."""
     offset, length = place_in(ctx, text)
@@ -52,7 +52,7 @@ def put_pooled(out, at, tag, ctx, text):  # type: ignore[no-untyped-def]
     return put_text(out, at, tag, span_in(ctx, POOL_ARENA), offset, length)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def close_message(out, start, at):  # type: ignore[no-untyped-def]
     """Write the length of the message whose content is `out[start + LENGTH_BYTES:at]` before it, and close the gap.
 
@@ -63,7 +63,7 @@ def close_message(out, start, at):  # type: ignore[no-untyped-def]
     return put_bytes(out, place, out, start + LENGTH_BYTES, length)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_time(out, at, tag, time_ms):  # type: ignore[no-untyped-def]
     """Write a `google.protobuf.Timestamp` field."""
     put_byte(out, at, tag)
@@ -78,7 +78,7 @@ def put_time(out, at, tag, time_ms):  # type: ignore[no-untyped-def]
     return close_message(out, start, at)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_hex(out, at, word):  # type: ignore[no-untyped-def]
     """Write 16 hexadecimal digits."""
     for i in range(16):
@@ -87,7 +87,7 @@ def put_hex(out, at, word):  # type: ignore[no-untyped-def]
     return at + 16
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_session_id(out, at, tag, low, high):  # type: ignore[no-untyped-def]
     """Write a session id as a string field of 32 hexadecimal digits, high word first."""
     put_byte(out, at, tag)
@@ -95,7 +95,7 @@ def put_session_id(out, at, tag, low, high):  # type: ignore[no-untyped-def]
     return put_hex(out, put_hex(out, at + 2, high), low)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_value(out, at, tag, bits, ctx):  # type: ignore[no-untyped-def]
     """Write the content of a `google.protobuf.Value`; nothing if there is no value to show."""
     if tag == DOUBLE and bits & _EXPONENT == _EXPONENT:
@@ -116,14 +116,14 @@ def put_value(out, at, tag, bits, ctx):  # type: ignore[no-untyped-def]
     return at
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_number(out, at, tag, number):  # type: ignore[no-untyped-def]
     """Write an integer field; `tag` is one byte."""
     put_byte(out, at, tag)
     return put_varint(out, at + 1, number)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def open_member(out, at, names, name_at, name_length):  # type: ignore[no-untyped-def]
     """Begin a member of the attributes' Struct; returns where its value begins. End it with `close_member`."""
     put_byte(out, at, 0x0A)
@@ -132,7 +132,7 @@ def open_member(out, at, names, name_at, name_length):  # type: ignore[no-untype
     return place + 1 + LENGTH_BYTES
 
 
-@njit(cache=True, nogil=True)
+@inner
 def close_member(out, at, value_at, end):  # type: ignore[no-untyped-def]
     """End the member begun at `at`; returns the place after it, or `at` where there is no value."""
     if end == value_at:
@@ -140,7 +140,7 @@ def close_member(out, at, value_at, end):  # type: ignore[no-untyped-def]
     return close_message(out, at + 1, close_message(out, value_at - LENGTH_BYTES, end))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_member(out, at, name, name_length, tag, bits, ctx):  # type: ignore[no-untyped-def]
     """Write a member of a Struct; nothing if there is no value to show.
 

@@ -24,18 +24,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils as _numba_cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from rte_server.engine.kernel_cache import use_folder_of_sources
+from rte_server.engine.kernel import inner, kernel
 
 BYTE_BITS = 8
 cgutils: Any = _numba_cgutils
-
-# Before any kernel is made: every module with kernels imports this one.
-use_folder_of_sources()
 
 
 def _intrinsic(function: Callable[..., Any]) -> Any:
@@ -327,13 +324,13 @@ def _bits_float(_typingctx, bits):  # type: ignore[no-untyped-def]
     return types.float64(types.int64), codegen
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def float_bits(value):  # type: ignore[no-untyped-def]
     """Return the 64 bits of a float64 as int64."""
     return _float_bits(value)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bits_float(bits):  # type: ignore[no-untyped-def]
     """Return the float64 that has these 64 bits (int64)."""
     return _bits_float(bits)
@@ -379,7 +376,7 @@ def _sip_rounds(_typingctx, v0, v1, v2, v3, count):  # type: ignore[no-untyped-d
     return words(types.uint64, types.uint64, types.uint64, types.uint64, count), codegen
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _tail_word(span, off, length):  # type: ignore[no-untyped-def]
     """Return SipHash's last word: the bytes after the last full 8, and the length in the highest byte."""
     rest = length & 7
@@ -403,7 +400,7 @@ _C2 = np.uint64(0x6C7967656E657261)
 _C3 = np.uint64(0x7465646279746573)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def span_siphash24_128(span, off, length, k0, k1):  # type: ignore[no-untyped-def]
     """Return `siphash24_128` of bytes of a span of uint8."""
     v0, v1, v2, v3 = k0 ^ _C0, k1 ^ _C1 ^ np.uint64(0xEE), k0 ^ _C2, k1 ^ _C3
@@ -419,7 +416,7 @@ def span_siphash24_128(span, off, length, k0, k1):  # type: ignore[no-untyped-de
     return np.int64(low), np.int64(v0 ^ v1 ^ v2 ^ v3)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def span_siphash13_64(span, off, length, k0, k1):  # type: ignore[no-untyped-def]
     """Return `siphash13_64` of bytes of a span of uint8."""
     v0, v1, v2, v3 = k0 ^ _C0, k1 ^ _C1, k0 ^ _C2, k1 ^ _C3
@@ -433,7 +430,7 @@ def span_siphash13_64(span, off, length, k0, k1):  # type: ignore[no-untyped-def
     return v0 ^ v1 ^ v2 ^ v3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def siphash24_128(buf, off, length, k0, k1):  # type: ignore[no-untyped-def]
     """Return SipHash-2-4 with 128 bits of `buf[off:off+length]` as two int64, low word first.
 
@@ -449,20 +446,20 @@ def siphash24_128(buf, off, length, k0, k1):  # type: ignore[no-untyped-def]
     return span_siphash24_128(span_of(buf), off, length, k0, k1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def siphash13_64(buf, off, length, k0, k1):  # type: ignore[no-untyped-def]
     """Return SipHash-1-3 with 64 bits of `buf[off:off+length]` as uint64. Arguments as in `siphash24_128`."""
     return span_siphash13_64(span_of(buf), off, length, k0, k1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def span_string_id(span, off, length, k2, k3):  # type: ignore[no-untyped-def]
     """Return `string_id` of bytes of a span of uint8; `k2`, `k3` are the second half of the secret, uint64."""
     found = np.int64(span_siphash13_64(span, off, length, k2, k3))
     return found if found != 0 else np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def string_id(buf, off, length, secret):  # type: ignore[no-untyped-def]
     """Return the id of the string `buf[off:off+length]`: a keyed 64-bit hash as int64, never 0.
 

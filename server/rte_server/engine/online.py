@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import as_number
 from rte_server.engine.context import LOADS, ONLINE_MODELS, ONLINE_STATE, WEIGHT_INPUTS, WEIGHTS, span_in
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, word_at
 from rte_server.engine.online_state import (
     BINS,
@@ -66,19 +66,19 @@ MARGIN_MAX = 35.0
 """The logarithm of the odds is cut to [-35, 35]: beyond it a double is 0 or 1."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def get_number(state, at):  # type: ignore[no-untyped-def]
     """Return a double of the state."""
     return bits_float(word_at(state, at))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_number(state, at, number):  # type: ignore[no-untyped-def]
     """Set a double of the state."""
     put_word(state, at, float_bits(number))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def squashed(number, absent):  # type: ignore[no-untyped-def]
     """Return how an input enters; NaN stands for one without a value."""
     if math.isnan(number):
@@ -86,7 +86,7 @@ def squashed(number, absent):  # type: ignore[no-untyped-def]
     return math.log(1.0 + number) if number >= 0.0 else -math.log(1.0 - number)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def weight_at(state, model, at, count, i):  # type: ignore[no-untyped-def]
     """Return the weight of coordinate `i` of `count`; z and n stand at `at`."""
     z = get_number(state, at + i)
@@ -98,19 +98,19 @@ def weight_at(state, model, at, count, i):  # type: ignore[no-untyped-def]
     return -(z - l1 if z > 0.0 else z + l1) / (rate + bits_float(word_at(model, M_L2)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def logistic(total):  # type: ignore[no-untyped-def]
     """Return the probability that belongs to the logarithm of some odds."""
     return 1.0 / (1.0 + math.exp(-min(max(total, -MARGIN_MAX), MARGIN_MAX)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def model_span(ctx, number):  # type: ignore[no-untyped-def]
     """Return the span of the words of an online score."""
     return span_in(ctx, ONLINE_MODELS)[0] + number * M_WORDS * 8, np.int64(M_WORDS)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
     """Return what an online score shows (tag, bits) from loaded inputs: NULL as long as it is in the shadow.
 
@@ -137,7 +137,7 @@ def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
     return np.int64(tag), float_bits(logistic(total))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def learn_label(ctx, cells, name_id, now_ms):  # type: ignore[no-untyped-def]
     """Learn examples of 1 if an event of this name, which is about to be folded, is a label.
 
@@ -155,14 +155,14 @@ def learn_label(ctx, cells, name_id, now_ms):  # type: ignore[no-untyped-def]
                 break
 
 
-@njit(cache=True, nogil=True)
+@inner
 def learn_closed(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     """Learn examples of 0 from a session that has closed and was no example yet. Arguments as in `learn_label`."""
     for m in range(span_in(ctx, ONLINE_MODELS)[1] // M_WORDS):
         _learn(ctx, cells, np.int64(m), 0.0, now_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _learn(ctx, cells, m, label, now_ms):  # type: ignore[no-untyped-def]
     """Learn from a session, once: predict, judge, then change the weights."""
     model = model_span(ctx, m)
@@ -194,7 +194,7 @@ def _learn(ctx, cells, m, label, now_ms):  # type: ignore[no-untyped-def]
     _keep_version(state, model, count)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _input(ctx, cells, model, i, time_ms):  # type: ignore[no-untyped-def]
     """Return how input `i` of an online score enters, read from the row."""
     at = word_at(model, M_FIRST) + i
@@ -203,14 +203,14 @@ def _input(ctx, cells, model, i, time_ms):  # type: ignore[no-untyped-def]
     return squashed(as_number(tag, bits), bits_float(word_at(span_in(ctx, WEIGHTS), 2 * at + 1)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _loss(probability, label):  # type: ignore[no-untyped-def]
     """Return the logarithmic loss of a prediction, nats."""
     probability = min(max(probability, PROBABILITY_MIN), 1.0 - PROBABILITY_MIN)
     return -math.log(probability) if label == 1.0 else -math.log(1.0 - probability)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _judge(ctx, cells, model, probability, label, time_ms):  # type: ignore[no-untyped-def]
     """Compare a prediction and the baseline's with what came, and decide whether the score is shown."""
     state = span_in(ctx, ONLINE_STATE)
@@ -244,7 +244,7 @@ def _judge(ctx, cells, model, probability, label, time_ms):  # type: ignore[no-u
     put_number(state, block + O_SHOWN, shown)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep_version(state, model, count):  # type: ignore[no-untyped-def]
     """Keep a copy of the weights, every VERSION_EXAMPLES examples; the oldest of VERSIONS gives way."""
     block = word_at(model, M_STATE)
@@ -258,13 +258,13 @@ def _keep_version(state, model, count):  # type: ignore[no-untyped-def]
         put_word(state, kept + 1 + i, word_at(state, block + O_WEIGHTS + i))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def version_place(block, count, slot):  # type: ignore[no-untyped-def]
     """Return where the version in a slot begins: its number, then z and n of each of `count` coordinates."""
     return block + O_WEIGHTS + 2 * count + slot * (1 + 2 * count)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def roll_back_weights(context, number, version):  # type: ignore[no-untyped-def]
     """Put back an earlier version of the weights of an online score. Called by the writer, from Python.
 

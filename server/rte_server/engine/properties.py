@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, bytes_at, put_word, word_at
 from rte_server.engine.wire_format import is_utf8, read_length, read_tag, skip_field
 from rte_server.engine.wire_layout import (
@@ -33,7 +33,7 @@ NOT_FINITE_RANK = 4
 NO_RANK = 5
 
 
-@njit(cache=True, nogil=True)
+@inner
 def plain_value(span, pos, end):  # type: ignore[no-untyped-def]
     """Return where the value of the map entry `span[pos:end]` begins if it is as every client writes it, else -1.
 
@@ -52,7 +52,7 @@ def plain_value(span, pos, end):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _is_sound(span, pos, end):  # type: ignore[no-untyped-def]
     """Return whether a map entry is plain and nothing is wrong with it but perhaps the length of its texts."""
     value = plain_value(span, pos, end)
@@ -63,7 +63,7 @@ def _is_sound(span, pos, end):  # type: ignore[no-untyped-def]
     return is_utf8(span, value + 4, end - value - 4)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped-def]
     """Check the Struct `span[pos:end]` with all that is nested in it.
 
@@ -131,7 +131,7 @@ def walk_properties(span, pos, end, scratch, limits):  # type: ignore[no-untyped
             worst, offending, found_off, found_end = rank, value, entry_off, entry_end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def key_of(span, pos, end):  # type: ignore[no-untyped-def]
     """Return offset and length of the key of the well-formed map entry `span[pos:end]`."""
     off, found = np.int64(0), np.int64(0)
@@ -146,7 +146,7 @@ def key_of(span, pos, end):  # type: ignore[no-untyped-def]
     return off, found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _child(kind, tag):  # type: ignore[no-untyped-def]
     """Return which message the field `tag` of a message `kind` is: of Struct, its map entry, Value or ListValue."""
     if kind == _STRUCT:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK, as_number
@@ -27,6 +26,7 @@ from rte_server.engine.expressions import (
     evaluate_spans,
     input_names,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
 from rte_server.engine.program import CELLS_OF, Program, load_number
 from rte_server.engine.reasons import EngineError, Reason
@@ -97,7 +97,7 @@ class Matches:
     key_texts: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of an input of a filter."""
     if number > FIRST_WRITTEN or number <= CELLS_OF:
@@ -112,7 +112,7 @@ def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
     return np.int64(NULL), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _matches(ctx, cells, now_ms, states, codes, texts, loads, names, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
     state = word_at(cells, STATE)
     if (state != ACTIVE and state != CLOSED) or (states >> state) & 1 == 0:
@@ -137,7 +137,7 @@ def _matches(ctx, cells, now_ms, states, codes, texts, loads, names, tags, bits,
     return tag == BOOL and value == 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def match_rows(  # type: ignore[no-untyped-def]
     context,
     now_ms,

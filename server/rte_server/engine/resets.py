@@ -7,10 +7,9 @@ many contributions there are. After one it is the second: exact up to `keep` con
 
 from __future__ import annotations
 
-from numba import njit
-
 from rte_server.engine.attributes import add_exact, add_fixed, exact_value
 from rte_server.engine.event_log import RESET_WORDS, STAMP_BITS, log_entry, merge_logs, reset_log
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 
 RESETS = 1
@@ -28,7 +27,7 @@ def reset_sum_words(keep: int) -> int:
     return _ENTRIES + _WIDTH * keep
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_reset_sum(cells, at, keep, role, number, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event: of role RESETS it resets, else it contributes `number`, finite and at most SUM_MAGNITUDE_MAX."""
     if role == RESETS:
@@ -40,7 +39,7 @@ def lift_reset_sum(cells, at, keep, role, number, time_ms, order):  # type: igno
     _add_up(cells, at, keep)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_reset_sum(into, other, at, keep):  # type: ignore[no-untyped-def]
     """Merge a cell into another."""
     add_fixed(into, at + _EVER, word_at(other, at + _EVER), word_at(other, at + _EVER + 1))
@@ -48,7 +47,7 @@ def merge_reset_sum(into, other, at, keep):  # type: ignore[no-untyped-def]
     _add_up(into, at, keep)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_up(cells, at, keep):  # type: ignore[no-untyped-def]
     """Compute the sum of the log anew, where it is shown."""
     if word_at(cells, at) == 0:
@@ -61,7 +60,7 @@ def _add_up(cells, at, keep):  # type: ignore[no-untyped-def]
         add_exact(cells, at + _SINCE, bits_float(word_at(cells, entry + 2)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def reset_sum_value(cells, at):  # type: ignore[no-untyped-def]
     """Return the sum since the latest reset."""
     return exact_value(cells, at + (_EVER if word_at(cells, at) == 0 else _SINCE))

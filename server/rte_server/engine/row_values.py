@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
+from rte_server.engine.kernel import inner
 from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
 from rte_server.engine.native import float_bits, put_word, word_at
 from rte_server.engine.online_state import CELL_LEARNED, CELL_VALUE, O_SHOWN
@@ -45,7 +45,7 @@ from rte_server.engine.windows import is_window
 ONLINE = np.int64(Kind.ONLINE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def session_time(cells, now_ms):  # type: ignore[no-untyped-def]
     """Return what time it is for a session when the server's clock shows `now_ms`.
 
@@ -55,7 +55,7 @@ def session_time(cells, now_ms):  # type: ignore[no-untyped-def]
     return max(now_ms - word_at(cells, LAG), word_at(cells, LAST))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of an input: attribute `number`, or field `-1 - number` of the session.
 
@@ -111,7 +111,7 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
     return np.int64(INT), word_at(cells, LATE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_cells(ctx, into, other):  # type: ignore[no-untyped-def]
     """Merge all cells of one row into those of another; what is derived from them is computed later."""
     attributes = span_in(ctx, ATTRIBUTES)
@@ -141,7 +141,7 @@ def merge_cells(ctx, into, other):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def change_ms(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     """Return when, by the server's clock, a value of an attribute changes next without an event; NEVER_MS: none does."""
     timing = span_in(ctx, TIMING)

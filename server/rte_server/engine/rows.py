@@ -6,7 +6,6 @@ The writer makes a row's version odd before it changes the row and even after; s
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import keep_last
 from rte_server.engine.context import (
@@ -26,6 +25,7 @@ from rte_server.engine.context import (
     row_cells,
     span_in,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import acquire_at, fence_acquire, fence_release, put_word, release_at, span_of, word_at
 from rte_server.engine.program import S_CLOSED_RETENTION, S_GAP
 from rte_server.engine.row_values import change_ms, session_time
@@ -87,19 +87,19 @@ TOUCHED_COUNT = np.int64(0)
 POSITION = np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def cell(ctx, row, word):  # type: ignore[no-untyped-def]
     """Return a word of a row."""
     return word_at(row_cells(ctx, row), word)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def put_cell(ctx, row, word, value):  # type: ignore[no-untyped-def]
     """Set a word of a row."""
     put_word(row_cells(ctx, row), word, value)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def begin_write(ctx, row):  # type: ignore[no-untyped-def]
     """Make the row's version odd: readers wait."""
     cells = row_cells(ctx, row)
@@ -107,26 +107,26 @@ def begin_write(ctx, row):  # type: ignore[no-untyped-def]
     fence_release()
 
 
-@njit(cache=True, nogil=True)
+@inner
 def end_write(ctx, row):  # type: ignore[no-untyped-def]
     """Make the row's version even and new: readers go on."""
     cells = row_cells(ctx, row)
     release_at(cells, VERSION, (word_at(cells, VERSION) | 1) + 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def setting(ctx, number):  # type: ignore[no-untyped-def]
     """Return one of the settings."""
     return word_at(span_in(ctx, SETTINGS), number)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def visitor_slots(ctx):  # type: ignore[no-untyped-def]
     """Return the number of slots for visitors."""
     return span_in(ctx, VISITOR_TABLE)[1] // VISITOR_WORDS
 
 
-@njit(cache=True, nogil=True)
+@inner
 def begin_entry(ctx, received_ms, position):  # type: ignore[no-untyped-def]
     """Begin to fold an entry: nothing is touched, removed or fired by it yet."""
     progress = span_in(ctx, PROGRESS)
@@ -137,13 +137,13 @@ def begin_entry(ctx, received_ms, position):  # type: ignore[no-untyped-def]
     put_word(span_in(ctx, FIRED), 0, 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def start_entry(context, received_ms, position):  # type: ignore[no-untyped-def]
     """Do what `begin_entry` does; for calls from Python."""
     begin_entry(span_of(context), received_ms, position)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def mark_touched(ctx, row):  # type: ignore[no-untyped-def]
     """Report that the present entry changed a session."""
     progress = span_in(ctx, PROGRESS)
@@ -158,7 +158,7 @@ def mark_touched(ctx, row):  # type: ignore[no-untyped-def]
         put_word(progress, TOUCHED_COUNT, count + 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def set_state(ctx, row, state):  # type: ignore[no-untyped-def]
     """Set whether a session is FREE, ACTIVE or CLOSED, and keep the counts."""
     before = cell(ctx, row, STATE)
@@ -176,13 +176,13 @@ def set_state(ctx, row, state):  # type: ignore[no-untyped-def]
     put_cell(ctx, row, STATE, state)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def leaves_ms(ctx, cells):  # type: ignore[no-untyped-def]
     """Return when a closed session leaves: the retention time after the last entry that touched it."""
     return word_at(cells, RECEIVED) + setting(ctx, S_CLOSED_RETENTION)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
     """Set a session's state and the time at which something is due for it: it closes, leaves, or a value changes.
 
@@ -209,7 +209,7 @@ def schedule(ctx, row, received_ms):  # type: ignore[no-untyped-def]
     put_word(span_in(ctx, DUE), row, due)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def hasten(ctx, row, received_ms):  # type: ignore[no-untyped-def]
     """Let something be due for a session no later than a value of the present program changes. Its state stays."""
     cells = row_cells(ctx, row)
@@ -223,7 +223,7 @@ def hasten(ctx, row, received_ms):  # type: ignore[no-untyped-def]
     put_word(span_in(ctx, DUE), row, due)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-def]
     """Let a session belong to a customer, if the event that says so is the latest that does."""
     cells = row_cells(ctx, row)
@@ -243,7 +243,7 @@ def set_customer(ctx, row, time, order, customer):  # type: ignore[no-untyped-de
     _change_chains(ctx)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _leave_customer(ctx, row, customer):  # type: ignore[no-untyped-def]
     """Take a session out of the chain of its customer's sessions."""
     _change_chains(ctx)
@@ -262,7 +262,7 @@ def _leave_customer(ctx, row, customer):  # type: ignore[no-untyped-def]
     _change_chains(ctx)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _change_chains(ctx):  # type: ignore[no-untyped-def]
     """Tell readers that a chain of a customer's sessions is about to change, or is whole again."""
     counts = span_in(ctx, COUNTS)
@@ -270,7 +270,7 @@ def _change_chains(ctx):  # type: ignore[no-untyped-def]
     fence_release()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_customer(context, customer, is_last_try):  # type: ignore[no-untyped-def]
     """Return the row of the customer's session with the latest event, or NONE; for readers beside the writer.
 
@@ -304,7 +304,7 @@ def read_customer(context, customer, is_last_try):  # type: ignore[no-untyped-de
     return best if is_last_try or acquire_at(counts, CUSTOMER_VERSION) == before else np.int64(RETRY_READ)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_alias(ctx, row, low, high):  # type: ignore[no-untyped-def]
     """Let another id lead to a session: a client's session id (string id, 0) or a merged session's id (low, high).
 
@@ -328,12 +328,12 @@ def add_alias(ctx, row, low, high):  # type: ignore[no-untyped-def]
         index_put(ctx, key, row)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _alias_index_key(low, high):  # type: ignore[no-untyped-def]
     return alias_key(low) if high == 0 else low
 
 
-@njit(cache=True, nogil=True)
+@inner
 def unlink(ctx, slot, row):  # type: ignore[no-untyped-def]
     """Take a session out of its visitor's chain."""
     older = cell(ctx, row, OLDER)
@@ -346,7 +346,7 @@ def unlink(ctx, slot, row):  # type: ignore[no-untyped-def]
         put_cell(ctx, older, NEWER, newer)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def free_row(ctx, row):  # type: ignore[no-untyped-def]
     """Free a row that is in no visitor's chain any more, with everything that leads to it."""
     begin_write(ctx, row)

@@ -11,8 +11,8 @@ property, a struct or list within one value) is refused as MALFORMED.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import (
     byte_at,
     put_word,
@@ -126,7 +126,7 @@ _RETURN_SESSIONS_TAG = 5 << 3
 ZERO = np.int64(48)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_events(buf):  # type: ignore[no-untyped-def]
     """Return the number of events in the request `buf` (uint8[:]), or -1 if its outermost level is malformed."""
     span = span_of(buf)
@@ -144,7 +144,7 @@ def count_events(buf):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[no-untyped-def]
     """Check a request and write one record per event.
 
@@ -174,7 +174,7 @@ def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[n
         _finish_times(received_ms, span_of(limits), rows, words)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _scan_request(span, scratch, limits, keys, rows, words):  # type: ignore[no-untyped-def]
     """Walk over the outermost level. Return False if it is malformed."""
     end = np.int64(span[1])
@@ -216,7 +216,7 @@ def _scan_request(span, scratch, limits, keys, rows, words):  # type: ignore[no-
     return base == rows[1]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _read_sent_time(span, pos, end, words):  # type: ignore[no-untyped-def]
     """Take `sent_time`. Return False if it is malformed or a second one."""
     seconds, nanos, pos = read_timestamp(span, pos, end, NESTING_MAX - 1)
@@ -232,7 +232,7 @@ def _read_sent_time(span, pos, end, words):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _check_envelope(span, limits, keys, words):  # type: ignore[no-untyped-def]
     """Check what concerns the whole request: the first offence becomes REASON."""
     length = word_at(words, REQUEST_ID_LEN)
@@ -254,7 +254,7 @@ def _check_envelope(span, limits, keys, words):  # type: ignore[no-untyped-def]
         put_word(words, REQUEST_ID_HASH, found if found != 0 else 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _refuse_request(words, reason, field, value, limit):  # type: ignore[no-untyped-def]
     put_word(words, REASON, reason)
     put_word(words, ERROR_FIELD, field)
@@ -262,7 +262,7 @@ def _refuse_request(words, reason, field, value, limit):  # type: ignore[no-unty
     put_word(words, LIMIT, limit)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-def]
     """Correct the times for skew and check them: `sent_time` may stand behind the events. Count what is refused."""
     skew = np.int64(0)
@@ -292,7 +292,7 @@ def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-
     put_word(words, REJECTED_COUNT, rejected)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _refuse_event(rows, base, cut, reason, field, detail_off, detail_len, value):  # type: ignore[no-untyped-def]
     put_word(rows, base + VERDICT, reason)
     put_word(rows, base + FIELD, field)
@@ -302,7 +302,7 @@ def _refuse_event(rows, base, cut, reason, field, detail_off, detail_len, value)
     put_word(rows, base + OFFENDING, value)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  # type: ignore[no-untyped-def]
     """Write the record of the event at `pos`, whose tag begins at `start`."""
     put_word(rows, base + EVENT_OFF, pos)
@@ -343,14 +343,14 @@ def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  #
     _write_record(span, pos, length, scratch, keys, rows, base)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _part(scratch, field):  # type: ignore[no-untyped-def]
     """Return where a field of the event begins and ends."""
     off = word_at(scratch, 2 * field)
     return off, off + word_at(scratch, 2 * field + 1)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _split_event(span, pos, end, scratch):  # type: ignore[no-untyped-def]
     """Write offset and length of each field of the event at `pos` into scratch. Return False if it is malformed."""
     for i in range(STACK):
@@ -383,7 +383,7 @@ def _split_event(span, pos, end, scratch):  # type: ignore[no-untyped-def]
 _CHECKED = (NAME, VISITOR_ID, EVENT_ID, CUSTOMER_ID, CLIENT_SESSION_ID, CHANNEL)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _check_strings(scratch, start, rows, base):  # type: ignore[no-untyped-def]
     """Check the lengths of the event's own strings. Return False if the event is refused."""
     for i in range(len(_CHECKED)):
@@ -400,7 +400,7 @@ def _check_strings(scratch, start, rows, base):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _write_record(span, pos, length, scratch, keys, rows, base):  # type: ignore[no-untyped-def]
     """Write the part of the record that only an accepted event has."""
     visitor_off, visitor_len = word_at(scratch, 2 * VISITOR_ID), word_at(scratch, 2 * VISITOR_ID + 1)
@@ -429,13 +429,13 @@ def _write_record(span, pos, length, scratch, keys, rows, base):  # type: ignore
     put_word(rows, base + ORDER, number if number >= 0 else np.int64(found >> np.uint64(2)) | HASHED_ORDER)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _copy_part(scratch, field, rows, column):  # type: ignore[no-untyped-def]
     put_word(rows, column, word_at(scratch, 2 * field))
     put_word(rows, column + 1, word_at(scratch, 2 * field + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _decimal(span, off, length):  # type: ignore[no-untyped-def]
     """Return the number that the bytes are in decimal digits, or -1; with leading zeros, two ids would be one number."""
     if length > ORDER_DIGITS_MAX or (length > 1 and byte_at(span, off) == ZERO):

@@ -6,12 +6,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import as_number
 from rte_server.engine.context import row_cells
 from rte_server.engine.encode import READ_TRIES
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import acquire_at, fence_acquire, span_of, word_at
 from rte_server.engine.program import AttributeSpec, Program, load_number
 from rte_server.engine.row_values import load_input, session_time
@@ -56,7 +56,7 @@ class GatheredRows(NamedTuple):
     stamps: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather_rows(context, now_ms, rows, loads, defaults, inputs, stamps):  # type: ignore[no-untyped-def]
     """Read the inputs of a score for some rows, each as it is at one moment.
 

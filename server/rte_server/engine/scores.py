@@ -11,10 +11,10 @@ own that holds each row at most once, so that a runner that is slow or stands st
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import SCORES, count_of, span_in
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import (
     acquire_at,
     fence_acquire,
@@ -61,7 +61,7 @@ def new_scores(sessions_max: int, count: int) -> NDArray[np.int64]:
     return np.zeros((sessions_max if count else 1, max(1, count), int(SCORE_WORDS)), np.int64)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def score_cell(ctx, row, place, count):  # type: ignore[no-untyped-def]
     """Return the span of a cell.
 
@@ -74,7 +74,7 @@ def score_cell(ctx, row, place, count):  # type: ignore[no-untyped-def]
     return span_in(ctx, SCORES)[0] + (row * count + place) * SCORE_WORDS * 8, np.int64(SCORE_WORDS)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_score(ctx, cells, place, count, found):  # type: ignore[no-untyped-def]
     """Copy the cell of a session's score.
 
@@ -103,7 +103,7 @@ def read_score(ctx, cells, place, count, found):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_score(ctx, cells, place, count):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of a session's score; NULL where it has none. Arguments as in `read_score`."""
     words = np.empty(SCORE_WORDS, np.int64)
@@ -117,7 +117,7 @@ def load_score(ctx, cells, place, count):  # type: ignore[no-untyped-def]
     return tag, bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mark_waiting(context, rows, places, count, waiting, first):  # type: ignore[no-untyped-def]
     """Note that entries have changed sessions, for one runner. Called by the writer, under the runner's lock.
 
@@ -147,7 +147,7 @@ def mark_waiting(context, rows, places, count, waiting, first):  # type: ignore[
     return first
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def take_waiting(context, rows, places, count):  # type: ignore[no-untyped-def]
     """Note that a runner is about to read rows: what changes from now on waits anew. Under the runner's lock."""
     ctx = span_of(context)
@@ -158,7 +158,7 @@ def take_waiting(context, rows, places, count):  # type: ignore[no-untyped-def]
             put_word(cell, SC_SINCE, 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_scores(context, place, count, rows, stamps, statuses, values):  # type: ignore[no-untyped-def]
     """Write one score of some rows. Called by the one runner that computes it.
 
@@ -207,7 +207,7 @@ def carry_scores(before: Program, old: NDArray[np.int64], after: Program, new: N
     carry_cells(old, new, np.array(pairs, np.int64).reshape(-1, 2))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def carry_cells(before, after, pairs):  # type: ignore[no-untyped-def]
     """Do what `carry_scores` does, for the places that `pairs` names: int64[n, 2], before and after."""
     old = span_of(before)
@@ -224,7 +224,7 @@ def carry_cells(before, after, pairs):  # type: ignore[no-untyped-def]
                 after[row, pairs[i, 1], SC_SESSION] = 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def score_age_ms(found, cells, now_ms):  # type: ignore[no-untyped-def]
     """Return for how long an entry that the score has not seen has waited, ms; 0 if it has seen all.
 

@@ -16,9 +16,9 @@ occur, a `not` that did, a last step that completed. So the stages shown are nev
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.event_log import is_after
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 from rte_server.engine.table import NEVER_MS
 
@@ -49,12 +49,12 @@ def slot_words(keep: int) -> int:
     return 1 + 2 * (FIRST_KEPT + keep)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _slot(at, keep, step):  # type: ignore[no-untyped-def]
     return at + step * (1 + 2 * (FIRST_KEPT + keep))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep_earliest(cells, first, time_ms, order):  # type: ignore[no-untyped-def]
     """Put an occurrence among the first ones, oldest first."""
     for place in range(first, first + 2 * FIRST_KEPT, 2):
@@ -67,7 +67,7 @@ def _keep_earliest(cells, first, time_ms, order):  # type: ignore[no-untyped-def
             time_ms, order = kept_ms, kept_order
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep_latest(cells, first, keep, time_ms, order):  # type: ignore[no-untyped-def]
     """Put an occurrence among the last ones, newest first."""
     for place in range(first, first + 2 * keep, 2):
@@ -80,7 +80,7 @@ def _keep_latest(cells, first, keep, time_ms, order):  # type: ignore[no-untyped
             time_ms, order = kept_ms, kept_order
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_sequence(cells, at, keep, step, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an occurrence of step `step`, from 0; the number after the last step is that of the `not` events."""
     slot = _slot(at, keep, step)
@@ -89,7 +89,7 @@ def lift_sequence(cells, at, keep, step, time_ms, order):  # type: ignore[no-unt
     _keep_latest(cells, slot + 1 + 2 * FIRST_KEPT, keep, time_ms, order)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_sequence(into, other, at, keep, slots):  # type: ignore[no-untyped-def]
     """Merge a cell of `slots` steps, the `not` events included, into another."""
     for step in range(slots):
@@ -104,7 +104,7 @@ def merge_sequence(into, other, at, keep, slots):  # type: ignore[no-untyped-def
                 _keep_latest(into, lasts, keep, word_at(other, place), word_at(other, place + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _next(cells, slot, keep, time_ms, order):  # type: ignore[no-untyped-def]
     """Return (time, order) of the first kept occurrence after a moment, (0, 0) if there is none."""
     for place in range(slot + 1, slot + 1 + 2 * FIRST_KEPT, 2):
@@ -117,12 +117,12 @@ def _next(cells, slot, keep, time_ms, order):  # type: ignore[no-untyped-def]
     return np.int64(0), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _has_forgotten(cells, slot, keep):  # type: ignore[no-untyped-def]
     return word_at(cells, slot) > FIRST_KEPT + keep
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _end_of_run(cells, at, keep, params, start_ms, start_order):  # type: ignore[no-untyped-def]
     """Return the moment (time, order) before which a run must reach its steps."""
     within = word_at(params, WITHIN)
@@ -144,7 +144,7 @@ def _end_of_run(cells, at, keep, params, start_ms, start_order):  # type: ignore
     return end_ms, end_order
 
 
-@njit(cache=True, nogil=True)
+@inner
 def follow_run(cells, at, keep, params, start_ms, start_order, wanted):  # type: ignore[no-untyped-def]
     """Follow the run that begins with an occurrence of the first step.
 
@@ -174,19 +174,19 @@ def follow_run(cells, at, keep, params, start_ms, start_order, wanted):  # type:
     return reached, time_ms, order, found_ms
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _start(cells, at, place):  # type: ignore[no-untyped-def]
     """Return (time, order) of a kept occurrence of the first step; places count up from the oldest to the newest."""
     return word_at(cells, at + 1 + 2 * place), word_at(cells, at + 2 + 2 * place)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _place_of(rank, keep):  # type: ignore[no-untyped-def]
     """Return where the start of a rank is kept: ranks count from the oldest to the newest."""
     return rank if rank < FIRST_KEPT else 2 * FIRST_KEPT + keep - 1 - rank
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _completion(cells, at, keep, params):  # type: ignore[no-untyped-def]
     """Return (time, order) of the latest completion that is certain, then those of the start of its run; zeros: none."""
     found_ms, found_order = np.int64(0), np.int64(0)
@@ -204,7 +204,7 @@ def _completion(cells, at, keep, params):  # type: ignore[no-untyped-def]
     return found_ms, found_order, from_ms, from_order
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _forgets(cells, at, keep, params, first, end):  # type: ignore[no-untyped-def]
     """Return whether occurrences of required steps from `first` on, before `end`, or of `not`, the last one, are forgotten."""
     for step in range(first, end):
@@ -214,7 +214,7 @@ def _forgets(cells, at, keep, params, first, end):  # type: ignore[no-untyped-de
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def shown_run(cells, at, keep, params, time_ms):  # type: ignore[no-untyped-def]
     """Return what is shown at a session's time: NOTHING, OPEN or COMPLETED, the stage, and where the run began."""
     nothing = (np.int64(NOTHING), np.int64(0), np.int64(0), np.int64(0))
@@ -264,7 +264,7 @@ def shown_run(cells, at, keep, params, time_ms):  # type: ignore[no-untyped-def]
     return nothing
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sequence_number(cells, at, keep, params, part, time_ms):  # type: ignore[no-untyped-def]
     """Return the stage, the furthest stage, or 1 if a run was completed, else 0."""
     if part == SEQUENCE_STAGE:
@@ -279,7 +279,7 @@ def sequence_number(cells, at, keep, params, part, time_ms):  # type: ignore[no-
     return furthest
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sequence_time_left_ms(cells, at, keep, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the time until the run that is shown ends, >= 0; -1 if none is open or it has no limit."""
     shown, _, start_ms, _ = shown_run(cells, at, keep, params, time_ms)
@@ -288,7 +288,7 @@ def sequence_time_left_ms(cells, at, keep, params, time_ms):  # type: ignore[no-
     return start_ms + word_at(params, WITHIN) - time_ms
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sequence_due_ms(cells, at, keep, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the session time at which the run that is shown ends by itself; NEVER_MS: it does not."""
     left_ms = sequence_time_left_ms(cells, at, keep, params, time_ms)

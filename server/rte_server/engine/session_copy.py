@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.assembly import assemble
@@ -19,6 +18,7 @@ from rte_server.engine.context import row_cells
 from rte_server.engine.engine import Engine
 from rte_server.engine.expressions import Code
 from rte_server.engine.fold import new_scratch, refresh_rows
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
 from rte_server.engine.row_copy import RowCopy
@@ -119,7 +119,7 @@ def _watching(program: Program, watched: Sequence[str]) -> Program:
     return replace(program, arrays=program.arrays._replace(timing=np.array([timing[0], *numbers], np.int64)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def next_change_ms(context, row, now_ms):  # type: ignore[no-untyped-def]
     """Do what `row_values.change_ms` does, for a call from Python.
 

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import row_cells
@@ -24,6 +23,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.fact_scan import unknown_facts
 from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import fold_events
+from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
 from rte_server.engine.program import ModelSpec
 from rte_server.engine.row_values import merge_cells
@@ -172,7 +172,7 @@ class SessionParts(Engine):
             self._merge(ends, place)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def merge_rows(context, into, other):  # type: ignore[no-untyped-def]
     """Merge the cells of the row `other` into those of the row `into`; for calls from Python."""
     ctx = span_of(context)

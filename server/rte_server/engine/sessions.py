@@ -9,7 +9,6 @@ on. Boundaries that the gap does not give: an ended session (`ENDED`) takes no l
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import keep_last
 from rte_server.engine.context import (
@@ -24,6 +23,7 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.expiry import sweep_visitors
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, release_at, span_siphash24_128, word_at
 from rte_server.engine.program import S_GAP, S_LATENESS, S_LENGTH_MAX
 from rte_server.engine.row_values import merge_cells
@@ -97,7 +97,7 @@ NO_ROOM = np.int64(-3)
 """Returned instead of a row where a session must start and no row is free."""
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_or_add_visitor(ctx, key_lo, key_hi, time_ms):  # type: ignore[no-untyped-def]
     """Return the slot of a visitor; a new one's newest event time is `time_ms`."""
     slot = visitor_slot(ctx, key_lo, key_hi)
@@ -120,7 +120,7 @@ def find_or_add_visitor(ctx, key_lo, key_hi, time_ms):  # type: ignore[no-untype
     return slot
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
     """Return whether an event at `time_ms` may join the session."""
     gap = setting(ctx, S_GAP)
@@ -138,7 +138,7 @@ def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
     return length_max == 0 or max(word_at(cells, LAST), time_ms) - min(word_at(cells, START), time_ms) <= length_max
 
 
-@njit(cache=True, nogil=True)
+@inner
 def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def]
     """Return the row of the session that an event belongs to, made or merged as needed; LATE_EVENT or NO_ROOM.
 
@@ -181,7 +181,7 @@ def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def
     return start_session(ctx, slot, newer, time_ms, received_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-untyped-def]
     """Start a session at `time_ms`, right before the session `newer` in time (NONE: as the newest). Returns its row."""
     if count_of(ctx, FREE_ROWS) > 0:
@@ -238,7 +238,7 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     return row
 
 
-@njit(cache=True, nogil=True)
+@inner
 def renumber(ctx, slot, until, by):  # type: ignore[no-untyped-def]
     """Add `by` to the visit numbers of the visitor's sessions that are newer than the row `until`."""
     row = visitor_word(ctx, slot, V_HEAD)
@@ -251,7 +251,7 @@ def renumber(ctx, slot, until, by):  # type: ignore[no-untyped-def]
         row = cell(ctx, row, OLDER)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
     """Merge the session `newer` into the one right before it in time. Its id goes on to lead to the merged one."""
     begin_write(ctx, older)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.facts import FACT_WORDS
+from rte_server.engine.kernel import kernel
 from rte_server.engine.strings import ARENA_USED, StringPool
 from rte_server.engine.table import (
     DEDUP_HEAD,
@@ -137,7 +137,7 @@ def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any
             raise ValueError(f"it has {len(arrays[name])} {name}, with this {limit} there is room for {most}")
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insert_records(target, records, used_column):  # type: ignore[no-untyped-def]
     """Insert records with different keys into an empty open-addressing table.
 
@@ -155,7 +155,7 @@ def insert_records(target, records, used_column):  # type: ignore[no-untyped-def
             target[slot, word] = records[i, word]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insert_all(dedup, keys):  # type: ignore[no-untyped-def]
     """Insert different keys into an empty open-addressing set."""
     mask = dedup.shape[0] - 1

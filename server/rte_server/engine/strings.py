@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import POOL_ARENA, POOL_COUNTS, POOL_SLOTS, span_in
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import (
     acquire_at,
     byte_at,
@@ -63,7 +63,7 @@ def new_pool(slots: int, arena_bytes: int) -> StringPool:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find(pool, string_id):  # type: ignore[no-untyped-def]
     """Return the slot of `string_id` (int64, not 0) in the pool, or -1."""
     mask = (pool.slots.shape[0] >> 1) - 1
@@ -77,19 +77,19 @@ def find(pool, string_id):  # type: ignore[no-untyped-def]
         slot = (slot + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def offset_of(pool, slot):  # type: ignore[no-untyped-def]
     """Return where the bytes of the string in `slot` begin in the arena."""
     return pool.slots[2 * slot + 1] >> LENGTH_BITS
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def length_of(pool, slot):  # type: ignore[no-untyped-def]
     """Return the number of bytes of the string in `slot`, 0 to LENGTH_MASK."""
     return pool.slots[2 * slot + 1] & LENGTH_MASK
 
 
-@njit(cache=True, nogil=True)
+@inner
 def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
     """Store bytes of a span of uint8 under `string_id` unless they are there.
 
@@ -131,13 +131,13 @@ def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def intern_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
     """Store the bytes `text` (uint8[:]) under `string_id`, as `intern` does; for calls from Python."""
     return intern(span_of(context), string_id, span_of(text), 0, text.shape[0])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def place_in(ctx, string_id):  # type: ignore[no-untyped-def]
     """Return where a string's bytes are in the arena, and their number; (-1, 0) if the pool does not hold it."""
     slots = span_in(ctx, POOL_SLOTS)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import DERIVED, ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK
 from rte_server.engine.context import ATTRIBUTES, FACTS, PARAMS, POOL_ARENA, count_of, row_cells, span_in
 from rte_server.engine.facts import FACT_WORDS
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.keyed import FIRST_OF_KEYED, text_entries
 from rte_server.engine.native import span_of, word_at
 from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_WORDS
@@ -32,21 +32,21 @@ from rte_server.engine.table import (
 from rte_server.engine.values import STRING
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def is_nearly_full(pool):  # type: ignore[no-untyped-def]
     """Return whether less than an eighth of the arena, or of the slots that may be used, is free."""
     slots = pool.slots.shape[0] >> 1
     return pool.counts[ARENA_USED] * 8 > pool.arena.shape[0] * 7 or pool.counts[USED] * 32 > slots * 21
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _carry(old, new, text):  # type: ignore[no-untyped-def]
     offset, length = place_in(old, text)
     if offset >= 0:
         intern(new, text, span_in(old, POOL_ARENA), offset, length)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-def]
     """Copy the strings that are still referred to from one pool to another, empty one.
 

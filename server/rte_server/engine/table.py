@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import (
@@ -28,6 +27,7 @@ from rte_server.engine.context import (
     count_of,
     span_in,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import (
     acquire_at,
     fence_acquire,
@@ -264,7 +264,7 @@ def _power_of_two(at_least: int) -> int:
     return 1 << max(4, (at_least - 1).bit_length())
 
 
-@njit(cache=True, nogil=True)
+@inner
 def mix64(value):  # type: ignore[no-untyped-def]
     """Return a well mixed int64 of an int64; a bijection.
 
@@ -276,19 +276,19 @@ def mix64(value):  # type: ignore[no-untyped-def]
     return np.int64(x ^ (x >> np.uint64(31)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def alias_key(string_id):  # type: ignore[no-untyped-def]
     """Return the index key of a client's session id."""
     return mix64(string_id ^ _ALIAS_SALT) | np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def customer_key(string_id):  # type: ignore[no-untyped-def]
     """Return the index key of a customer id."""
     return mix64(string_id ^ _CUSTOMER_SALT) | np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def visitor_slot(ctx, key_lo, key_hi):  # type: ignore[no-untyped-def]
     """Return the slot of a visitor, or `-1 - slot` where it would go."""
     visitors = span_in(ctx, VISITOR_TABLE)
@@ -302,26 +302,26 @@ def visitor_slot(ctx, key_lo, key_hi):  # type: ignore[no-untyped-def]
     return -1 - slot
 
 
-@njit(cache=True, nogil=True)
+@inner
 def visitor_word(ctx, slot, word):  # type: ignore[no-untyped-def]
     """Return a word of a visitor."""
     return word_at(span_in(ctx, VISITOR_TABLE), slot * VISITOR_WORDS + word)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def set_visitor_word(ctx, slot, word, value):  # type: ignore[no-untyped-def]
     """Set a word of a visitor."""
     put_word(span_in(ctx, VISITOR_TABLE), slot * VISITOR_WORDS + word, value)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_count(ctx, number, by):  # type: ignore[no-untyped-def]
     """Add to a word of `counts`."""
     counts = span_in(ctx, COUNTS)
     put_word(counts, number, word_at(counts, number) + by)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def begin_move(ctx):  # type: ignore[no-untyped-def]
     """Tell readers that entries of the hash tables are about to move."""
     counts = span_in(ctx, COUNTS)
@@ -329,14 +329,14 @@ def begin_move(ctx):  # type: ignore[no-untyped-def]
     fence_release()
 
 
-@njit(cache=True, nogil=True)
+@inner
 def end_move(ctx):  # type: ignore[no-untyped-def]
     """Tell readers that the hash tables are whole again."""
     counts = span_in(ctx, COUNTS)
     release_at(counts, INDEX_VERSION, word_at(counts, INDEX_VERSION) + 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def remove_visitor(ctx, slot):  # type: ignore[no-untyped-def]
     """Free a visitor's slot and close the gap behind it (Knuth, TAOCP 3, algorithm 6.4 R)."""
     visitors = span_in(ctx, VISITOR_TABLE)
@@ -360,7 +360,7 @@ def remove_visitor(ctx, slot):  # type: ignore[no-untyped-def]
     end_move(ctx)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def index_find(ctx, key):  # type: ignore[no-untyped-def]
     """Return the row that `key` leads to, or NONE."""
     index = span_in(ctx, INDEX)
@@ -376,7 +376,7 @@ def index_find(ctx, key):  # type: ignore[no-untyped-def]
         slot = (slot + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@inner
 def index_put(ctx, key, row):  # type: ignore[no-untyped-def]
     """Let `key` lead to `row`. Returns False if the index is full (7/8 used) and the key is new."""
     index = span_in(ctx, INDEX)
@@ -395,7 +395,7 @@ def index_put(ctx, key, row):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def index_remove(ctx, key, row):  # type: ignore[no-untyped-def]
     """Forget `key` if it leads to `row`."""
     index = span_in(ctx, INDEX)
@@ -425,7 +425,7 @@ def index_remove(ctx, key, row):  # type: ignore[no-untyped-def]
     end_move(ctx)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_index(context, key):  # type: ignore[no-untyped-def]
     """Return the row that `key` leads to, or NONE; for readers beside the writer.
 
@@ -443,7 +443,7 @@ def read_index(context, key):  # type: ignore[no-untyped-def]
     return np.int64(RETRY_READ)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_visitor(context, key_lo, key_hi):  # type: ignore[no-untyped-def]
     """Return the row of the visitor's newest session, or NONE; RETRY_READ as `read_index`."""
     ctx = span_of(context)
@@ -461,7 +461,7 @@ def read_visitor(context, key_lo, key_hi):  # type: ignore[no-untyped-def]
     return np.int64(RETRY_READ)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def first_sight(ctx, event_id_hash, received_ms):  # type: ignore[no-untyped-def]
     """Remember an event id. Returns False if it was already known.
 
@@ -493,7 +493,7 @@ def first_sight(ctx, event_id_hash, received_ms):  # type: ignore[no-untyped-def
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def forget_oldest(ctx):  # type: ignore[no-untyped-def]
     """Forget the oldest remembered event id."""
     dedup = span_in(ctx, DEDUP_SET)
@@ -520,7 +520,7 @@ def forget_oldest(ctx):  # type: ignore[no-untyped-def]
     put_word(dedup, hole, 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def forget_before(ctx, horizon_ms):  # type: ignore[no-untyped-def]
     """Forget the event ids that were received before `horizon_ms`."""
     ring = span_in(ctx, DEDUP_RING)
@@ -528,7 +528,7 @@ def forget_before(ctx, horizon_ms):  # type: ignore[no-untyped-def]
         forget_oldest(ctx)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def knows_request(context, request_hash):  # type: ignore[no-untyped-def]
     """Return whether a request id is remembered. Called by the writer, from Python."""
     dedup = span_in(span_of(context), DEDUP_SET)
@@ -541,13 +541,13 @@ def knows_request(context, request_hash):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def see_request(context, request_hash, received_ms):  # type: ignore[no-untyped-def]
     """Remember a request id. Returns False if it was already known. Called by the writer, from Python."""
     return first_sight(span_of(context), request_hash, received_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def written_block(ctx, place):  # type: ignore[no-untyped-def]
     """Return the span of a block of written attributes."""
     return span_in(ctx, WRITTEN_BLOCKS)[0] + place * WRITTEN_WORDS * 8, np.int64(WRITTEN_WORDS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import (
@@ -22,6 +21,7 @@ from rte_server.engine.context import (
     WORKSPACE,
     span_in,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import byte_at, put_byte, span_of, span_string_id, text_id, word_at
 from rte_server.engine.strings import intern, place_in
 from rte_server.engine.table import STRINGS_LOST, add_count
@@ -46,7 +46,7 @@ def keep_texts(context: NDArray[np.int64], texts: Sequence[bytes], secret: NDArr
     return np.array(ids, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def keep_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
     """Store the bytes `text` (uint8[:]) under `string_id`, or count them as lost; for calls from Python."""
     ctx = span_of(context)
@@ -54,7 +54,7 @@ def keep_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
         add_count(ctx, STRINGS_LOST, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _made(ctx, span, at, length, is_kept):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of the text in `span[at:at+length]`; put it into the pool if `is_kept`."""
     secret = span_in(ctx, SECRET)
@@ -64,7 +64,7 @@ def _made(ctx, span, at, length, is_kept):  # type: ignore[no-untyped-def]
     return np.int64(STRING), text
 
 
-@njit(cache=True, nogil=True)
+@inner
 def part_of_property(ctx, slot, wanted, name):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a part of the address in a property of the event.
 
@@ -92,7 +92,7 @@ def part_of_property(ctx, slot, wanted, name):  # type: ignore[no-untyped-def]
     return _made(ctx, span_in(ctx, WORKSPACE) if in_workspace else span, at, length, wanted & IS_KEPT != 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def with_letters(ctx, tag, bits, first, shift):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a string of the pool with `shift` added to 26 ASCII letters from `first` on."""
     if tag != STRING:
@@ -113,7 +113,7 @@ def with_letters(ctx, tag, bits, first, shift):  # type: ignore[no-untyped-def]
     return _made(ctx, out, np.int64(0), length, True)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def joined(ctx, left, right):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of two strings of the pool as one."""
     left_at, left_length = place_in(ctx, left)

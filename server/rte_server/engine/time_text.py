@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at
 
 NANOS_DIGITS = 9
@@ -12,7 +12,7 @@ _DAY_SECONDS = 86_400
 _TEXT_BYTES_MIN = 20  # 2026-11-23T10:00:00Z
 
 
-@njit(cache=True, nogil=True)
+@inner
 def parse_time(span, off, length):  # type: ignore[no-untyped-def]
     """Return seconds since 1970, nanos (0 to 999,999,999), and whether the bytes are a time.
 
@@ -44,7 +44,7 @@ def parse_time(span, off, length):  # type: ignore[no-untyped-def]
     return seconds, nanos, True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _number(span, off, digits):  # type: ignore[no-untyped-def]
     """Return the number that `digits` bytes spell, or -1."""
     number = np.int64(0)
@@ -56,7 +56,7 @@ def _number(span, off, digits):  # type: ignore[no-untyped-def]
     return number
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fraction(span, pos, end):  # type: ignore[no-untyped-def]
     """Return the nanos of an optional fraction at `pos`, and where it ends, or -1."""
     if pos >= end or byte_at(span, pos) != 46:
@@ -77,7 +77,7 @@ def _fraction(span, pos, end):  # type: ignore[no-untyped-def]
     return nanos, pos
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _offset(span, pos, end):  # type: ignore[no-untyped-def]
     """Return the seconds that the zone at `pos` is ahead of UTC, and whether it is one that ends at `end`."""
     if pos < 0 or pos >= end:
@@ -94,7 +94,7 @@ def _offset(span, pos, end):  # type: ignore[no-untyped-def]
     return ahead if sign == 43 else -ahead, True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _month_days(year, month):  # type: ignore[no-untyped-def]
     """Return the number of days of a month of the Gregorian calendar."""
     if month == 2:
@@ -103,7 +103,7 @@ def _month_days(year, month):  # type: ignore[no-untyped-def]
     return 30 if month == 4 or month == 6 or month == 9 or month == 11 else 31
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _days(year, month, day):  # type: ignore[no-untyped-def]
     """Return the days from 1970-01-01 to a date.
 

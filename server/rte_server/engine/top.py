@@ -9,10 +9,10 @@ are a uniform sample of all of them, whatever their weights.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import add_exact, add_fixed, exact_value
 from rte_server.engine.decay import decayed_value, lift_decayed, merge_decayed
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import float_bits, word_at
 from rte_server.engine.value_set import find_or_insert
 from rte_server.engine.values import DOUBLE, NULL
@@ -31,13 +31,13 @@ DECAYED_WIDTH = 7
 _WEIGHT = 2
 
 
-@njit(cache=True, nogil=True)
+@inner
 def entry_words(half_life_ms):  # type: ignore[no-untyped-def]
     """Return the words of an entry."""
     return np.int64(TOP_WIDTH if half_life_ms == 0 else DECAYED_WIDTH)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_top(cells, at, of, half_life_ms, tag, bits, weight, time_ms):  # type: ignore[no-untyped-def]
     """Lift a value with a weight, finite, 0 to SUM_MAGNITUDE_MAX. Returns whether the cell refers to the value now."""
     entry = find_or_insert(cells, at, of, entry_words(half_life_ms), tag, bits)
@@ -50,7 +50,7 @@ def lift_top(cells, at, of, half_life_ms, tag, bits, weight, time_ms):  # type: 
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_top(into, other, at, of, half_life_ms):  # type: ignore[no-untyped-def]
     """Merge a cell into another."""
     width = entry_words(half_life_ms)
@@ -66,7 +66,7 @@ def merge_top(into, other, at, of, half_life_ms):  # type: ignore[no-untyped-def
             merge_decayed(into, place + _WEIGHT, other, entry + _WEIGHT, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def weight_of(cells, entry, half_life_ms, time_ms):  # type: ignore[no-untyped-def]
     """Return the weight of an entry at a session's time."""
     if half_life_ms == 0:
@@ -74,7 +74,7 @@ def weight_of(cells, entry, half_life_ms, time_ms):  # type: ignore[no-untyped-d
     return decayed_value(cells, entry + _WEIGHT, time_ms, half_life_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def next_heaviest(cells, at, of, half_life_ms, time_ms, above):  # type: ignore[no-untyped-def]
     """Return the entry that follows `above` in the order of falling weight, then of hashes; -1 if none is left.
 
@@ -95,7 +95,7 @@ def next_heaviest(cells, at, of, half_life_ms, time_ms, above):  # type: ignore[
     return found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def total_weight(cells, at, of, half_life_ms, time_ms):  # type: ignore[no-untyped-def]
     """Return the weight of all values that are kept."""
     width = entry_words(half_life_ms)
@@ -107,7 +107,7 @@ def total_weight(cells, at, of, half_life_ms, time_ms):  # type: ignore[no-untyp
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def load_top(cells, at, of, half_life_ms, part, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) of a part; NULL where there is no value yet."""
     first = next_heaviest(cells, at, of, half_life_ms, time_ms, np.int64(-1))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 from rte_server.engine.table import LAST, NEVER_MS
 from rte_server.engine.values import BOOL, INT, NULL
@@ -21,7 +21,7 @@ PART_TIME = 1
 PART_COUNT = 2
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_done(cells, at, each_quiet):  # type: ignore[no-untyped-def]
     """Return whether a trigger does not fire any more: until the next event if it does once per quiet, else for good."""
     if each_quiet != 0:
@@ -29,13 +29,13 @@ def is_done(cells, at, each_quiet):  # type: ignore[no-untyped-def]
     return word_at(cells, at + COUNT_AT) > 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def holds(cells, condition_at):  # type: ignore[no-untyped-def]
     """Return whether the condition, a derived attribute whose cell is at `condition_at`, is true."""
     return word_at(cells, condition_at) == BOOL and word_at(cells, condition_at + 1) == 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def trigger_due_ms(cells, at, condition_at, quiet_ms, each_quiet, time_ms):  # type: ignore[no-untyped-def]
     """Return when a trigger must be looked at though nothing changes; NEVER_MS: not at all."""
     if is_done(cells, at, each_quiet):
@@ -46,7 +46,7 @@ def trigger_due_ms(cells, at, condition_at, quiet_ms, each_quiet, time_ms):  # t
     return time_ms + 1 if holds(cells, condition_at) else np.int64(NEVER_MS)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_trigger(into, other, at):  # type: ignore[no-untyped-def]
     """Merge the marks of two sessions."""
     put_word(into, at + COUNT_AT, word_at(into, at + COUNT_AT) + word_at(other, at + COUNT_AT))
@@ -54,7 +54,7 @@ def merge_trigger(into, other, at):  # type: ignore[no-untyped-def]
         put_word(into, word, max(word_at(into, word), word_at(other, word)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def trigger_value(cells, at, part, each_quiet):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits): whether it fired (in the present quiet, if it does once per quiet), or a part."""
     if part == PART_COUNT:

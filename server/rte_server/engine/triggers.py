@@ -16,12 +16,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rte_server.engine.context import ATTRIBUTES, FIRED, PARAMS, TRIGGERS, span_in
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.ids import session_id_text
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 from rte_server.engine.program import A_AT, A_PARAMS, A_REGISTERS, A_WORDS, Program
 from rte_server.engine.row_values import session_time
@@ -84,7 +84,7 @@ def fired_by(fired: NDArray[np.int64], program: Program) -> list[Fired]:
     ]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def settle_quiet(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     """Decide the triggers whose quiet was over before this entry, each at its moment. The row is being written.
 
@@ -108,7 +108,7 @@ def settle_quiet(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
             put_word(cells, STALE, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def run_triggers(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     """Fire what is to fire now that the row's derived attributes are up to date. The row is being written.
 
@@ -125,12 +125,12 @@ def run_triggers(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
         derive_changed(ctx, cells, np.int64(0), now_ms)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _attribute(ctx, number):  # type: ignore[no-untyped-def]
     return span_in(ctx, ATTRIBUTES)[0] + number * A_WORDS * 8, A_WORDS
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _params(ctx, attribute):  # type: ignore[no-untyped-def]
     """Return for how long the session must be quiet, ms, and whether it fires once per quiet."""
     params = span_in(ctx, PARAMS)
@@ -138,7 +138,7 @@ def _params(ctx, attribute):  # type: ignore[no-untyped-def]
     return word_at(params, first), word_at(params, first + 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fire(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
     """Fire the triggers that are ready and whose conditions hold; return whether there were any."""
     has_fired = False
@@ -159,7 +159,7 @@ def _fire(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
     return has_fired
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_fired(ctx, cells, at, number, time_ms):  # type: ignore[no-untyped-def]
     """Report that a trigger fired, and mark it; False if there is no room."""
     fired = span_in(ctx, FIRED)

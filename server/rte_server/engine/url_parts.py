@@ -13,9 +13,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.context import URL_STATE, WORKSPACE, span_in
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, put_byte, put_word, word_at
 
 PART_BYTES_MAX = 1024
@@ -60,18 +60,18 @@ _QUESTION = 0x3F
 _AT_SIGN = 0x40
 
 
-@njit(cache=True, nogil=True)
+@inner
 def forget_url(ctx):  # type: ignore[no-untyped-def]
     """Forget the last address, before the bytes of another request."""
     put_word(span_in(ctx, URL_STATE), _AT, -1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_letter(byte):  # type: ignore[no-untyped-def]
     return np.uint64((byte | 0x20) - 0x61) < np.uint64(26)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _scheme_end(span, at, end):  # type: ignore[no-untyped-def]
     """Return where the colon of the scheme is, or -1 if the address has none."""
     if at >= end or not _is_letter(byte_at(span, at)):
@@ -86,13 +86,13 @@ def _scheme_end(span, at, end):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _put_part(state, part, begin, end):  # type: ignore[no-untyped-def]
     put_word(state, _PARTS + 2 * part, begin)
     put_word(state, _PARTS + 2 * part + 1, end)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _split_authority(span, state, at, end):  # type: ignore[no-untyped-def]
     """Find the host in `user@host:port`. Returns False if it is malformed."""
     host = at
@@ -111,7 +111,7 @@ def _split_authority(span, state, at, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _split(span, state, at, end):  # type: ignore[no-untyped-def]
     """Split the address in `span[at:end]` into parts, which are empty where it lacks them."""
     put_word(state, _AT, at)
@@ -148,7 +148,7 @@ def _split(span, state, at, end):  # type: ignore[no-untyped-def]
     put_word(state, _IS_VALID, 1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _hex_digit(byte):  # type: ignore[no-untyped-def]
     """Return the value of a hexadecimal digit, or -1."""
     if 0x30 <= byte <= 0x39:
@@ -157,7 +157,7 @@ def _hex_digit(byte):  # type: ignore[no-untyped-def]
     return lower - 0x57 if 0x61 <= lower <= 0x66 else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _decoded_byte(span, at, end):  # type: ignore[no-untyped-def]
     """Return the byte that a form-encoded text has at `at`, and how many bytes stand for it."""
     byte = byte_at(span, at)
@@ -171,7 +171,7 @@ def _decoded_byte(span, at, end):  # type: ignore[no-untyped-def]
     return byte, np.int64(1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_named(span, at, end, name, name_at, name_length):  # type: ignore[no-untyped-def]
     """Return whether a form-encoded text is a name, given as bytes of another span."""
     for i in range(name_length):
@@ -184,7 +184,7 @@ def _is_named(span, at, end, name, name_at, name_length):  # type: ignore[no-unt
     return at == end
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _decode(span, at, end, out):  # type: ignore[no-untyped-def]
     """Decode a form-encoded text into the first half of `out`; return its length, -1 if it is too long."""
     length = np.int64(0)
@@ -201,7 +201,7 @@ def _decode(span, at, end, out):  # type: ignore[no-untyped-def]
     return length, broken
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _sequence(span, at, end):  # type: ignore[no-untyped-def]
     """Return how many bytes from `at` on are one UTF-8 character, or minus how many are one error.
 
@@ -223,7 +223,7 @@ def _sequence(span, at, end):  # type: ignore[no-untyped-def]
     return more + 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _mended(out, length):  # type: ignore[no-untyped-def]
     """Copy the first half of `out` to the second with U+FFFD for what is no UTF-8; return the length there."""
     at = np.int64(0)
@@ -244,7 +244,7 @@ def _mended(out, length):  # type: ignore[no-untyped-def]
     return to - WORKSPACE_HALF
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _parameter(span, at, end, name, name_at, name_length, out):  # type: ignore[no-untyped-def]
     """Return (offset in `out`, length) of the first parameter of a name that has a text; length 0 if there is none."""
     while at < end:
@@ -264,7 +264,7 @@ def _parameter(span, at, end, name, name_at, name_length, out):  # type: ignore[
     return np.int64(0), np.int64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def url_part(ctx, span, at, length, part, name, name_at, name_length):  # type: ignore[no-untyped-def]
     """Find a part of the address `span[at:at+length]`.
 

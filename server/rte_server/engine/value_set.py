@@ -8,15 +8,14 @@ Source: Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007.
 
 from __future__ import annotations
 
-from numba import njit
-
 from rte_server.engine.attributes import value_hash
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 
 SET_WIDTH = 2
 
 
-@njit(cache=True, nogil=True)
+@inner
 def comes_before(tag, bits, other_tag, other_bits):  # type: ignore[no-untyped-def]
     """Return whether one value comes before another: by hash, and by type and bits where hashes are equal."""
     own = value_hash(tag, bits)
@@ -26,7 +25,7 @@ def comes_before(tag, bits, other_tag, other_bits):  # type: ignore[no-untyped-d
     return tag < other_tag or (tag == other_tag and bits < other_bits)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_or_insert(cells, first, keep, width, tag, bits):  # type: ignore[no-untyped-def]
     """Return the word of a value's entry, made where there is none yet; -1 if it is not among the `keep` smallest.
 
@@ -58,7 +57,7 @@ def find_or_insert(cells, first, keep, width, tag, bits):  # type: ignore[no-unt
     return place
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_set(into, other, at, keep):  # type: ignore[no-untyped-def]
     """Merge a cell into another."""
     for entry in range(at, at + SET_WIDTH * keep, SET_WIDTH):

@@ -7,8 +7,8 @@ double, the range of `int()`), they are those of cel-cpp, which the tests use as
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, byte_at, fence_acquire, float_bits, word_at
 from rte_server.engine.strings import LENGTH_BITS, LENGTH_MASK
 
@@ -46,7 +46,7 @@ _INT_MIN = np.int64(-(2**63))
 _TWO_63 = float(2**63)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _order_numbers(tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return the order of two numbers. An int beside a double is rounded to a double first, as cel-cpp does."""
     if tag_a == INT and tag_b == INT:
@@ -60,7 +60,7 @@ def _order_numbers(tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def
     return SAME if a == b else UNORDERED
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _place_of(slots, string_id):  # type: ignore[no-untyped-def]
     """Return where a string's bytes are (offset << LENGTH_BITS | length), or -1 if the pool does not hold it.
 
@@ -78,7 +78,7 @@ def _place_of(slots, string_id):  # type: ignore[no-untyped-def]
         slot = (slot + 1) & mask
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _order_bytes(left, left_place, right, right_off, right_len):  # type: ignore[no-untyped-def]
     """Return the order of two byte ranges of spans, which is the order of code points for UTF-8."""
     left_off = left_place >> LENGTH_BITS
@@ -91,7 +91,7 @@ def _order_bytes(left, left_place, right, right_off, right_len):  # type: ignore
     return BELOW if left_len < right_len else (ABOVE if left_len > right_len else SAME)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def order_of(tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-untyped-def]
     """Return the order of two values, neither an error: BELOW, SAME, ABOVE, UNORDERED or INCOMPARABLE."""
     if (tag_a == INT or tag_a == DOUBLE) and (tag_b == INT or tag_b == DOUBLE):
@@ -107,7 +107,7 @@ def order_of(tag_a, bits_a, tag_b, bits_b, slots, arena):  # type: ignore[no-unt
     return _order_bytes(arena, left, arena, right >> LENGTH_BITS, right & LENGTH_MASK)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def holds(relation, order):  # type: ignore[no-untyped-def]
     """Return whether `order` satisfies <, <=, > or >= (relation 0 to 3)."""
     if order == UNORDERED:
@@ -121,7 +121,7 @@ def holds(relation, order):  # type: ignore[no-untyped-def]
     return order >= 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def equal(tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return whether two values, neither an error, are equal. Values of different types are not, numbers apart."""
     if (tag_a == INT or tag_a == DOUBLE) and (tag_b == INT or tag_b == DOUBLE):
@@ -129,7 +129,7 @@ def equal(tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     return tag_a == tag_b and (bits_a == bits_b or tag_a == NULL)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _matches_at(arena, start, texts, offset, length):  # type: ignore[no-untyped-def]
     for i in range(length):
         if byte_at(arena, start + i) != byte_at(texts, offset + i):
@@ -137,13 +137,13 @@ def _matches_at(arena, start, texts, offset, length):  # type: ignore[no-untyped
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _number_at(texts, at):  # type: ignore[no-untyped-def]
     """Return the number of 2 bytes at `at`."""
     return byte_at(texts, at) | byte_at(texts, at + 1) << 8
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _finds_match(automaton, at, arena, start, size):  # type: ignore[no-untyped-def]
     """Return whether an automaton at `at` of a span, from `models.patterns`, finds a match in bytes of another span."""
     width = _number_at(automaton, at)
@@ -158,7 +158,7 @@ def _finds_match(automaton, at, arena, start, size):  # type: ignore[no-untyped-
     return _number_at(automaton, states + 2 * (state * (width + 1) + width)) != 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a predicate on a string and a constant text; ERROR if the pool lacks the string.
 
@@ -196,7 +196,7 @@ def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: igno
     return BOOL, np.int64(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _arithmetic_int(operator, a, b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of int arithmetic. What does not fit 64 bits, and division by zero, is an error.
 
@@ -230,7 +230,7 @@ def _arithmetic_int(operator, a, b):  # type: ignore[no-untyped-def]
     return INT, (quotient if operator == DIVIDE else remainder)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def arithmetic(operator, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of ADD, SUBTRACT, MULTIPLY, DIVIDE or REMAINDER. Ints and doubles do not mix, as in CEL."""
     if tag_a == INT and tag_b == INT:
@@ -250,7 +250,7 @@ def arithmetic(operator, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyp
     return DOUBLE, float_bits(result)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def greatest(is_least, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of the greater of two numbers, or with `is_least` (1) of the lesser; of equals, the first."""
     if (tag_a != INT and tag_a != DOUBLE) or (tag_b != INT and tag_b != DOUBLE):
@@ -260,7 +260,7 @@ def greatest(is_least, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped
     return tag_a, bits_a
 
 
-@njit(cache=True, nogil=True)
+@inner
 def negated(tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of the negative of a number."""
     if tag == INT and bits != _INT_MIN:
@@ -270,7 +270,7 @@ def negated(tag, bits):  # type: ignore[no-untyped-def]
     return ERROR, bits
 
 
-@njit(cache=True, nogil=True)
+@inner
 def to_double(tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a number as a double."""
     if tag == INT:
@@ -278,7 +278,7 @@ def to_double(tag, bits):  # type: ignore[no-untyped-def]
     return (DOUBLE if tag == DOUBLE else ERROR), bits
 
 
-@njit(cache=True, nogil=True)
+@inner
 def to_int(tag, bits, exact):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a value as an int: a double is cut towards zero, a bool is 0 or 1.
 

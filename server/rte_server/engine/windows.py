@@ -16,7 +16,6 @@ then stands for "so many or more".
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import (
     COUNT,
@@ -31,6 +30,7 @@ from rte_server.engine.attributes import (
     update_number,
     value_hash,
 )
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.program import Kind
 from rte_server.engine.table import NEVER_MS
@@ -42,19 +42,19 @@ _DISTINCT = np.int64(Kind.WINDOW_DISTINCT)
 _SEEN_WORDS = np.int64(2)  # 1 + number of the tile, hash of the value
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_window(kind):  # type: ignore[no-untyped-def]
     """Return whether a kind is windowed."""
     return FIRST_WINDOW <= kind <= LAST_WINDOW
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _plain(kind):  # type: ignore[no-untyped-def]
     """Return the plain kind whose cells a windowed kind has in its tiles."""
     return kind - FIRST_WINDOW + COUNT
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tile_words(kind):  # type: ignore[no-untyped-def]
     plain = _plain(kind)
     return np.int64(1) if plain == COUNT else (np.int64(3) if plain == MEAN else np.int64(2))
@@ -65,13 +65,13 @@ def window_words(kind: int, keep: int, tiles: int) -> int:
     return int(_SEEN_WORDS) * keep if kind == _DISTINCT else 1 + tiles * int(_tile_words(np.int64(kind)))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _tile_at(at, words, tiles, number):  # type: ignore[no-untyped-def]
     """Return the first word of the tile with this number (plus 1)."""
     return at + 1 + (number % tiles) * words
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _reaches(cells, at, words, tiles, number):  # type: ignore[no-untyped-def]
     """Let the ring reach up to a tile; return whether that tile is in it, and not too old."""
     newest = word_at(cells, at)
@@ -85,7 +85,7 @@ def _reaches(cells, at, words, tiles, number):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lift_window(cells, at, kind, keep, width_ms, tiles, tag, bits, time_ms):  # type: ignore[no-untyped-def]
     """Lift an event. Returns False if its value is refused: no number, infinite or too large.
 
@@ -118,7 +118,7 @@ def lift_window(cells, at, kind, keep, width_ms, tiles, tag, bits, time_ms):  # 
     return update_number(cells, plain, tile, value)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _see(cells, at, keep, number, hashed):  # type: ignore[no-untyped-def]
     """Put a value among those seen latest: ordered by tile, newest first, then by hash."""
     last = keep - 1
@@ -138,14 +138,14 @@ def _see(cells, at, keep, number, hashed):  # type: ignore[no-untyped-def]
     put_word(cells, place + 1, hashed)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_before(cells, seen, number, hashed):  # type: ignore[no-untyped-def]
     """Return whether a value belongs before the one at the word `seen`."""
     other = word_at(cells, seen)
     return number > other or (number == other and hashed > word_at(cells, seen + 1))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_window(into, other, at, kind, keep, tiles):  # type: ignore[no-untyped-def]
     """Merge a cell into another."""
     if kind == _DISTINCT:
@@ -163,7 +163,7 @@ def merge_window(into, other, at, kind, keep, tiles):  # type: ignore[no-untyped
         merge_cell(into, other, _plain(kind), _tile_at(at, words, tiles, number), 0, False, 0, 0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def window_value(cells, at, kind, keep, width_ms, tiles, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) at a time that no event is later than."""
     oldest = 1 + time_ms // width_ms - tiles  # the newest tile that does not count any more
@@ -205,7 +205,7 @@ def window_value(cells, at, kind, keep, width_ms, tiles, time_ms):  # type: igno
     return np.int64(DOUBLE), float_bits(extreme)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def window_due_ms(cells, at, kind, keep, width_ms, tiles, time_ms):  # type: ignore[no-untyped-def]
     """Return the time at which the oldest tile that counts and has events leaves, > `time_ms`; NEVER_MS: none has."""
     oldest = 1 + time_ms // width_ms - tiles

@@ -10,8 +10,8 @@ Source: Protocol Buffers, "Encoding"; compared with the official parser in tests
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, bytes_at
 
 VARINT = 0
@@ -29,7 +29,7 @@ _HIGH_BITS = np.uint64(0x8080808080808080)
 _NO_BITS = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_varint(span, pos, end, bytes_max):  # type: ignore[no-untyped-def]
     """Return the 64 bits of the varint at `pos` as int64, and where it ends; it may have up to `bytes_max` bytes."""
     value = np.int64(0)
@@ -44,7 +44,7 @@ def read_varint(span, pos, end, bytes_max):  # type: ignore[no-untyped-def]
     return np.int64(0), np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_tag(span, pos, end):  # type: ignore[no-untyped-def]
     """Return the tag at `pos` (field number << 3 | wire type), and where it ends."""
     if pos < end:
@@ -57,7 +57,7 @@ def read_tag(span, pos, end):  # type: ignore[no-untyped-def]
     return tag, pos
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_length(span, pos, end):  # type: ignore[no-untyped-def]
     """Return the length at `pos`, at most what remains up to `end`, and where the bytes that it counts begin."""
     if pos < end:
@@ -71,7 +71,7 @@ def read_length(span, pos, end):  # type: ignore[no-untyped-def]
     return length, pos
 
 
-@njit(cache=True, nogil=True)
+@inner
 def skip_field(span, pos, end, tag, nesting):  # type: ignore[no-untyped-def]
     """Return where the value of an unknown field ends, whose tag has just been read.
 
@@ -82,7 +82,7 @@ def skip_field(span, pos, end, tag, nesting):  # type: ignore[no-untyped-def]
     return _skip_plain(span, pos, end, tag)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _skip_plain(span, pos, end, tag):  # type: ignore[no-untyped-def]
     """Return where the value of an unknown field that is no group ends."""
     wire_type = tag & 7
@@ -97,7 +97,7 @@ def _skip_plain(span, pos, end, tag):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _skip_group(span, pos, end, tag, nesting):  # type: ignore[no-untyped-def]
     """Return where the group ends whose begin (`tag`) has just been read. Not recursive: numba cannot cache that."""
     numbers = np.empty(max(nesting, 1), np.int64)
@@ -123,7 +123,7 @@ def _skip_group(span, pos, end, tag, nesting):  # type: ignore[no-untyped-def]
             return pos
 
 
-@njit(cache=True, nogil=True)
+@inner
 def is_utf8(span, pos, length):  # type: ignore[no-untyped-def]
     """Return whether `length` bytes from `pos` on are valid UTF-8. ASCII takes one test per 8 bytes."""
     end = pos + length
@@ -141,7 +141,7 @@ def is_utf8(span, pos, length):  # type: ignore[no-untyped-def]
     return _is_utf8_slow(span, at, end)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _is_utf8_slow(span, pos, end):  # type: ignore[no-untyped-def]
     """Return whether the bytes are well-formed UTF-8: Unicode 15, table 3-7."""
     while pos < end:
@@ -172,7 +172,7 @@ def _is_utf8_slow(span, pos, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def read_timestamp(span, pos, end, nesting):  # type: ignore[no-untyped-def]
     """Return seconds (int64), nanos (int32 as int64) of a `google.protobuf.Timestamp`, and `end`, or -1."""
     seconds = np.int64(0)
@@ -193,7 +193,7 @@ def read_timestamp(span, pos, end, nesting):  # type: ignore[no-untyped-def]
     return seconds, nanos, pos
 
 
-@njit(cache=True, nogil=True)
+@inner
 def as_int32(value):  # type: ignore[no-untyped-def]
     """Return the lowest 32 bits of a varint (int64) as a signed number, as the parser reads an int32 or an enum."""
     return (value << 32) >> 32

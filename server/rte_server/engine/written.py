@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rte_server.engine.attributes import TAG_BITS, TAG_MASK, keep_last
 from rte_server.engine.context import BLOCK, PROGRESS, WRITTEN_BLOCKS, WRITTEN_STACK, count_of, row_cells, span_in
+from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.rows import POSITION, begin_write, cell, end_write, mark_touched, put_cell
 from rte_server.engine.table import (
@@ -22,7 +22,7 @@ from rte_server.engine.table import (
 from rte_server.engine.values import NULL
 
 
-@njit(cache=True, nogil=True)
+@inner
 def write_item(block, name_id, written_at, bits):  # type: ignore[no-untyped-def]
     """Write an attribute into a block of written attributes, unless it holds a later write of it.
 
@@ -60,7 +60,7 @@ def write_item(block, name_id, written_at, bits):  # type: ignore[no-untyped-def
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def take_written_block(ctx):  # type: ignore[no-untyped-def]
     """Return a free block for written attributes, or NONE if there is none."""
     if count_of(ctx, WRITTEN_FREE) > 0:
@@ -72,7 +72,7 @@ def take_written_block(ctx):  # type: ignore[no-untyped-def]
     return count_of(ctx, WRITTEN_HIGH_WATER) - 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_attributes(context, row, names, tags, bits):  # type: ignore[no-untyped-def]
     """Change the written attributes of a session, all of the given ones or none. Called from Python.
 
@@ -111,7 +111,7 @@ def write_attributes(context, row, names, tags, bits):  # type: ignore[no-untype
     return 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge_written(ctx, older, newer):  # type: ignore[no-untyped-def]
     """Merge the attributes that applications wrote; the later write of a name wins. What finds no room is dropped."""
     source = cell(ctx, newer, WRITTEN)
