@@ -31,6 +31,7 @@ SPECS: tuple[AttributeSpec, ...] = (
     _spec("all_events", Kind.COUNT, "int"),
     _spec("item_views", Kind.COUNT, "int", events=("view_item",)),
     _spec("dear_views", Kind.COUNT, "int", events=SHOP, where=_compare("price", Op.GREATER, 10.0)),
+    _spec("with_list", Kind.COUNT, "int", where=(Instruction(Op.HAS, name="items"),)),
     _spec("price_sum", Kind.SUM, "double", value=PRICE),
     _spec("bought_sum", Kind.SUM, "double", events=("purchase",), value=_product("price", "price")),
     _spec("price_min", Kind.MIN, "double", value=PRICE),

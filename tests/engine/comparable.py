@@ -10,10 +10,11 @@ from google.protobuf.struct_pb2 import Value as WireValue
 
 from rte.v1.session_pb2 import Session, SessionState
 from rte_server.engine.program import Kind
+from tests.engine.twin_kinds import Near
 
 APPROXIMATE_DIGITS = 11
-ROUNDED_KINDS = frozenset((Kind.LINEAR, Kind.RATE, Kind.EWMA, Kind.TOP))
-"""Kinds whose values go through powers, whose last digits may differ between libraries."""
+ROUNDED_KINDS = frozenset((Kind.LINEAR,))
+"""Kinds whose values go through functions whose last digits may differ between libraries."""
 
 State = dict[str, list[dict[str, object]]]
 
@@ -98,6 +99,8 @@ def _comparable(value: object, approximate: bool) -> object:
         return {name: _comparable(item, approximate) for name, item in value.items()}
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
+    if isinstance(value, Near):
+        return value
     number = float(value)
     if approximate:
         return f"about {number:.{APPROXIMATE_DIGITS}g}"
@@ -112,4 +115,7 @@ def differences(found: object, expected: object, path: str = "") -> list[str]:
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         pairs = enumerate(zip(found, expected, strict=True))
         return [line for place, (a, b) in pairs for line in differences(a, b, f"{path}[{place}]")]
+    if isinstance(expected, Near) and isinstance(found, float):
+        is_near = abs(found - expected) <= expected.within
+        return [] if is_near else [f"{path}: engine {found!r}, twin {expected!r} within {expected.within!r}"]
     return [] if found == expected else [f"{path}: engine {found!r}, twin {expected!r}"]

@@ -8,8 +8,6 @@ from dataclasses import asdict
 
 from google.protobuf.struct_pb2 import Struct
 
-from rte.v1.event_pb2 import Event
-from rte.v1.event_service_pb2 import IngestEventsRequest
 from rte.v1.session_pb2 import Session
 from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.engine import Engine
@@ -18,7 +16,6 @@ from rte_server.engine.program import ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.engine.wire_layout import ORDER
 from tests.engine import comparable
 from tests.engine.attribute_samples import MODEL, TOLD
 from tests.engine.strategies import GAP_MS, LATENESS_MS, SECRET, START_MS, Action, Batch, End, Tick, Update
@@ -80,7 +77,7 @@ class Pair:
         self.settings = settings
         self.engine = new_engine(models, settings)
         specs = [spec for model in models for spec in model.attributes]
-        self.twin = Twin(specs, rules_of(settings), self._order_of)
+        self.twin = Twin(specs, rules_of(settings))
         self.clock_ms = START_MS
         self.entries: list[Entry] = []
 
@@ -145,7 +142,3 @@ class Pair:
                 session.last_event_time.ToMilliseconds(),
                 session.session_id,
             )
-
-    def _order_of(self, event: Event) -> int:
-        scanned = self.engine.scan(IngestEventsRequest(events=[event]).SerializeToString(), self.clock_ms)
-        return int(scanned.records[0, ORDER])

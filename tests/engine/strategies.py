@@ -48,12 +48,25 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Let this much time pass, milliseconds."""
+    """Let this much time pass, milliseconds; negative: the host's clock is set back."""
 
     passed_ms: int
 
 
 Action = Batch | End | Update | Tick
+
+ID_FORMS = (
+    "{}",
+    "{}",
+    "{}",
+    "e-{}",
+    "{}0000000000000000000",
+    "{}x",
+    "019ab84d-1800-7{:03x}-8000-0123456789ab",
+    "01JNWGT600000000000000{:04}",
+    "",
+)
+"""Forms of ids: numbers, ids that end in one, texts, UUIDv7 and ULID; and none."""
 
 # Steps of a tenth, half, all and a little more than a gap, up to a handful of gaps in all.
 times = st.one_of(
@@ -126,10 +139,7 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
         visitor_id = draw(st.sampled_from(VISITORS))
         place = draw(st.integers(0, 3))
         if kind == "events":
-            fresh = [
-                draw(events(len(sent) + number, ("{}", "{}", "{}", "e-{}", "{}0000000000000000000", "")))
-                for number in range(1, draw(st.integers(1, 6)) + 1)
-            ]
+            fresh = [draw(events(len(sent) + number, ID_FORMS)) for number in range(1, draw(st.integers(1, 6)) + 1)]
             sent += fresh
             script.append(Batch(tuple(fresh)))
         elif kind == "again" and sent:
@@ -140,7 +150,7 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
             written = draw(st.dictionaries(st.sampled_from(("offer", "agent", "note")), values, min_size=1))
             script.append(Update(visitor_id, place, tuple(written.items())))
         elif kind == "tick":
-            script.append(Tick(draw(st.sampled_from((1, GAP_MS, 3 * GAP_MS)))))
+            script.append(Tick(draw(st.sampled_from((1, GAP_MS, 3 * GAP_MS, -700, -2 * GAP_MS)))))
     return script
 
 

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from rte_server.engine.decay import (
     lift_ewma,
     power_of_two,
 )
+from rte_server.engine.exactness import exactness
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
+from rte_server.engine.program import AttributeSpec, Kind
 from tests.engine.strategies import START_MS
 
 
@@ -66,16 +69,39 @@ def test_a_decayed_sum_is_within_its_declared_error(
     assert abs(shown - true) <= bound
 
 
-@given(contributions, st.sampled_from((997, 60_000, 2_000_000)))
-def test_a_moving_average_lies_between_its_numbers(
+small = st.one_of(st.floats(-2.0, 2.0), st.floats(-1e-6, 1e-6), st.floats(-1e12, 1e12, allow_subnormal=False))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5_000_000), small), min_size=1, max_size=30),
+    st.sampled_from((997, 60_000, 2_000_000)),
+)
+def test_a_moving_average_is_within_its_declared_error(
     given_contributions: list[tuple[int, float]], half_life_ms: int
 ) -> None:
-    """A moving average is a mean: of one number that number, and never outside of the least and the greatest."""
-    times = np.array([START_MS + at for at, _ in given_contributions], np.int64)
-    numbers = np.array([number for _, number in given_contributions])
-    average = _ewma(times, numbers, half_life_ms)
-    slack = 1e-9 * numbers.max() + DECAY_ERROR
-    assert numbers.min() - slack <= average <= numbers.max() + slack
+    """The shown average differs from the mean as it is defined by at most the declared share of each number, from 1 up."""
+    numbered = [(START_MS + at, number) for at, number in given_contributions]
+    times = np.array([time_ms for time_ms, _ in numbered], np.int64)
+    numbers = np.array([number for _, number in numbered])
+    newest = max(time_ms for time_ms, _ in numbered)
+    weights = [2.0 ** max(float(Fraction(time_ms - newest, half_life_ms)), -1070.0) for time_ms, _ in numbered]
+    weighted = math.fsum(weight * number for weight, (_, number) in zip(weights, numbered, strict=True))
+    spec = AttributeSpec("level", "laws", Kind.EWMA, "double", params=(half_life_ms,))
+    bound = exactness(spec, {}).error * math.fsum(np.maximum(abs(numbers), 1.0)) + 1e-13 * abs(numbers).max()
+    assert abs(_ewma(times, numbers, half_life_ms) - weighted / math.fsum(weights)) <= bound
+
+
+@pytest.mark.parametrize("number", [1.0, 0.1, 1e-3, 1e-6, 1e-9])
+def test_one_small_number_is_its_average_at_any_time_of_an_epoch(number: float) -> None:
+    """Wherever in an epoch a number falls, the average shows it to the declared digits."""
+    for half_lives in range(66):
+        times = np.array([START_MS + half_lives * 1_000], np.int64)
+        assert abs(_ewma(times, np.array([number]), 1_000) - number) <= DECAY_ERROR
+
+
+def test_a_negative_weight_is_refused() -> None:
+    """A rate is from 0: what has a negative weight is left out."""
+    assert _decayed(np.array([START_MS], np.int64), np.array([-1.0]), START_MS, 1_000) == 0.0
 
 
 @given(st.integers(1, 10**11), st.data())

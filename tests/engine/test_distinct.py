@@ -45,7 +45,7 @@ def test_laws_and_error_beyond_the_exact_count(different: int) -> None:
     assert cells_of(merged(engine, c, b, a)) == cells_of(whole) == cells_of(folded(engine, "again", events[::-1]))
     found = shown(engine, whole, int(whole[LAST]))
     for spec in SPECS:
-        error = 0.0 if different <= spec.keep else 5 * exactness(spec).error * different + 1
+        error = 0.0 if different <= spec.keep else 5 * exactness(spec, {}).error * different + 1
         count = found[spec.name]
         assert isinstance(count, float)
         assert math.fabs(count - different) <= error, spec.name

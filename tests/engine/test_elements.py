@@ -19,7 +19,7 @@ from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of, word_at
 from rte_server.engine.program import ELEMENT_MEMBER, AttributeSpec, Kind, ModelSpec
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL
+from rte_server.engine.values import BOOL, COMPOUND, DOUBLE, ERROR, NULL
 from tests.engine.strategies import SECRET
 
 PRICE = (Instruction(Op.LOAD, name=ELEMENT_MEMBER + "price"),)
@@ -27,6 +27,13 @@ SPEC = AttributeSpec("sum", "laws", Kind.SUM, "double", value=PRICE, each="items
 KEY = b"items"
 
 Found = list[tuple[int, int]]
+TAGS = {
+    "number_value": DOUBLE,
+    "bool_value": BOOL,
+    "null_value": NULL,
+    "list_value": COMPOUND,
+    "struct_value": COMPOUND,
+}
 
 
 class Reader:
@@ -92,7 +99,7 @@ def expected(properties: Struct) -> list[tuple[int, float] | None]:
         if kind == "string_value":
             found.append(None)
         else:
-            tag = {"number_value": DOUBLE, "bool_value": BOOL, "null_value": NULL}.get(kind or "", ERROR)
+            tag = TAGS.get(kind or "", ERROR)
             number = price.number_value if kind == "number_value" and price is not None else 0.0
             found.append((tag, number))
     return found

@@ -25,7 +25,7 @@ from rte_server.engine.native import span_of
 from rte_server.engine.program import A_WORDS, Kind, ModelSpec
 from rte_server.engine.row_values import merge_cells
 from rte_server.engine.settings import EngineSettings
-from rte_server.engine.table import FIRST_POSITION, HEADER_WORDS, LAG, LAST, NEVER_MS
+from rte_server.engine.table import EVENTS, FIRST_POSITION, HEADER_WORDS, LAG, LAST, NEVER_MS, START
 from tests.engine import comparable
 from tests.engine.attribute_samples import SPECS
 from tests.engine.pair import new_engine
@@ -71,10 +71,14 @@ def _due_ms(context: NDArray[np.int64], cells: NDArray[np.int64], number: int, t
 
 
 def merged(engine: Engine, *rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first row with the cells of the others merged in, one after the other."""
+    """Return the first row with the others merged in, one after the other: their cells, and when they began and ended."""
     into = rows[0].copy()
     for other in rows[1:]:
         _merge(engine._state.context, into, other)
+    held = [row for row in rows if row[EVENTS]]
+    into[EVENTS] = sum(int(row[EVENTS]) for row in held)
+    into[START] = min((int(row[START]) for row in held), default=0)
+    into[LAST] = max((int(row[LAST]) for row in held), default=0)
     return into
 
 

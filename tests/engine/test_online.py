@@ -16,11 +16,15 @@ from hypothesis import strategies as st
 from rte.v1.session_pb2 import Score, Session
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.online_report import Learned, read_learned
 from rte_server.engine.online_state import O_WEIGHTS
+from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, OnlineSpec
 from rte_server.engine.table import Capacity
-from rte_server.models import compile_models
+from rte_server.models import ModelError, compile_models
 from rte_server.replay.wire_events import batch_request, event
+from tests.engine.attribute_samples import load
+from tests.engine.pair import new_engine as engine_of
 
 GAP_MS = 1_800_000
 START_MS = 1_700_000_000_000
@@ -341,3 +345,51 @@ def test_what_an_online_score_needs_is_said(name: str) -> None:
         compile_models({"shop": "\n".join(lines)})
     assert f"`{name}`" in str(refused.value)
     assert refused.value.remedy
+
+
+def test_an_example_with_an_infinite_input_is_skipped_and_counted() -> None:
+    """What is not finite is not learned from: it would make all weights NaN for good."""
+    specs = (
+        AttributeSpec("views", "m", Kind.COUNT, "int", events=("view_item",)),
+        AttributeSpec("never", "m", Kind.MAX, "double", events=("no_such",), value=load("price")),
+        AttributeSpec(
+            "guess",
+            "m",
+            Kind.ONLINE,
+            "double",
+            weights=(("views", 0.0, 0.0), ("never", 0.0, math.inf)),
+            online=OnlineSpec(("purchase",), shadow=False),
+        ),
+    )
+    engine = engine_of([ModelSpec("m", 1, "", (), "", specs)])
+    for number, name in enumerate(("view_item", "purchase", "view_item")):
+        body = event(event_id=str(number), name=name, time_ms=START_MS + number, visitor_id="v", properties={})
+        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, START_MS + number, batch_request([body])))
+    (learned,) = read_learned(engine.score_view())
+    assert (learned.examples, engine.stats()["examples_skipped"]) == (0, 1)
+    assert all(math.isfinite(weight) for weight in learned.weights)
+
+
+def test_a_linear_score_beyond_all_numbers_has_no_value() -> None:
+    """An infinite score is no value for what reads it."""
+    big = AttributeSpec(
+        "big", "m", Kind.LINEAR, "double", weights=(("n", 1e308, 0.0),), intercept=1e308, link="identity"
+    )
+    above = (*load("big"), Instruction(Op.DOUBLE, number=0.0), Instruction(Op.GREATER))
+    specs = (
+        AttributeSpec("n", "m", Kind.COUNT, "int"),
+        big,
+        AttributeSpec("is_big", "m", Kind.DERIVED, "bool", code=above),
+    )
+    engine = engine_of([ModelSpec("m", 1, "", (), "", specs)])
+    body = event(event_id="1", name="view_item", time_ms=START_MS, visitor_id="v", properties={})
+    engine.apply(engine.position + 1, Entry(EntryType.EVENTS, START_MS, batch_request([body])))
+    session = Session.FromString(engine.encode([engine.find_visitor("v")])[0])
+    assert dict(session.attributes.items()) == {"n": 1.0}
+
+
+@pytest.mark.parametrize("alpha", ["1.0e-320", "0", "1.0e+7"])
+def test_learning_rates_are_bounded(alpha: str) -> None:
+    """What is learned is divided by `alpha`, and must stay finite."""
+    with pytest.raises(ModelError, match="`alpha` must be a number from 1e-06 to 1,000,000"):
+        compile_models({"shop": model().replace("alpha: 0.3", f"alpha: {alpha}")})

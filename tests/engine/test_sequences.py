@@ -82,5 +82,5 @@ def test_what_is_forgotten_never_adds_a_step(
         }
 
 
-def _key(event: Event) -> tuple[int, int]:
-    return event.event_time.ToMilliseconds(), int(event.event_id)
+def _key(event: Event) -> twin_keyed.Key:
+    return event.event_time.ToMilliseconds(), (int(event.event_id),)

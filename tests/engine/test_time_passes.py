@@ -98,3 +98,17 @@ def test_no_session_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         # More is due again at once, since so much time passes; yet each gets its turn.
         assert tick(engine, START_MS + 61_000 + step * 6_000) == 2
     assert all(shown(engine, each, START_MS + 80_000)["is_idle"] is True for each in visitor_ids)
+
+
+def test_a_clock_that_is_set_back_stands_still() -> None:
+    """What is derived and what readers see follow one clock, also of an entry that was received before the one before it."""
+    some = (*load("lately"), Instruction(Op.INT, number=0), Instruction(Op.GREATER))
+    engine = engine_with(LATELY, AttributeSpec("some", "time", Kind.DERIVED, "bool", code=some))
+    send(engine, START_MS, "v")
+    tick(engine, START_MS + 5 * TILE_MS)
+    assert shown(engine, "v", START_MS)["some"] is False
+    event = Event(name="page_view", visitor_id="v")
+    event.event_time.FromMilliseconds(START_MS)
+    engine.apply(engine.position + 1, Entry(EntryType.EVENTS, START_MS + 1, Batch((event,)).wire()))
+    found = shown(engine, "v", START_MS + 1)
+    assert (found["lately"], found["some"]) == (0, False)

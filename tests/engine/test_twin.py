@@ -13,7 +13,7 @@ from rte_server.engine.entries import Entry, EntryType
 from tests.engine.attribute_samples import SPECS
 from tests.engine.strategies import GAP_MS, LATENESS_MS, START_MS, Batch, event_lists, split
 from tests.engine.twin import Rules, Twin
-from tests.engine.twin_values import exact_sum
+from tests.engine.twin_kinds import exact_sum
 
 RULES = Rules(gap_ms=GAP_MS, lateness_ms=LATENESS_MS)
 

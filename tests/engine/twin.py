@@ -20,12 +20,11 @@ from rte.v1.session_service_pb2 import EndSessionRequest, UpdateSessionRequest
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.facts import read_facts
 from rte_server.engine.program import AttributeSpec
+from tests.engine.twin_order import order_of
 from tests.engine.twin_triggers import Triggers
-from tests.engine.twin_values import ERROR, TwinEvent, Value, attribute_values
+from tests.engine.twin_values import COMPOUND, ERROR, TwinEvent, Value, attribute_values
 
 APPLIED, DUPLICATE, LATE = 0, 2, 3
-DECIMAL_DIGITS_MAX = 18
-HASHED_ORDER_BASE = 2**62
 SKEW_MS_MIN = 10_000
 
 
@@ -107,22 +106,14 @@ class Twin:
     Args:
         specs: The attributes of all models, in the order in which they can be computed.
         rules: How sessions are formed.
-        order_of: Gives the order of an event whose id is no decimal number of up to 18 digits (without leading zeros): a number of at least
-            2^62 that depends on the event alone. The engine's is a keyed hash, so tests take it from its scan.
     """
 
-    def __init__(
-        self,
-        specs: Sequence[AttributeSpec],
-        rules: Rules | None = None,
-        order_of: Callable[[Event], int] | None = None,
-    ) -> None:
+    def __init__(self, specs: Sequence[AttributeSpec], rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
         self.visitors: dict[str, TwinVisitor] = {}
         self.counts = {"applied": 0, "duplicate": 0, "late": 0, "merged": 0, "left": 0}
         self.clock_ms = 0
         self._specs = specs
-        self._order_of = order_of
         self._seen: set[tuple[str, str]] = set()
         self._requests: set[str] = set()
         self._facts: dict[tuple[str, str], Value] = {}
@@ -178,33 +169,26 @@ class Twin:
         skew_ms = received_ms - sent_ms
         if abs(skew_ms) <= SKEW_MS_MIN:
             skew_ms = 0
-        return [self._apply_event(self._read(event, received_ms, skew_ms), received_ms) for event in request.events]
+        read = [self._read(event, received_ms, skew_ms, place) for place, event in enumerate(request.events)]
+        return [self._apply_event(event, self.clock_ms) for event in read]
 
-    def _read(self, event: Event, received_ms: int, skew_ms: int) -> TwinEvent:
-        time_ms = _milliseconds(event.event_time) + skew_ms if event.HasField("event_time") else received_ms
+    def _read(self, event: Event, received_ms: int, skew_ms: int, place: int) -> TwinEvent:
+        has_time = event.HasField("event_time")
+        stated_ms = _milliseconds(event.event_time) if has_time else received_ms
         return TwinEvent(
             event_id=event.event_id,
             name=event.name,
-            time_ms=time_ms,
-            order=self._order(event),
+            time_ms=stated_ms + skew_ms if has_time else received_ms,
+            order=order_of(event, stated_ms, place),
             visitor_id=event.visitor_id,
             customer_id=event.customer_id,
             alias=event.client_session_id,
             channel=event.channel,
             properties=_properties(event.properties),
             facts=self._facts,
-            received_ms=received_ms,
+            received_ms=self.clock_ms,
             lists=_lists(event.properties),
         )
-
-    def _order(self, event: Event) -> int:
-        # With leading zeros, two ids would be one number.
-        decimal = event.event_id.isascii() and event.event_id.isdigit() and str(int(event.event_id)) == event.event_id
-        if decimal and len(event.event_id) <= DECIMAL_DIGITS_MAX:
-            return int(event.event_id)
-        if self._order_of is None:
-            raise ValueError(f"no order is known for the event id {event.event_id!r}")
-        return self._order_of(event)
 
     def _apply_event(self, event: TwinEvent, received_ms: int) -> int:
         outcome = self._judge(event, received_ms)
@@ -367,7 +351,7 @@ def _milliseconds(timestamp: object) -> int:
 
 
 def _lists(properties: Struct) -> dict[str, list[Value | dict[str, Value]]]:
-    """Return the lists of a Struct; what is neither scalar nor object in them is ERROR."""
+    """Return the lists of a Struct; what is neither scalar nor object in them is COMPOUND."""
     return {
         name: [
             _properties(each.struct_value) if each.HasField("struct_value") else _scalar(each)
@@ -379,7 +363,7 @@ def _lists(properties: Struct) -> dict[str, list[Value | dict[str, Value]]]:
 
 
 def _properties(properties: Struct) -> dict[str, Value]:
-    """Return the scalars of a Struct; lists and objects are ERROR."""
+    """Return the scalars of a Struct; lists and objects are COMPOUND."""
     return {name: _scalar(value) for name, value in properties.fields.items()}
 
 
@@ -390,4 +374,4 @@ def _scalar(value: WireValue) -> Value:
     if kind in ("number_value", "string_value", "bool_value"):
         found: Value = getattr(value, kind)
         return found
-    return ERROR
+    return COMPOUND if kind else ERROR

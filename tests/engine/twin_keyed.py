@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from functools import cmp_to_key
 
 from rte_server.engine import values as tags
 from rte_server.engine.native import text_id
 from rte_server.engine.program import AttributeSpec
 from tests.engine.strategies import SECRET
-from tests.engine.twin_kinds import decayed
+from tests.engine.twin_kinds import Near, decayed, exact_sum
 
-Key = tuple[int, int]
+Key = tuple[int, tuple[int, ...]]
 Scalar = bool | int | float | str
 Change = tuple[Key, int, Scalar, float, float | None]
 """What an event does to a basket: its key, role, item, quantity and price."""
 
 ADDS, REMOVES, SETS = range(3)
+NEVER: Key = (0, ())
 _MASK = 2**64 - 1
 
 
@@ -45,11 +46,6 @@ def _mix(word: int) -> int:
     return word ^ word >> 31
 
 
-def element_order(order: int, place: int) -> int:
-    """Return what orders an element of an event's list: hashed by the event, and the place in the lowest 8 bits."""
-    return _mix(order & _MASK) & (2**62 - 1) & ~255 | place
-
-
 def top(
     weighed: Sequence[tuple[Scalar, int, float]], of: int, half_life_ms: int, time_ms: int
 ) -> list[tuple[Scalar, float]]:
@@ -59,14 +55,21 @@ def top(
         weighed: Value, event time and weight of each contribution.
     """
     values = sample([value for value, _, _ in weighed], of)
-    entries: list[tuple[Scalar, float]] = []
+    entries: list[tuple[Scalar, float]] = []  # in the order of hashes, which parts equal weights
     for value in values:
         own = [(at_ms, weight) for each, at_ms, weight in weighed if type(each) is type(value) and each == value]
         if half_life_ms:
             entries.append((value, decayed(own, time_ms, half_life_ms)))
         else:
-            entries.append((value, float(Fraction(sum(int(Fraction(weight) * 2**64) for _, weight in own), 2**64))))
-    return sorted(entries, key=lambda entry: -entry[1])
+            entries.append((value, exact_sum([weight for _, weight in own])))
+    return sorted(entries, key=cmp_to_key(_heavier))
+
+
+def _heavier(left: tuple[Scalar, float], right: tuple[Scalar, float]) -> int:
+    """Order entries by falling weight; weights that may be equal within what is declared leave them as they are."""
+    within = sum(weight.within for _, weight in (left, right) if isinstance(weight, Near))
+    difference = right[1] - left[1]
+    return 0 if abs(difference) <= within else (1 if difference > 0 else -1)
 
 
 def sample(values: Iterable[Scalar], keep: int) -> list[Scalar]:
@@ -84,7 +87,7 @@ def reset_sum(contributions: Sequence[tuple[Key, float]], resets: Sequence[Key],
 
 def basket(changes: Sequence[Change], clears: Sequence[Key], keep: int) -> list[dict[str, Scalar]]:
     """Return what is in a basket, that with the latest change first."""
-    after = max(clears, default=(0, 0))
+    after = max(clears, default=NEVER)
     counted = sorted((change for change in changes if change[0] > after), key=lambda change: change[0])[-keep:]
     quantities: dict[tuple[type, Scalar], float] = {}
     prices: dict[tuple[type, Scalar], float] = {}
@@ -163,7 +166,7 @@ def sequence(
     if spec.part == 2:
         return furthest == len(steps)
     completed = {start: run for start, run in runs.items() if run[0] == len(steps)}
-    completion = max((run[1] for run in completed.values()), default=(0, 0))
+    completion = max((run[1] for run in completed.values()), default=NEVER)
     shown: Key | None = None
     if completed and starts[-1] <= completion:
         shown = max(start for start, run in completed.items() if run[1] == completion)

@@ -10,7 +10,6 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +29,12 @@ class Error:
         return "ERROR"
 
 
+class Compound(Error):
+    """The value of a property that is a list or an object: an error to all but `has`; there is one, `COMPOUND`."""
+
+
 ERROR = Error()
+COMPOUND = Compound()
 Value = None | bool | int | float | str | Error
 Plain = bool | float | str
 MAGNITUDE_MAX = 1e12
@@ -46,12 +50,12 @@ class TwinEvent:
         event_id: Empty: it has none.
         name: What happened.
         time_ms: When, milliseconds since 1970.
-        order: Orders events of equal time, >= 0.
+        order: Orders events of equal time, see `twin_order`; of an element, its place follows.
         visitor_id: Whose.
         customer_id: Empty: not named.
         alias: The client's session id, or empty.
         channel: Empty: not named.
-        properties: Scalars by name; null is None. Lists and objects are ERROR: they are no scalar.
+        properties: Scalars by name; null is None. Lists and objects are COMPOUND: they are no scalar.
         received_ms: When the server received it.
         lists: Properties that are lists: elements are scalars, or objects with the scalars among their members.
         facts: What was known when the event was folded: values by (function, text).
@@ -60,7 +64,7 @@ class TwinEvent:
     event_id: str
     name: str
     time_ms: int
-    order: int
+    order: tuple[int, ...]
     visitor_id: str
     customer_id: str = ""
     alias: str = ""
@@ -71,7 +75,7 @@ class TwinEvent:
     facts: Mapping[tuple[str, str], Value] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> twin_keyed.Key:
         """Return what events are ordered by."""
         return self.time_ms, self.order
 
@@ -169,7 +173,12 @@ def _values(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[Value]:
     """Return the values of the events that count, in the order of the events."""
     matching = (event for event in events if _counts(spec, event))
     values = [on_event(spec.value, event) for event in matching]
-    return [value for value in values if value is not None and not isinstance(value, Error)]
+    return [_kept(value) for value in values if value is not None and not isinstance(value, Error)]
+
+
+def _kept(value: Value) -> Value:
+    """Return a value as it is kept: minus zero is zero."""
+    return value + 0.0 if isinstance(value, float) else value
 
 
 def _numbers(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[float]:
@@ -184,24 +193,26 @@ def _contributions(spec: AttributeSpec, events: Iterable[TwinEvent]) -> list[tup
         if not _counts(spec, event):
             continue
         value = on_event(spec.value, event) if spec.value else 1.0
-        if isinstance(value, (bool, int, float)) and abs(value) <= MAGNITUDE_MAX:
+        if isinstance(value, (bool, int, float)) and _is_contribution(spec.kind, value):
             found.append((event.time_ms, float(value) + 0.0))
     return found
 
 
+def _is_contribution(kind: Kind, value: float) -> bool:
+    """Return whether a kind takes a number: extremes any that is finite, sums none beyond 1e12, rates none below 0."""
+    if kind in (Kind.MIN, Kind.MAX, Kind.WINDOW_MIN, Kind.WINDOW_MAX):
+        return math.isfinite(value)
+    return abs(value) <= MAGNITUDE_MAX and (kind != Kind.RATE or value >= 0)
+
+
 def _number(kind: Kind, numbers: list[float]) -> float | None:
     if kind == Kind.SUM:
-        return exact_sum(numbers)
+        return twin_kinds.exact_sum(numbers)
     if not numbers:
         return None
     if kind == Kind.MEAN:
-        return exact_sum(numbers) / len(numbers)
+        return twin_kinds.exact_sum(numbers) / len(numbers)
     return min(numbers) if kind == Kind.MIN else max(numbers)
-
-
-def exact_sum(numbers: Iterable[float]) -> float:
-    """Return the sum, rounded once: each number counts down to bits of 2^-64, what is below is cut off."""
-    return float(Fraction(sum(int(Fraction(number) * 2**64) for number in numbers), 2**64))
 
 
 def _elapsed(spec: AttributeSpec, events: list[TwinEvent]) -> float | None:
@@ -240,15 +251,19 @@ def _elements(name: str, events: list[TwinEvent]) -> list[TwinEvent]:
             members: dict[str, Value] = {"\0": ERROR if isinstance(element, Mapping) else element}
             if isinstance(element, Mapping):
                 members |= {f"\0.{key}": value for key, value in element.items()}
-            order = twin_keyed.element_order(event.order, place)
-            found.append(replace(event, order=order, properties={**event.properties, **members}))
+            found.append(replace(event, order=(*event.order, place), properties={**event.properties, **members}))
     return sorted(found, key=lambda event: event.key)
 
 
-def _keys(spec: AttributeSpec, events: list[TwinEvent], number: int) -> list[tuple[int, int]]:
+def _keys(spec: AttributeSpec, events: list[TwinEvent], number: int) -> list[twin_keyed.Key]:
     """Return the keys of the events of a role that needs no value."""
     roles = [role for role in spec.roles if role.number == number]
     return [event.key for event in events for role in roles if _plays(role, event)]
+
+
+def _resets(spec: AttributeSpec, events: list[TwinEvent], number: int) -> list[twin_keyed.Key]:
+    """Return the keys of the events that reset: each comes after all elements of its own list."""
+    return [(time_ms, (*order, ELEMENTS_MAX)) for time_ms, order in _keys(spec, events, number)]
 
 
 def _plays(role: Role, event: TwinEvent) -> bool:
@@ -262,7 +277,7 @@ def _set(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], t
 
 def _reset_sum(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> float:
     contributions = [(event.key, number) for event in events for number in _numbers(spec, [event])]
-    return exact_sum(twin_keyed.reset_sum(contributions, _keys(spec, whole, 1), spec.keep))
+    return twin_kinds.exact_sum(twin_keyed.reset_sum(contributions, _resets(spec, whole, 1), spec.keep))
 
 
 def _basket(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], time_ms: int) -> Value | list[Value]:
@@ -278,7 +293,7 @@ def _basket(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent]
             price = _extra(spec.extras[1], event, None)
             is_priced = isinstance(price, (bool, int, float)) and abs(price) <= MAGNITUDE_MAX
             changes.append((event.key, role, item, float(quantity), float(price) if is_priced else None))  # type: ignore[arg-type]
-    lines = twin_keyed.basket(changes, _keys(spec, whole, 3), spec.keep)
+    lines = twin_keyed.basket(changes, _resets(spec, whole, 3), spec.keep)
     return twin_keyed.basket_part(lines, spec.part) if spec.part else list(lines)  # type: ignore[arg-type]
 
 
@@ -302,7 +317,9 @@ def _top(spec: AttributeSpec, events: list[TwinEvent], whole: list[TwinEvent], t
         return None
     if spec.part == 3:
         total = sum(weight for _, weight in sorted(entries, key=lambda entry: twin_keyed.value_hash(entry[0])))
-        return entries[0][1] / total if total > 0 else 0.0
+        within = sum(weight.within for _, weight in entries if isinstance(weight, twin_kinds.Near))
+        share = entries[0][1] / total if total > 0 else 0.0
+        return twin_kinds.Near.of(share, min(2 * within / total, 1.0) + twin_kinds.ROUNDING if total > 0 else 1.0)
     return entries[0][spec.part - 1]
 
 
@@ -326,14 +343,14 @@ _KEYED: dict[Kind, Callable[[AttributeSpec, list[TwinEvent], list[TwinEvent], in
 }
 
 
-def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float:
+def _linear(spec: AttributeSpec, row: Mapping[str, Value]) -> float | None:
     total = spec.intercept
     for name, weight, absent in spec.weights:
         value = row.get(name)
         usable = isinstance(value, (bool, int, float)) and not math.isnan(value)
         total += weight * (float(value) if usable else absent)  # type: ignore[arg-type]
     if spec.link == "identity":
-        return total
+        return total if math.isfinite(total) else None
     return 1 / (1 + math.exp(-total)) if total > -709.78 else 0.0
 
 
@@ -361,9 +378,10 @@ def run(
         elif op == Op.TEXT:
             stack.append((step.text or b"").decode())
         elif op == Op.LOAD:
-            stack.append(load(step.name or ""))
+            value = load(step.name or "")
+            stack.append(ERROR if isinstance(value, Compound) else value)
         elif op == Op.HAS:
-            stack.append(not isinstance(load(step.name or ""), Error))
+            stack.append(load(step.name or "") is not ERROR)
         elif op == Op.URL:
             address = load(step.name or "")
             part, parameter = UrlPart(int(step.number)).name.lower(), (step.text or b"").decode()

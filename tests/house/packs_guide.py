@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rte_server.engine.exactness import exactness, session_bytes
-from rte_server.engine.program import ModelSpec
+from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.models import load_models, pack_names, shipped_path
 from rte_server.models.documents import read_document
 
@@ -30,6 +30,7 @@ This page is written from the model files by `python -m tests.house.packs_guide`
 def guide() -> str:
     """Return the text of the guide."""
     models = {model.name: model for model in load_models(pack_names())}
+    known = {spec.name: spec for model in models.values() for spec in model.attributes}
     lines = [HEAD]
     for pack in pack_names():
         own = [models[name] for name in models[pack].uses if name not in pack_names()]
@@ -39,11 +40,11 @@ def guide() -> str:
         lines.append(f"{models[pack].description} {len(own)} models, {bytes_taken} bytes per session")
         lines[-1] += f", and {beside}.\n" if beside else ".\n"
         for model in own:
-            lines += _model(model)
+            lines += _model(model, known)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _model(model: ModelSpec) -> Iterator[str]:
+def _model(model: ModelSpec, known: Mapping[str, AttributeSpec]) -> Iterator[str]:
     """Yield the lines of one model."""
     source = shipped_path(model.name).read_text("utf-8")
     yield f"### `{model.name}`\n"
@@ -57,7 +58,7 @@ def _model(model: ModelSpec) -> Iterator[str]:
     yield "\n| attribute | type | unit | exactness | meaning |\n|---|---|---|---|---|"
     for spec in sorted(model.attributes, key=lambda spec: spec.name):
         meaning = spec.description.replace("|", "\\|")
-        yield f"| `{spec.name}` | {spec.value_type} | {spec.unit} | {exactness(spec)} | {meaning} |"
+        yield f"| `{spec.name}` | {spec.value_type} | {spec.unit} | {exactness(spec, known)} | {meaning} |"
     yield ""
 
 

@@ -41,7 +41,8 @@ def test_rates_and_averages_are_read() -> None:
     assert spent.params == (600_000,) and spent.value and spent.unit == "currency/min"
     level = attribute("{ewma: event.price, on: view_item, half_life: 10m}")
     assert (level.kind, level.events, level.value_type) == (Kind.EWMA, ("view_item",), "double")
-    assert exactness(pace).exactness == Exactness.APPROXIMATE and exactness(pace).error == 2.0**-32
+    declared = exactness(pace, {})
+    assert declared.exactness == Exactness.APPROXIMATE and declared.error == 2.0**-32
     assert (session_bytes(pace), session_bytes(level)) == (40, 72)
 
 
@@ -97,7 +98,7 @@ def test_windows_are_read(text: str, kind: Kind, words: int) -> None:
     spec = attribute(text)
     assert (spec.kind, spec.params, session_bytes(spec)) == (kind, (30_000, 10), 8 * words)
     assert attribute(text.replace("5m", "1h, tiles: 60")).params == (60_000, 60)
-    assert "over the last 270 to 300 s" in str(exactness(spec))
+    assert "over the last 270 to 300 s" in str(exactness(spec, {}))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ EVENT_COLUMNS = ("time", "event", "id", "outcome", "gives", "properties", "why")
 TEXT_CHARS_MAX = 48
 """Longer texts of a table's cell are cut."""
 
-_EXACTNESS = {1: "exact", 2: "exact up to {count}, then within {error:.0%}", 3: "within {error:.0%}"}
+_EXACTNESS = {1: "exact", 2: "exact up to {count}, then within {error:.0%}", 3: "within {error:.2g}"}
 _OUTCOMES = (
     "",
     "contributed",

@@ -166,8 +166,9 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
     if count > 0:
         typer.echo(f"{model.name}, version {model.version}: {count} attribute{'s' if count != 1 else ''}")
         sizes = [session_bytes(spec) for spec in model.attributes]
+        known = {spec.name: spec for each in models for spec in each.attributes}
         rows = [
-            (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec)))
+            (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec, known)))
             for spec, size in zip(model.attributes, sizes, strict=True)
         ]
         print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import BOTH_ENDS, FROM_END, sketch_registers
+from rte_server.engine.attributes import BOTH_ENDS, FROM_END, SUM_EVENTS_MAX, sketch_registers
+from rte_server.engine.elements import ELEMENTS_MAX
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kernel import kernel
 from rte_server.engine.keyed import KINDS_OF_TEXTS
-from rte_server.engine.kinds import REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
+from rte_server.engine.kinds import KINDS_OF_SUMS, REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.online_state import online_words
 from rte_server.engine.program import (
@@ -213,6 +214,8 @@ class _Assembly:
                 continue
             role = FROM_END if spec.kind == Kind.ELAPSED and spec.roles else BOTH_ENDS
             registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
+            if spec.kind in KINDS_OF_SUMS:
+                registers = SUM_EVENTS_MAX // int(ELEMENTS_MAX) if spec.each else SUM_EVENTS_MAX
             words = cell_words(spec.kind, spec.keep, spec.params)
             rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
             rows[number, A_PARAMS : A_CELL_WORDS + 1] = len(self.params), 0, words

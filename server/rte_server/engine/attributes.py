@@ -15,7 +15,7 @@ import numpy as np
 
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
-from rte_server.engine.table import mix64
+from rte_server.engine.table import EVENTS, mix64
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
 
 # Numbers of the kinds, as `engine.program.Kind`; plain constants, since kernels cannot read an enum quickly.
@@ -42,10 +42,15 @@ TAG_MASK = np.int64(7)
 ENTRY_WORDS = np.int64(3)  # (time << 3) | tag, order, bits
 
 SUM_MAGNITUDE_MAX = 1e12
-"""A contribution larger than this is refused, so that nine million of them cannot overflow the 63 bits of a sum."""
+"""A contribution to a sum that is larger than this is refused, so that SUM_EVENTS_MAX of them fit the 63 bits of its whole part."""
+
+SUM_EVENTS_MAX = (2**63 - 1) // 10**12
+"""Contributions up to which a sum cannot overflow. In a session of more events, sums have no value, see `has_sums`."""
 
 _EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
-_TWO_64 = 18446744073709551616.0
+_MINUS_ZERO = np.int64(-(2**63))
+_NUMBER_MAX = np.finfo(np.float64).max
+_TWO_64 = 2.0**64
 
 
 def sketch_registers(keep: int) -> int:
@@ -58,7 +63,7 @@ def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
     """Add a double to a 128-bit fixed-point number (int64 whole part, 64 bits of fraction), exactly.
 
     Binary floating-point addition is not associative, so a sum of doubles would depend on the order of arrival. This
-    sum does not: a contribution is exact but for bits below 2^-64.
+    sum does not: each contribution is rounded to the nearest multiple of 2^-64, and those are added exactly.
 
     Args:
         cells: Span of the row.
@@ -67,7 +72,9 @@ def add_exact(cells, at, value):  # type: ignore[no-untyped-def]
     """
     magnitude = abs(value)
     whole = np.int64(magnitude)
-    fraction = np.uint64((magnitude - np.float64(whole)) * _TWO_64)
+    scaled = (magnitude - np.float64(whole)) * _TWO_64
+    fraction = np.uint64(scaled)
+    fraction += np.uint64(scaled - np.float64(fraction) >= 0.5)
     if value < 0:
         fraction = ~fraction + np.uint64(1)
         whole = ~whole + np.int64(fraction == np.uint64(0))
@@ -81,6 +88,19 @@ def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
     carry = np.int64(total < np.uint64(fraction))
     put_word(cells, at + 1, np.int64(total))
     put_word(cells, at, word_at(cells, at) + whole + carry)
+
+
+@inner
+def has_sums(cells, events_max):  # type: ignore[no-untyped-def]
+    """Return whether the sums of a row cannot have overflowed: it has at most so many events.
+
+    The number of events is a commutative monoid as the sums are, so that it does not matter how events come together.
+
+    Args:
+        cells: Span of the row.
+        events_max: SUM_EVENTS_MAX; less where one event contributes several times.
+    """
+    return word_at(cells, EVENTS) <= events_max
 
 
 @inner
@@ -123,11 +143,24 @@ def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _precedes(time_a, order_a, time_b, order_b):  # type: ignore[no-untyped-def]
-    """Return whether a comes before b by (event time, event id). Times carry a tag in their low bits."""
-    a = time_a >> TAG_BITS
-    b = time_b >> TAG_BITS
-    return a < b or (a == b and order_a < order_b)
+def _precedes(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
+    """Return whether the entry at word `at` comes before the given one: by event time, by order, and then by its value.
+
+    Times carry a tag in their low bits. The value decides where orders are equal, which they hardly ever are.
+    """
+    kept = word_at(cells, at)
+    if kept >> TAG_BITS != time >> TAG_BITS:
+        return kept < time
+    if word_at(cells, at + 1) != order:
+        return word_at(cells, at + 1) < order
+    return kept < time or (kept == time and word_at(cells, at + 2) < bits)
+
+
+@inner
+def _follows(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
+    """Return whether the entry at word `at` comes after the given one."""
+    is_same = word_at(cells, at) == time and word_at(cells, at + 1) == order and word_at(cells, at + 2) == bits
+    return not is_same and not _precedes(cells, at, time, order, bits)
 
 
 @inner
@@ -140,7 +173,7 @@ def _put_entry(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
 @inner
 def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the earlier of the entry in the cell and the given one. Returns whether the given one was kept."""
-    if word_at(cells, at) == 0 or _precedes(time, order, word_at(cells, at), word_at(cells, at + 1)):
+    if word_at(cells, at) == 0 or _follows(cells, at, time, order, bits):
         _put_entry(cells, at, time, order, bits)
         return True
     return False
@@ -149,7 +182,7 @@ def keep_first(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
 @inner
 def keep_last(cells, at, time, order, bits):  # type: ignore[no-untyped-def]
     """Keep the later of the entry in the cell and the given one. Returns whether the given one was kept."""
-    if word_at(cells, at) == 0 or _precedes(word_at(cells, at), word_at(cells, at + 1), time, order):
+    if word_at(cells, at) == 0 or _precedes(cells, at, time, order, bits):
         _put_entry(cells, at, time, order, bits)
         return True
     return False
@@ -169,21 +202,17 @@ def keep_recent(cells, at, keep, unique, time, order, bits):  # type: ignore[no-
             if word_at(cells, entry) == 0:
                 break
             if word_at(cells, entry + 2) == bits and (word_at(cells, entry) & TAG_MASK) == (time & TAG_MASK):
-                if not _precedes(word_at(cells, entry), word_at(cells, entry + 1), time, order):
+                if not _precedes(cells, entry, time, order, bits):
                     return True
                 last = i
                 break
     entry = at + ENTRY_WORDS * last
-    if (
-        word_at(cells, entry) != 0
-        and last == keep - 1
-        and not _precedes(word_at(cells, entry), word_at(cells, entry + 1), time, order)
-    ):
+    if word_at(cells, entry) != 0 and last == keep - 1 and not _precedes(cells, entry, time, order, bits):
         return False
     i = last
     while i > 0:
         above = at + ENTRY_WORDS * (i - 1)
-        if word_at(cells, above) != 0 and not _precedes(word_at(cells, above), word_at(cells, above + 1), time, order):
+        if word_at(cells, above) != 0 and not _precedes(cells, above, time, order, bits):
             break
         _put_entry(
             cells, at + ENTRY_WORDS * i, word_at(cells, above), word_at(cells, above + 1), word_at(cells, above + 2)
@@ -213,7 +242,7 @@ def add_distinct(cells, at, keep, registers, value_hash):  # type: ignore[no-unt
     """Add a value to a distinct count.
 
     Up to `keep` values are kept as a sorted set of hashes; one more turns it into a HyperLogLog sketch in the same
-    words (first word -1). Both depend on the set of values alone, not on their order.
+    words (first word -1 - `keep`, so many there are at least). Both depend on the set of values alone, not on their order.
 
     Source: Flajolet et al., "HyperLogLog", AofA 2007.
     """
@@ -243,7 +272,7 @@ def _make_sketch(cells, at, keep, registers):  # type: ignore[no-untyped-def]
     count = word_at(cells, at)
     for i in range(count):
         kept[i] = word_at(cells, at + 1 + i)
-    put_word(cells, at, -1)
+    put_word(cells, at, -1 - keep)
     for i in range(keep):
         put_word(cells, at + 1 + i, 0)
     for i in range(count):
@@ -264,7 +293,8 @@ def distinct_value(cells, at, registers):  # type: ignore[no-untyped-def]
     estimate = 0.7213 / (1.0 + 1.079 / registers) * registers * registers / inverse
     if estimate <= 2.5 * registers and empty > 0:
         estimate = registers * math.log(registers / empty)
-    return np.int64(round(estimate))
+    # A sketch begins with the value after the last one that was kept.
+    return max(np.int64(round(estimate)), -word_at(cells, at))
 
 
 @inner
@@ -285,9 +315,15 @@ def as_number(tag, bits):  # type: ignore[no-untyped-def]
 
 
 @inner
+def is_contribution(kind, number):  # type: ignore[no-untyped-def]
+    """Return whether SUM, MIN, MAX or MEAN take a number: finite and, for sums, at most SUM_MAGNITUDE_MAX."""
+    return abs(number) <= (_NUMBER_MAX if kind == MIN or kind == MAX else SUM_MAGNITUDE_MAX)
+
+
+@inner
 def update_number(cells, kind, at, number):  # type: ignore[no-untyped-def]
-    """Lift a number into a SUM, MIN, MAX or MEAN cell. Returns False if it is refused: NaN, infinite or too large."""
-    if not abs(number) <= SUM_MAGNITUDE_MAX:
+    """Lift a number into a SUM, MIN, MAX or MEAN cell. Returns False if it is refused: NaN, infinite or, for sums, too large."""
+    if not is_contribution(kind, number):
         return False
     number += 0.0  # -0.0 and 0.0 are one value
     if kind == SUM:
@@ -378,6 +414,8 @@ def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value."""
     if kind == COUNT:
         return np.int64(INT), word_at(cells, at)
+    if (kind == SUM or kind == MEAN) and not has_sums(cells, registers):
+        return np.int64(NULL), np.int64(0)
     if kind == SUM:
         return np.int64(DOUBLE), float_bits(exact_value(cells, at))
     if kind == MEAN:
@@ -398,7 +436,14 @@ def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
         return np.int64(DOUBLE), float_bits(np.float64(word_at(cells, at + 1) - word_at(cells, at)) / 1000.0)
     if kind == DERIVED:
         return (word_at(cells, at) if word_at(cells, at) != ERROR else np.int64(NULL)), word_at(cells, at + 1)
-    return np.int64(DOUBLE), word_at(cells, at)
+    # A linear score may be infinite: it has no value then.
+    return (np.int64(DOUBLE) if is_storable(DOUBLE, word_at(cells, at)) else np.int64(NULL)), word_at(cells, at)
+
+
+@inner
+def without_sign_of_zero(tag, bits):  # type: ignore[no-untyped-def]
+    """Return the bits of a value: those of 0.0 for -0.0, which is the same number."""
+    return np.int64(0) if tag == DOUBLE and bits == _MINUS_ZERO else bits
 
 
 @inner

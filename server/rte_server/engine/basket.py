@@ -45,7 +45,7 @@ def clear_basket(cells, at, keep, time_ms, order):  # type: ignore[no-untyped-de
 
 @inner
 def lift_basket(cells, at, keep, role, tag, bits, quantity, price, time_ms, order):  # type: ignore[no-untyped-def]
-    """Lift an event that adds, removes or sets an item. Returns whether the cell refers to the item now.
+    """Lift an event that adds, removes or sets an item. Returns what `log_entry` does.
 
     Args:
         cells: Span of the row.

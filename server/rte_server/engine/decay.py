@@ -108,7 +108,7 @@ def sums_at(cells, at, sums, epoch):  # type: ignore[no-untyped-def]
 
 @inner
 def lift_decayed(cells, at, weight, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
-    """Add a contribution to a cell with one sum. Returns False if it is refused: NaN, infinite or too large.
+    """Add a contribution to a cell with one sum. Returns False if it is refused: NaN, negative, infinite or too large.
 
     Args:
         cells: Span of the row.
@@ -117,7 +117,7 @@ def lift_decayed(cells, at, weight, time_ms, half_life_ms):  # type: ignore[no-u
         time_ms: Event time.
         half_life_ms: Time in which a weight halves, ms, > 0; the same for every contribution to the cell.
     """
-    if not abs(weight) <= SUM_MAGNITUDE_MAX:
+    if not 0.0 <= weight <= SUM_MAGNITUDE_MAX:
         return False
     place = sums_at(cells, at, 1, 1 + time_ms // half_life_ms // EPOCH)
     if place >= 0:
@@ -166,7 +166,7 @@ def rate_value(cells, at, time_ms, half_life_ms):  # type: ignore[no-untyped-def
 
 @inner
 def lift_ewma(cells, at, number, time_ms, half_life_ms):  # type: ignore[no-untyped-def]
-    """Add a number to a moving average. Returns False if it is refused, as in `lift_decayed`."""
+    """Add a number to a moving average. Returns False if it is refused: NaN, infinite or too large."""
     if not abs(number) <= SUM_MAGNITUDE_MAX:
         return False
     place = sums_at(cells, at, 2, 1 + time_ms // half_life_ms // EPOCH)

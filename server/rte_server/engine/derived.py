@@ -104,6 +104,8 @@ def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
         else:
             value = float_bits(_score(ctx, tags, bits, d))
             put_word(cells, at, value)
+            if not is_storable(tag, value):
+                tag = np.int64(NULL)
     else:
         tag, value = evaluate_spans(
             ctx,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from rte_server.engine.context import ELEMENT_KEYS, SLOT_TAGS, TEXTS, span_in
+from rte_server.engine.event_order import PLACE_BITS
 from rte_server.engine.event_slots import read_member, read_value, read_varint, step_over
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import byte_at, put_word, word_at
-from rte_server.engine.table import mix64
 from rte_server.engine.values import ERROR
 
-ELEMENTS_MAX = np.int64(256)
+ELEMENTS_MAX = np.int64(1) << PLACE_BITS
 """Elements of one list that are taken in; the others are counted (`elements_cut`)."""
 
 _KEY = 0x0A  # of a Struct's map entry
@@ -23,13 +23,6 @@ _ENTRY_VALUE = 0x12
 _STRUCT = 0x2A  # of a Value
 _LIST = 0x32
 _FIRST = 0x0A  # the field of a Struct and of a ListValue
-_ORDER_MASK = np.int64((1 << 62) - 1) & ~(ELEMENTS_MAX - 1)
-
-
-@inner
-def element_order(order, place):  # type: ignore[no-untyped-def]
-    """Return the order of an element of an event, >= 0: that of its place, and another than those of other events."""
-    return (mix64(order) & _ORDER_MASK) | place
 
 
 @inner

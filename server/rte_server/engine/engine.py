@@ -249,24 +249,26 @@ class Engine:
             # What is in use may fill the pool, so that sweeping before each entry would stop everything.
             if is_nearly_full(self._state.pool):
                 self._state.table.counts[SWEEP_FROM] = position + SWEEP_PAUSE
+        # One clock for all that an entry does, and for readers: it stands still where that of the host was set back.
+        now_ms = max(entry.received_ms, int(self._state.table.counts[CLOCK]))
         if entry.type == EntryType.EVENTS:
-            outcome = self._apply_events(position, entry, scanned)
+            outcome = self._apply_events(position, entry, scanned, now_ms)
         elif entry.type == EntryType.TICK:
-            expire(self._state.context, entry.received_ms, position, EXPIRED_PER_TICK_MAX)
+            expire(self._state.context, now_ms, position, EXPIRED_PER_TICK_MAX)
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.CONFIGURE:
             self._apply_configure(position, entry)
-            start_entry(self._state.context, entry.received_ms, position)
+            start_entry(self._state.context, now_ms, position)
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.FACTS:
-            start_entry(self._state.context, entry.received_ms, position)
+            start_entry(self._state.context, now_ms, position)
             store_facts(self._state.context, json.loads(entry.body), self._secret, self._capacity.facts_max)
             outcome = self._outcome(_NOTHING)
         elif entry.type == EntryType.ROLL_BACK:
-            start_entry(self._state.context, entry.received_ms, position)
+            start_entry(self._state.context, now_ms, position)
             outcome = self._outcome(_NOTHING, error=roll_back(self.program, self._state.context, entry.body))
         else:
-            outcome = self._apply_write(position, entry)
+            outcome = self._apply_write(position, entry, now_ms)
         self._position = position
         return outcome
 
@@ -279,24 +281,24 @@ class Engine:
         rows = scratch.touched[: scratch.progress[0]].copy()
         return Outcome(events, rows, removed, removed_all, row, error, fired_by(scratch.fired, self._state.program))
 
-    def _apply_events(self, position: int, entry: Entry, scanned: ScannedRequest | None) -> Outcome:
+    def _apply_events(self, position: int, entry: Entry, scanned: ScannedRequest | None, now_ms: int) -> Outcome:
         if scanned is None:
             scanned = scan_request(entry.body, entry.received_ms, self._secret, Limits.UNLIMITED)
         state = self._state
         outcomes = np.zeros(len(scanned.records), np.uint8)
         request = int(scanned.envelope[REQUEST_ID_HASH])
-        if request != 0 and not see_request(state.context, request, entry.received_ms):
-            start_entry(state.context, entry.received_ms, position)
+        if request != 0 and not see_request(state.context, request, now_ms):
+            start_entry(state.context, now_ms, position)
             state.table.counts[REQUESTS_DUPLICATE] += 1
             outcomes[:] = DUPLICATE
             return self._outcome(outcomes)
-        fold_events(state.context, scanned.buf, scanned.records, entry.received_ms, position, outcomes)
+        fold_events(state.context, scanned.buf, scanned.records, now_ms, position, outcomes)
         return self._outcome(outcomes)
 
-    def _apply_write(self, position: int, entry: Entry) -> Outcome:
+    def _apply_write(self, position: int, entry: Entry, now_ms: int) -> Outcome:
         """Fold an UPDATE or END entry."""
         state = self._state
-        start_entry(state.context, entry.received_ms, position)
+        start_entry(state.context, now_ms, position)
         row = NO_ROW
         try:
             request = read_update(entry.body) if entry.type == EntryType.UPDATE else read_end(entry.body)
@@ -315,10 +317,10 @@ class Engine:
             if entry.type == EntryType.UPDATE:
                 self._write(row, request)
             else:
-                end_session(state.context, row, entry.received_ms)
+                end_session(state.context, row, now_ms)
             # Only now: what was refused is no duplicate when it is tried again.
             if request_hash != 0:
-                see_request(state.context, request_hash, entry.received_ms)
+                see_request(state.context, request_hash, now_ms)
         except EngineError as error:
             return self._outcome(_NOTHING, row, error)
         return self._outcome(_NOTHING, row)

@@ -10,6 +10,7 @@ as a timely one would have. The log is complete as long as at most `keep` contri
 
 from __future__ import annotations
 
+from rte_server.engine.event_order import LAST_PLACE
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 
@@ -42,7 +43,7 @@ def _precedes(cells, entry, width, stamp, order, first, second, third):  # type:
 
 @inner
 def log_entry(cells, at, entries, keep, width, stamp, order, first, second, third):  # type: ignore[no-untyped-def]
-    """Put a contribution into the log. Returns whether it is in it now.
+    """Put a contribution into the log.
 
     Args:
         cells: Span of the row.
@@ -55,12 +56,16 @@ def log_entry(cells, at, entries, keep, width, stamp, order, first, second, thir
         first: Payload.
         second: Payload.
         third: Payload.
+
+    Returns:
+        Whether it is in the log now, and whether one that counts is not, since there was no room.
     """
     if not is_after(stamp >> STAMP_BITS, order, word_at(cells, at), word_at(cells, at + 1)):
-        return False
+        return False, False
     place = entries + width * (keep - 1)
-    if word_at(cells, place) != 0 and not _precedes(cells, place, width, stamp, order, first, second, third):
-        return False
+    is_full = word_at(cells, place) != 0
+    if is_full and not _precedes(cells, place, width, stamp, order, first, second, third):
+        return False, True
     while place > entries:
         newer = place - width
         if word_at(cells, newer) != 0:
@@ -75,12 +80,16 @@ def log_entry(cells, at, entries, keep, width, stamp, order, first, second, thir
     if width > 3:
         put_word(cells, place + 3, second)
         put_word(cells, place + 4, third)
-    return True
+    return True, is_full
 
 
 @inner
 def reset_log(cells, at, entries, keep, width, time_ms, order):  # type: ignore[no-untyped-def]
-    """Take in a reset: contributions up to it drop out. One before the latest reset changes nothing."""
+    """Take in a reset: contributions up to it drop out, those of its own event's elements among them.
+
+    One before the latest reset changes nothing.
+    """
+    order |= LAST_PLACE
     if not is_after(time_ms, order, word_at(cells, at), word_at(cells, at + 1)):
         return
     put_word(cells, at, time_ms)

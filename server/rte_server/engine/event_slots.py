@@ -33,7 +33,7 @@ from rte_server.engine.program import (
 from rte_server.engine.properties import plain_value
 from rte_server.engine.strings import intern
 from rte_server.engine.table import STRINGS_LOST, add_count
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
+from rte_server.engine.values import BOOL, COMPOUND, DOUBLE, ERROR, NULL, STRING
 
 
 @inner
@@ -161,10 +161,7 @@ def _put_text(ctx, span, slot, use, at, length):  # type: ignore[no-untyped-def]
 
 @inner
 def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
-    """Read the `google.protobuf.Value` in `span[at:end]` into a slot.
-
-    Structs and lists read as ERROR: no expression can use them.
-    """
+    """Read the `google.protobuf.Value` in `span[at:end]` into a slot; one that has no kind or is damaged as ERROR."""
     tags = span_in(ctx, SLOT_TAGS)
     bits = span_in(ctx, SLOT_BITS)
     put_word(tags, slot, ERROR)
@@ -193,11 +190,12 @@ def read_value(ctx, span, at, end, slot, use):  # type: ignore[no-untyped-def]
             key, at = read_varint(span, at - 1, end)
             if at < 0:
                 return
-            if key >> 3 <= 6:
-                put_word(tags, slot, ERROR)
             at = step_over(span, at, end, key & 7)
             if at < 0:
+                put_word(tags, slot, ERROR)
                 return
+            if key >> 3 <= 6:
+                put_word(tags, slot, COMPOUND if key == 0x2A or key == 0x32 else ERROR)
 
 
 @inner(forceinline=True)

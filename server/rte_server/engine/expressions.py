@@ -31,6 +31,7 @@ from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
 from rte_server.engine.values import (
     BOOL,
+    COMPOUND,
     DOUBLE,
     ERROR,
     INCOMPARABLE,
@@ -455,7 +456,9 @@ def _compare_alike(op, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
 
 @inner
 def _plain(tag):  # type: ignore[no-untyped-def]
-    """Return the type of an input as expressions see it: a time is an int."""
+    """Return the type of an input as expressions see it: a time is an int, and a list or an object no value."""
+    if tag == COMPOUND:
+        return np.int64(ERROR)
     return np.int64(INT) if tag == TIME else tag
 
 

@@ -23,6 +23,7 @@ from rte_server.engine.attributes import (
     update_elapsed,
     update_number,
     value_hash,
+    without_sign_of_zero,
 )
 from rte_server.engine.attributes import LAST as KIND_LAST
 from rte_server.engine.context import (
@@ -50,7 +51,7 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.derived import derive_changed
-from rte_server.engine.elements import ELEMENTS_MAX, element_order, find_list, next_element, read_element
+from rte_server.engine.elements import ELEMENTS_MAX, find_list, next_element, read_element
 from rte_server.engine.event_code import run_code
 from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
 from rte_server.engine.expiry import make_room
@@ -133,6 +134,7 @@ from rte_server.engine.table import (
     V_KEY_HI,
     V_NEWEST,
     V_RECEIVED,
+    VALUES_CUT,
     VALUES_INVALID,
     VISITOR,
     VISITOR_WORDS,
@@ -407,7 +409,7 @@ def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-unty
                 break
             if count < ELEMENTS_MAX:
                 read_element(ctx, span, element, at, uses, word_at(each, EACH_ITSELF))
-                run_ops(ctx, span, cells, first, end, time_ms, element_order(order, count))
+                run_ops(ctx, span, cells, first, end, time_ms, order | count)
             count += 1
         if count > ELEMENTS_MAX:
             add_count(ctx, ELEMENTS_CUT, count - ELEMENTS_MAX)
@@ -476,10 +478,14 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
             return
     if source != NO_SOURCE and not is_storable(tag, bits):
         return
+    bits = without_sign_of_zero(tag, bits)
     stamp = (time_ms << TAG_BITS) | tag
     kept = False
     if kind == DISTINCT:
+        was_exact = word_at(cells, at) >= 0
         add_distinct(cells, at, word_at(op, OP_KEEP), word_at(op, OP_REGISTERS), value_hash(tag, bits))
+        if was_exact and word_at(cells, at) < 0:
+            add_count(ctx, VALUES_CUT, 1)
     elif kind == FIRST:
         kept = keep_first(cells, at, stamp, order, bits)
     elif kind == KIND_LAST:

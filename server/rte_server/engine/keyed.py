@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rte_server.engine.attributes import SUM_MAGNITUDE_MAX, as_number
+from rte_server.engine.attributes import SUM_MAGNITUDE_MAX, as_number, has_sums
 from rte_server.engine.basket import (
     BASKET_ITEMS,
     BASKET_WIDTH,
@@ -32,6 +32,7 @@ from rte_server.engine.program import (
     A_KIND,
     A_PARAMS,
     A_PART,
+    A_REGISTERS,
     OP_AT,
     OP_KEEP,
     OP_KIND,
@@ -54,7 +55,7 @@ from rte_server.engine.sequence import (
     sequence_time_left_ms,
     slot_words,
 )
-from rte_server.engine.table import VALUES_INVALID, add_count
+from rte_server.engine.table import VALUES_CUT, VALUES_INVALID, add_count
 from rte_server.engine.top import (
     DECAYED_WIDTH,
     HALF_LIFE,
@@ -101,7 +102,9 @@ def keyed_words(kind: int, keep: int, params: Sequence[int]) -> int:
         return reset_sum_words(keep)
     if kind == TOP:
         return keep * (DECAYED_WIDTH if params[HALF_LIFE] else TOP_WIDTH)
-    return (params[STEPS] + params[HAS_NOT]) * slot_words(keep)
+    if kind == SEQUENCE:
+        return (params[STEPS] + params[HAS_NOT]) * slot_words(keep)
+    raise ValueError(f"kind {kind} does not say how many words it takes")
 
 
 def exact_up_to(spec: AttributeSpec) -> int:
@@ -117,18 +120,28 @@ def exact_up_to(spec: AttributeSpec) -> int:
 @inner
 def lift_keyed(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
     """Lift an event into a cell; see `kinds.lift`."""
+    is_kept, is_cut = _lift_keyed(ctx, cells, op, tag, bits, time_ms, order)
+    if is_cut:
+        add_count(ctx, VALUES_CUT, 1)
+    return is_kept
+
+
+@inner
+def _lift_keyed(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-untyped-def]
+    """Lift an event into a cell. Returns whether the cell refers to the value now, and whether something found no room."""
     kind = word_at(op, OP_KIND)
     at = word_at(op, OP_AT)
     keep = word_at(op, OP_KEEP)
     role = word_at(op, OP_ROLE)
     if kind == SEQUENCE:
-        lift_sequence(cells, at, keep, role, time_ms, order)
-    elif kind == SET:
-        return find_or_insert(cells, at, keep, SET_WIDTH, tag, bits) >= 0
-    elif kind == BASKET:
+        return False, lift_sequence(cells, at, keep, role, time_ms, order)
+    if kind == SET:
+        place, is_cut = find_or_insert(cells, at, keep, SET_WIDTH, tag, bits)
+        return place >= 0, is_cut
+    if kind == BASKET:
         if role == CLEARS:
             clear_basket(cells, at, keep, time_ms, order)
-            return False
+            return False, False
         is_valid, quantity = extra_number(ctx, op, 0, 1.0, 0.0)
         _, price = extra_number(ctx, op, 1, math.nan, -SUM_MAGNITUDE_MAX)
         if is_valid:
@@ -141,10 +154,9 @@ def lift_keyed(ctx, cells, op, tag, bits, time_ms, order):  # type: ignore[no-un
     elif kind == RESET_SUM:
         number = 0.0 if role == RESETS else as_number(tag, bits)
         if abs(number) <= SUM_MAGNITUDE_MAX:
-            lift_reset_sum(cells, at, keep, role, number, time_ms, order)
-        else:
-            add_count(ctx, VALUES_INVALID, 1)
-    return False
+            return False, lift_reset_sum(cells, at, keep, role, number, time_ms, order)
+        add_count(ctx, VALUES_INVALID, 1)
+    return False, False
 
 
 @inner
@@ -173,6 +185,9 @@ def load_keyed(cells, attribute, params, time_ms):  # type: ignore[no-untyped-de
     at = word_at(attribute, A_AT)
     keep = word_at(attribute, A_KEEP)
     part = word_at(attribute, A_PART)
+    events_max = word_at(attribute, A_REGISTERS)
+    if events_max != 0 and not has_sums(cells, events_max):
+        return np.int64(NULL), np.int64(0)
     if kind == RESET_SUM:
         return np.int64(DOUBLE), float_bits(reset_sum_value(cells, at))
     if kind == BASKET and part != 0:

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK
+from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK, has_sums
 from rte_server.engine.basket import BASKET_WIDTH, basket_line
 from rte_server.engine.event_log import RESET_WORDS
 from rte_server.engine.kernel import inner
 from rte_server.engine.keyed import BASKET, SEQUENCE, SET, TOP, params_of
 from rte_server.engine.message_parts import LENGTH_BYTES, close_message, put_member, put_value
 from rte_server.engine.native import float_bits, put_byte, word_at
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART
+from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_REGISTERS
 from rte_server.engine.sequence import NOTHING, SEQUENCE_STEP_TIMES, STEPS, follow_run, shown_run
 from rte_server.engine.top import HALF_LIFE, SHOWN, next_heaviest, weight_of
 from rte_server.engine.value_set import SET_WIDTH
@@ -59,6 +59,8 @@ def put_list(out, at, ctx, cells, attribute, params, time_ms):  # type: ignore[n
         end = _put_basket(out, start, ctx, cells, first, keep)
     elif kind == SEQUENCE:
         end = _put_step_times(out, start, ctx, cells, first, keep, params_of(attribute, params), time_ms)
+    elif kind == TOP and not has_sums(cells, word_at(attribute, A_REGISTERS)):
+        end = start
     elif kind == TOP:
         end = _put_top(out, start, ctx, cells, first, keep, params_of(attribute, params), time_ms)
     elif kind == SET:

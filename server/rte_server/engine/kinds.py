@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rte_server.engine.absence import ABSENCE_WORDS, absence_due_ms, lift_absence, merge_absence
-from rte_server.engine.attributes import COUNT, DISTINCT, ENTRY_WORDS, FIRST, LAST, LINEAR, MEAN, RECENT, as_number
+from rte_server.engine.attributes import DISTINCT, ENTRY_WORDS, RECENT, as_number, has_sums
 from rte_server.engine.context import PARAMS, span_in
 from rte_server.engine.decay import (
     EWMA_WORDS,
@@ -69,6 +69,20 @@ FIRST_OF_KINDS = ABSENCE
 WINDOWED = frozenset(kind for kind in Kind if Kind.WINDOW_COUNT <= kind <= Kind.WINDOW_DISTINCT)
 """Kinds over the last while, see `windows`."""
 
+KINDS_OF_SUMS = frozenset(
+    (
+        Kind.SUM,
+        Kind.MEAN,
+        Kind.WINDOW_SUM,
+        Kind.WINDOW_MEAN,
+        Kind.RATE,
+        Kind.EWMA,
+        Kind.RESET_SUM,
+        Kind.TOP,
+    )
+)
+"""Kinds whose cells hold sums in fixed point, see `attributes.has_sums`."""
+
 KINDS_OF_TIME = WINDOWED | {Kind.ABSENCE, Kind.RATE, Kind.TRIGGER, Kind.SEQUENCE}
 """Kinds whose value changes though no event comes: at times that `due_ms` tells, or all the time, see `refresh_ms`."""
 
@@ -80,6 +94,21 @@ REFRESH_MS = 5_000
 
 REFRESH_MS_MIN = 1_000
 """The same for those that change fast."""
+
+
+_PLAIN_WORDS = {
+    Kind.COUNT: 1,
+    Kind.SUM: 2,
+    Kind.MIN: 2,
+    Kind.MAX: 2,
+    Kind.MEAN: 3,
+    Kind.FIRST: 3,
+    Kind.LAST: 3,
+    Kind.ELAPSED: 2,
+    Kind.DERIVED: 2,
+    Kind.LINEAR: 1,
+}
+"""Words of the cells of kinds that are always of one size."""
 
 
 def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
@@ -104,15 +133,13 @@ def cell_words(kind: int, keep: int, params: Sequence[int] = ()) -> int:
         return RATE_WORDS
     if kind == EWMA:
         return EWMA_WORDS
-    if kind == Kind.SCORE:
-        return 0
+    if kind in (Kind.SCORE, Kind.WRITTEN):
+        return 0  # They are kept beside the rows.
     if kind == Kind.ONLINE:
         return CELL_WORDS
     if kind >= FIRST_OF_KEYED:
         return keyed_words(kind, keep, params)
-    if kind in (COUNT, LINEAR):
-        return 1
-    return 3 if kind in (MEAN, FIRST, LAST) else 2
+    return _PLAIN_WORDS[Kind(kind)]
 
 
 def refresh_ms(spec: AttributeSpec) -> int:
@@ -212,6 +239,9 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
         return load_keyed(cells, attribute, params, time_ms)
     place = word_at(attribute, A_PARAMS)
     first = word_at(params, place)
+    events_max = word_at(attribute, A_REGISTERS)
+    if kind != TRIGGER and events_max != 0 and not has_sums(cells, events_max):
+        return np.int64(NULL), np.int64(0)
     if is_window(kind):
         tiles = word_at(params, place + 1)
         return window_value(cells, at, kind, word_at(attribute, A_KEEP), first, tiles, time_ms)

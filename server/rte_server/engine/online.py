@@ -56,7 +56,7 @@ from rte_server.engine.program import (
     M_WORDS,
 )
 from rte_server.engine.row_values import load_input, session_time
-from rte_server.engine.table import EVENTS
+from rte_server.engine.table import EVENTS, EXAMPLES_SKIPPED, add_count
 from rte_server.engine.values import DOUBLE, NULL
 
 PROBABILITY_MIN = 1e-6
@@ -133,6 +133,8 @@ def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
         absent = bits_float(word_at(weights, 2 * (first + i) + 1))
         x = squashed(as_number(word_at(tags, place), word_at(bits, place)), absent)
         total += weight_at(state, model, block + O_WEIGHTS, count, i) * x
+    if not math.isfinite(total):
+        return np.int64(NULL), np.int64(0)
     tag = DOUBLE if get_number(state, block + O_SHOWN) != 0.0 else NULL
     return np.int64(tag), float_bits(logistic(total))
 
@@ -180,6 +182,10 @@ def _learn(ctx, cells, m, label, now_ms):  # type: ignore[no-untyped-def]
     total = weight_at(state, model, at, count, count - 1)
     for i in range(count - 1):
         total += weight_at(state, model, at, count, i) * _input(ctx, cells, model, i, time_ms)
+    if not math.isfinite(total):
+        # Learned from, it would make all weights NaN for good.
+        add_count(ctx, EXAMPLES_SKIPPED, 1)
+        return
     probability = logistic(total)
     _judge(ctx, cells, model, probability, label, time_ms)
     alpha = bits_float(word_at(model, M_ALPHA))

@@ -29,14 +29,19 @@ def reset_sum_words(keep: int) -> int:
 
 @inner
 def lift_reset_sum(cells, at, keep, role, number, time_ms, order):  # type: ignore[no-untyped-def]
-    """Lift an event: of role RESETS it resets, else it contributes `number`, finite and at most SUM_MAGNITUDE_MAX."""
+    """Lift an event: of role RESETS it resets, else it contributes `number`, finite and at most SUM_MAGNITUDE_MAX.
+
+    Returns whether one of the contributions that are shown found no room: without a reset, the sum needs none of them.
+    """
+    is_cut = False
     if role == RESETS:
         reset_log(cells, at, at + _ENTRIES, keep, _WIDTH, time_ms, order)
     else:
         add_exact(cells, at + _EVER, number)
         stamp = time_ms << STAMP_BITS | _CONTRIBUTION
-        log_entry(cells, at, at + _ENTRIES, keep, _WIDTH, stamp, order, float_bits(number + 0.0), 0, 0)
+        is_cut = log_entry(cells, at, at + _ENTRIES, keep, _WIDTH, stamp, order, float_bits(number + 0.0), 0, 0)[1]
     _add_up(cells, at, keep)
+    return is_cut and word_at(cells, at) != 0
 
 
 @inner

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rte_server.engine.event_order import order_in_request, order_of_id, order_without_id
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import (
-    byte_at,
     put_word,
     span_of,
     span_siphash13_64,
@@ -68,7 +68,6 @@ from rte_server.engine.wire_layout import (
     FIELD,
     FIELD_MISSING,
     FUTURE_MS_MAX,
-    HASHED_ORDER,
     ID_BYTES_MAX,
     KEY_HI,
     KEY_LO,
@@ -82,7 +81,6 @@ from rte_server.engine.wire_layout import (
     NONE,
     OFFENDING,
     ORDER,
-    ORDER_DIGITS_MAX,
     OUT_OF_RANGE,
     PROPERTIES,
     PROPERTIES_OFF,
@@ -123,8 +121,6 @@ _SENT_TIME_TAG = 3 << 3 | LENGTH
 _WAIT_TAG = 4 << 3
 _RETURN_SESSIONS_TAG = 5 << 3
 
-ZERO = np.int64(48)
-
 
 @kernel
 def count_events(buf):  # type: ignore[no-untyped-def]
@@ -164,7 +160,7 @@ def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[n
     for i in range(ENVELOPE_WORDS):
         put_word(words, i, 0)
     put_word(words, EVENT_COUNT, records.shape[0])
-    sound = _scan_request(span, span_of(scratch), span_of(limits), keys, rows, words)
+    sound = _scan_request(span, span_of(scratch), span_of(limits), keys, rows, words, received_ms)
     scratch[0] = 0  # Numba frees an array after its last mention, and the span does not count as one.
     if not sound:
         put_word(words, REASON, MALFORMED)
@@ -175,7 +171,7 @@ def scan(buf, received_ms, secret, limits, records, envelope):  # type: ignore[n
 
 
 @inner
-def _scan_request(span, scratch, limits, keys, rows, words):  # type: ignore[no-untyped-def]
+def _scan_request(span, scratch, limits, keys, rows, words, received_ms):  # type: ignore[no-untyped-def]
     """Walk over the outermost level. Return False if it is malformed."""
     end = np.int64(span[1])
     pos = np.int64(0)
@@ -192,7 +188,7 @@ def _scan_request(span, scratch, limits, keys, rows, words):  # type: ignore[no-
             if tag == _EVENT_TAG:
                 if base + RECORD_WORDS > rows[1]:
                     return False
-                _scan_event(span, start, pos, length, scratch, limits, keys, rows, base)
+                _scan_event(span, start, pos, length, scratch, limits, keys, rows, base, received_ms)
                 base += RECORD_WORDS
             elif tag == _SENT_TIME_TAG:
                 if not _read_sent_time(span, pos, pos + length, words):
@@ -264,7 +260,10 @@ def _refuse_request(words, reason, field, value, limit):  # type: ignore[no-unty
 
 @inner
 def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-def]
-    """Correct the times for skew and check them: `sent_time` may stand behind the events. Count what is refused."""
+    """Correct the times for skew and check them: `sent_time` may stand behind the events. Count what is refused.
+
+    Events without an id get their place in the request: it is known only now what is refused.
+    """
     skew = np.int64(0)
     if word_at(words, SENT_MS) != 0:
         skew = received_ms - word_at(words, SENT_MS)
@@ -273,6 +272,7 @@ def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-
     time_min = word_at(limits, TIME_MS_MIN)
     time_max = received_ms + word_at(limits, FUTURE_MS_MAX)
     rejected = 0
+    place = np.int64(0)
     for base in range(0, rows[1], RECORD_WORDS):
         time_ms = word_at(rows, base + TIME_MS)
         verdict = word_at(rows, base + VERDICT)
@@ -289,6 +289,11 @@ def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-
                 _refuse_event(rows, base, cut, verdict, EVENT_TIME, NONE, NONE, time_ms)
         if verdict != 0:
             rejected += 1
+            continue
+        # Refused events are no part of the entry, so they do not count for the places in it.
+        if word_at(rows, base + EVENT_ID_HASH) == 0:
+            put_word(rows, base + ORDER, order_in_request(word_at(rows, base + ORDER), place))
+        place += 1
     put_word(words, REJECTED_COUNT, rejected)
 
 
@@ -303,7 +308,7 @@ def _refuse_event(rows, base, cut, reason, field, detail_off, detail_len, value)
 
 
 @inner(forceinline=True)
-def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  # type: ignore[no-untyped-def]
+def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base, received_ms):  # type: ignore[no-untyped-def]
     """Write the record of the event at `pos`, whose tag begins at `start`."""
     put_word(rows, base + EVENT_OFF, pos)
     put_word(rows, base + EVENT_LEN, length)
@@ -340,7 +345,7 @@ def _scan_event(span, start, pos, length, scratch, limits, keys, rows, base):  #
         key_off, key_len = key_of(span, entry_off, entry_end)
         _refuse_event(rows, base, start, reason, PROPERTIES, key_off, key_len, offending)
         return
-    _write_record(span, pos, length, scratch, keys, rows, base)
+    _write_record(span, pos, length, scratch, keys, rows, base, received_ms)
 
 
 @inner
@@ -401,7 +406,7 @@ def _check_strings(scratch, start, rows, base):  # type: ignore[no-untyped-def]
 
 
 @inner(forceinline=True)
-def _write_record(span, pos, length, scratch, keys, rows, base):  # type: ignore[no-untyped-def]
+def _write_record(span, pos, length, scratch, keys, rows, base, received_ms):  # type: ignore[no-untyped-def]
     """Write the part of the record that only an accepted event has."""
     visitor_off, visitor_len = word_at(scratch, 2 * VISITOR_ID), word_at(scratch, 2 * VISITOR_ID + 1)
     key_lo, key_hi = span_siphash24_128(span, visitor_off, visitor_len, keys[0], keys[1])
@@ -417,33 +422,19 @@ def _write_record(span, pos, length, scratch, keys, rows, base):  # type: ignore
     put_word(rows, base + NAME_ID, span_string_id(span, name_off, name_len, keys[2], keys[3]))
     id_off, id_len = word_at(scratch, 2 * EVENT_ID), word_at(scratch, 2 * EVENT_ID + 1)
     if id_len == 0:
-        order = np.int64(span_siphash13_64(span, pos, length, keys[2], keys[3]) >> np.uint64(2))
         put_word(rows, base + EVENT_ID_HASH, 0)
-        put_word(rows, base + ORDER, order | HASHED_ORDER)
+        put_word(rows, base + ORDER, order_without_id(span_siphash13_64(span, pos, length, keys[2], keys[3])))
         return
     # The visitor's key is part of the key: equal ids of two visitors have nothing to do with one another.
     k0, k1 = keys[2] ^ np.uint64(key_lo), keys[3] ^ np.uint64(key_hi)
     found = span_siphash13_64(span, id_off, id_len, k0, k1)
-    number = _decimal(span, id_off, id_len)
     put_word(rows, base + EVENT_ID_HASH, np.int64(found) if found != np.uint64(0) else np.int64(1))
-    put_word(rows, base + ORDER, number if number >= 0 else np.int64(found >> np.uint64(2)) | HASHED_ORDER)
+    time_ms = word_at(rows, base + TIME_MS)
+    time_ms = received_ms if time_ms == _NO_TIME else time_ms
+    put_word(rows, base + ORDER, order_of_id(span, id_off, id_len, found, time_ms))
 
 
 @inner
 def _copy_part(scratch, field, rows, column):  # type: ignore[no-untyped-def]
     put_word(rows, column, word_at(scratch, 2 * field))
     put_word(rows, column + 1, word_at(scratch, 2 * field + 1))
-
-
-@inner
-def _decimal(span, off, length):  # type: ignore[no-untyped-def]
-    """Return the number that the bytes are in decimal digits, or -1; with leading zeros, two ids would be one number."""
-    if length > ORDER_DIGITS_MAX or (length > 1 and byte_at(span, off) == ZERO):
-        return np.int64(-1)
-    number = np.int64(0)
-    for i in range(length):
-        digit = byte_at(span, off + i) - ZERO
-        if digit < 0 or digit > 9:
-            return np.int64(-1)
-        number = number * 10 + digit
-    return number

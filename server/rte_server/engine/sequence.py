@@ -82,11 +82,15 @@ def _keep_latest(cells, first, keep, time_ms, order):  # type: ignore[no-untyped
 
 @inner
 def lift_sequence(cells, at, keep, step, time_ms, order):  # type: ignore[no-untyped-def]
-    """Lift an occurrence of step `step`, from 0; the number after the last step is that of the `not` events."""
+    """Lift an occurrence of step `step`, from 0; the number after the last step is that of the `not` events.
+
+    Returns whether there are more than can be kept, so that one was forgotten.
+    """
     slot = _slot(at, keep, step)
     put_word(cells, slot, word_at(cells, slot) + 1)
     _keep_earliest(cells, slot + 1, time_ms, order)
     _keep_latest(cells, slot + 1 + 2 * FIRST_KEPT, keep, time_ms, order)
+    return _has_forgotten(cells, slot, keep)
 
 
 @inner

@@ -151,7 +151,8 @@ class SessionParts(Engine):
         bounds = [0, *(np.flatnonzero(np.diff(events.positions)) + 1).tolist(), self.count]
         for start, end in itertools.pairwise(bounds):
             if start < end:
-                received_ms, outcomes = int(events.received_ms[start]), np.zeros(end - start, np.uint8)
+                # The shard's clock does not go back where that of the host did.
+                received_ms, outcomes = int(events.received_ms[:end].max()), np.zeros(end - start, np.uint8)
                 context = self._state.context
                 fold_events(context, events.buf, records[start:end], received_ms, start + 3, outcomes)
 

@@ -139,6 +139,8 @@ DUE_CURSOR = np.int64(36)  # row at which the next TICK begins to look for what 
 TRIGGERS_FIRED = np.int64(37)
 TRIGGERS_DEFERRED = np.int64(38)  # firings that an entry had no room to report
 ELEMENTS_CUT = np.int64(39)  # elements of lists beyond those that are taken in
+VALUES_CUT = np.int64(40)  # what did not fit into an attribute of bounded size any more, so that it is exact no longer
+EXAMPLES_SKIPPED = np.int64(41)  # sessions that an online score did not learn from: an input was not finite
 COUNT_WORDS = np.int64(48)
 
 COUNT_NAMES = {
@@ -157,6 +159,8 @@ COUNT_NAMES = {
     "sessions_evicted_active": SESSIONS_EVICTED_ACTIVE,
     "values_invalid": VALUES_INVALID,
     "elements_cut": ELEMENTS_CUT,
+    "values_cut": VALUES_CUT,
+    "examples_skipped": EXAMPLES_SKIPPED,
     "strings_lost": STRINGS_LOST,
     "dedup_evicted": DEDUP_EVICTED,
     "aliases_lost": ALIASES_LOST,

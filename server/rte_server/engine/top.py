@@ -39,15 +39,18 @@ def entry_words(half_life_ms):  # type: ignore[no-untyped-def]
 
 @inner
 def lift_top(cells, at, of, half_life_ms, tag, bits, weight, time_ms):  # type: ignore[no-untyped-def]
-    """Lift a value with a weight, finite, 0 to SUM_MAGNITUDE_MAX. Returns whether the cell refers to the value now."""
-    entry = find_or_insert(cells, at, of, entry_words(half_life_ms), tag, bits)
+    """Lift a value with a weight, finite, 0 to SUM_MAGNITUDE_MAX.
+
+    Returns whether the cell refers to the value now, and whether it or another one found no room.
+    """
+    entry, is_cut = find_or_insert(cells, at, of, entry_words(half_life_ms), tag, bits)
     if entry < 0:
-        return False
+        return False, is_cut
     if half_life_ms == 0:
         add_exact(cells, entry + _WEIGHT, weight)
     else:
         lift_decayed(cells, entry + _WEIGHT, weight, time_ms, half_life_ms)
-    return True
+    return True, is_cut
 
 
 @inner
@@ -57,7 +60,7 @@ def merge_top(into, other, at, of, half_life_ms):  # type: ignore[no-untyped-def
     for entry in range(at, at + width * of, width):
         if word_at(other, entry) == 0:
             break
-        place = find_or_insert(into, at, of, width, word_at(other, entry), word_at(other, entry + 1))
+        place, _ = find_or_insert(into, at, of, width, word_at(other, entry), word_at(other, entry + 1))
         if place < 0:
             break
         if half_life_ms == 0:

@@ -8,6 +8,8 @@ Source: Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC 2007.
 
 from __future__ import annotations
 
+import numpy as np
+
 from rte_server.engine.attributes import value_hash
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
@@ -27,7 +29,7 @@ def comes_before(tag, bits, other_tag, other_bits):  # type: ignore[no-untyped-d
 
 @inner
 def find_or_insert(cells, first, keep, width, tag, bits):  # type: ignore[no-untyped-def]
-    """Return the word of a value's entry, made where there is none yet; -1 if it is not among the `keep` smallest.
+    """Find a value's entry, or make it where there is none yet.
 
     Args:
         cells: Span of the row.
@@ -36,25 +38,29 @@ def find_or_insert(cells, first, keep, width, tag, bits):  # type: ignore[no-unt
         width: Words of an entry.
         tag: The value.
         bits: See `tag`.
+
+    Returns:
+        The word of the entry, -1 if the value is not among the `keep` smallest; and whether it or another one found no room.
     """
-    place = first
+    place = np.int64(first)
     end = first + width * keep
     while place < end and word_at(cells, place) != 0:
         kept_tag, kept_bits = word_at(cells, place), word_at(cells, place + 1)
         if kept_tag == tag and kept_bits == bits:
-            return place
+            return place, False
         if comes_before(tag, bits, kept_tag, kept_bits):
             break
         place += width
     if place == end:
-        return -1
+        return np.int64(-1), True
+    is_full = word_at(cells, end - width) != 0
     for word in range(end - 1, place + width - 1, -1):
         put_word(cells, word, word_at(cells, word - width))
     put_word(cells, place, tag)
     put_word(cells, place + 1, bits)
     for word in range(place + 2, place + width):
         put_word(cells, word, 0)
-    return place
+    return place, is_full
 
 
 @inner

@@ -20,6 +20,7 @@ INT = 3  # the number
 DOUBLE = 4  # the bits of the float64
 STRING = 5  # the string id
 TIME = 6  # milliseconds since 1970; an int to expressions
+COMPOUND = 7  # a property that is a list or an object: it is there, and an error to all expressions but `has`
 
 # Results of a comparison.
 BELOW = -1

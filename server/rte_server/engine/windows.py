@@ -23,9 +23,9 @@ from rte_server.engine.attributes import (
     MEAN,
     MIN,
     SUM,
-    SUM_MAGNITUDE_MAX,
     as_number,
     fixed_value,
+    is_contribution,
     merge_cell,
     update_number,
     value_hash,
@@ -106,7 +106,7 @@ def lift_window(cells, at, kind, keep, width_ms, tiles, tag, bits, time_ms):  # 
         return True
     plain = _plain(kind)
     value = 0.0 if plain == COUNT else as_number(tag, bits)
-    if not abs(value) <= SUM_MAGNITUDE_MAX:
+    if not is_contribution(plain, value):
         return False
     words = _tile_words(kind)
     if not _reaches(cells, at, words, tiles, number):

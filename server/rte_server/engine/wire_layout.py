@@ -15,7 +15,7 @@ TIME_MS = 6  # Event time, corrected for skew; the received time if the event ha
 KEY_LO = 7  # SipHash-2-4-128 of visitor_id.
 KEY_HI = 8
 EVENT_ID_HASH = 9  # Keyed, of event_id and the visitor's key; 0 = no id.
-ORDER = 10  # Orders events of one visitor with equal times; >= 0.
+ORDER = 10  # Orders events of one visitor with equal times; >= 0. See event_order.
 NAME_ID = 11
 NAME_OFF = 12
 NAME_LEN = 13
@@ -88,8 +88,6 @@ ID_BYTES_MAX = np.int64(128)
 NAME_BYTES_MAX = np.int64(64)
 SECONDS_MIN = -62135596800  # 0001-01-01 and 9999-12-31T23:59:59, the range of a Timestamp.
 SECONDS_MAX = 253402300799
-HASHED_ORDER = 1 << 62  # Orders from here on are hashes; below, numbers.
-ORDER_DIGITS_MAX = 18
 
 # The numbers of engine.reasons.Reason as plain constants for the kernels; a test compares them.
 MALFORMED = np.int64(1)

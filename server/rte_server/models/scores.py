@@ -27,6 +27,10 @@ from rte_server.models.types import BOOL, LIST, NUMBER, STRING, TypeSet, type_na
 INPUTS_MAX = 256  # inputs of a score that a runner computes
 GOLDEN_MAX = 64  # golden rows of a score
 EXAMPLES_MAX = 1_000_000_000
+ALPHA_MIN = 1e-6
+"""Least learning rate: what is learned is divided by it, and must stay finite."""
+LEARNING_MAX = 1e6
+"""Largest `alpha`, `beta`, `l1`, `l2` and `margin`."""
 PLUGIN_NAME_CHARS_MAX = 128
 TIME_LIMIT_MS_MIN = 10  # of a score that a runner computes, for one batch
 PLUGIN_TIME_LIMIT_MS, ONNX_TIME_LIMIT_MS = 200, 2_000  # where none is stated
@@ -207,10 +211,10 @@ def _online(
     if len(named) > WEIGHTS_MAX:
         reader.problem(online["inputs"], f"{where} has more than {WEIGHTS_MAX} inputs", "leave some out")
 
-    def number(word: str, default: float, *, above: bool) -> float:
+    def number(word: str, default: float, least: float) -> float:
         value = reader.number(online[word], f"{where}, `{word}`") if word in online else default
-        if value < 0.0 or (above and value == 0.0):
-            message = f"{where}: `{word}` must be {'greater than' if above else 'at least'} 0"
+        if not least <= value <= LEARNING_MAX:
+            message = f"{where}: `{word}` must be a number from {least:g} to {LEARNING_MAX:,.0f}"
             reader.problem(online[word], message, f"the default is {default:g}")
         return value
 
@@ -218,12 +222,12 @@ def _online(
         labels=labels,
         baseline=baseline,
         examples=reader.whole(online, "examples", 500, 1, EXAMPLES_MAX),
-        margin=number("margin", 0.005, above=False),
+        margin=number("margin", 0.005, 0.0),
         shadow=reader.flag(members, "shadow", True),
-        alpha=number("alpha", 0.1, above=True),
-        beta=number("beta", 1.0, above=False),
-        l1=number("l1", 0.0, above=False),
-        l2=number("l2", 1.0, above=False),
+        alpha=number("alpha", 0.1, ALPHA_MIN),
+        beta=number("beta", 1.0, 0.0),
+        l1=number("l1", 0.0, 0.0),
+        l2=number("l2", 1.0, 0.0),
     )
     weights = tuple((name, 0.0, absent or 0.0) for name, absent in named)
     return replace(plain, kind=Kind.ONLINE, weights=weights, online=spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -167,9 +167,10 @@ class ModelService:
     def _attributes(self, specs: Sequence[AttributeSpec]) -> list[model_pb2.Attribute]:
         """Return attributes by name."""
         completeness = Completeness(self._engine)
+        known = {spec.name: spec for spec in self._engine.program.attributes}
         found = []
         for spec in specs:
-            message = attribute_message(spec)
+            message = attribute_message(spec, known)
             self._add_since(message, completeness.since_ms([spec.name]))
             found.append(message)
         return sorted(found, key=lambda message: message.name)
@@ -233,9 +234,9 @@ def model_message(model: ModelSpec, problems: Sequence[Problem]) -> model_pb2.Mo
     )
 
 
-def attribute_message(spec: AttributeSpec) -> model_pb2.Attribute:
-    """Return the contract's description of an attribute."""
-    declared = exactness(spec)
+def attribute_message(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -> model_pb2.Attribute:
+    """Return the contract's description of an attribute; `known` are all attributes of the models in use, by name."""
+    declared = exactness(spec, known)
     return model_pb2.Attribute(
         name=spec.name,
         model=spec.model,

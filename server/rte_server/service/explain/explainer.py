@@ -226,7 +226,7 @@ class _Work:
         definition = find_definition(model.source, spec.name)
         explanation = Explanation(
             session_id=_session_id(self._copied),
-            attribute=attribute_message(spec),
+            attribute=attribute_message(spec, {each.name: each for each in self._program.attributes}),
             model_version=model.version,
             value=self._value,
         )
