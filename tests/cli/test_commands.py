@@ -6,11 +6,15 @@ import json
 import re
 import resource
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from rte_server.cli.connection import BACK_OFF_S_MAX, back_off_s
-from rte_server.cli.errors import CommandError
+from rte_server.cli.errors import CommandError, from_call
 from rte_server.cli.options import duration_s, speed_factor
 from tests.cli.conftest import Rte, in_process
 
@@ -76,6 +80,21 @@ def test_without_a_server_commands_say_so(rte: Rte, arguments: tuple[str, ...]) 
     assert result.exit_code == 1
     assert f"No RTE server answers at {NOBODY}. Start one with `rte run`" in result.err
     assert "Traceback" not in result.err
+
+
+def test_what_a_server_says_is_shown_also_where_it_is_unavailable() -> None:
+    """A server that answers UNAVAILABLE with a reason is there; its own words help more than those about a server that is not."""
+    details = [any_pb2.Any()]
+    details[0].Pack(error_details_pb2.ErrorInfo(reason="SERVER_UNAVAILABLE", domain="rte"))
+    status = status_pb2.Status(code=14, message="the data mart cannot be written to", details=details)
+
+    members = {
+        "code": lambda _: grpc.StatusCode.UNAVAILABLE,
+        "details": lambda _: status.message,
+        "trailing_metadata": lambda _: (("grpc-status-details-bin", status.SerializeToString()),),
+    }
+    refused: Any = type("Refused", (grpc.RpcError, grpc.Call), members)()
+    assert str(from_call(refused, NOBODY)) == "The data mart cannot be written to. (SERVER_UNAVAILABLE)"
 
 
 @pytest.mark.parametrize("server", ["localhost", "http://localhost:8080", "localhost:99999", ":"])

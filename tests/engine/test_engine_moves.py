@@ -17,10 +17,11 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
-from rte_server.models import compile_models, load_models
+from rte_server.models import compile_models, configuration_of, load_models
 from tests.service.live_engine import START_MS, batch
 
-PACKS = {model.name: model.source for model in load_models(["retail"])}
+RETAIL = configuration_of(load_models(["retail"]))
+PACKS = RETAIL["models"]
 EVENTS = ("page_view", "view_item", "add_to_cart", "purchase", "search")
 SMALL = Capacity(sessions_max=4096, dedup_events_max=8192, strings_max=16384, string_bytes_max=1 << 20)
 VIEWS = "model: shop\nversion: {}\nattributes:\n  views: {{count: page_view}}\n{}"
@@ -76,7 +77,7 @@ class Play:
 
 def configuration(models: dict[str, str]) -> bytes:
     """Return the body of a CONFIGURE entry."""
-    return json.dumps({"settings": asdict(EngineSettings()), "models": models}).encode()
+    return json.dumps({"settings": asdict(EngineSettings()), "models": models, "files": RETAIL["files"]}).encode()
 
 
 def test_what_follows_from_the_time_is_due_for_sessions_that_were_there_before() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -21,7 +22,8 @@ from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
 from rte.v1.session_service_pb2 import GetSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
-from tests.mart.live_mart import live_mart, values
+from rte_server.mart.written import CustomerWrite, WrittenValue
+from tests.mart.live_mart import live_mart, now_ms, values
 from tests.mart.postgres import Postgres
 from tests.service.calls import event, new_visitor, refused, send
 from tests.service.live_server import LiveServer, live_server
@@ -81,6 +83,15 @@ def test_what_is_written_is_in_the_session(
     first, second = audit(server, "w1")
     assert first[:2] == ("ann", "call of today") and json.loads(first[2])["attributes"]["a"]["value"] == 1
     assert second[:2] == (None, None)
+
+
+def test_a_write_waits_for_the_schema(tmp_path: Path) -> None:
+    """The first write after a start finds the data mart's schema itself; it is not refused because nobody has looked yet."""
+    for number in range(5):
+        order = CustomerWrite("c", {"n": WrittenValue(float(number))}, "test", "", "", None, now_ms())
+        with live_mart(tmp_path) as live:
+            asyncio.run(live.mart.write(order))
+            assert values(live.customer("c"))["n"] == number
 
 
 def test_a_write_on_condition(customers: CustomerServiceStub) -> None:

@@ -42,7 +42,7 @@ def from_call(error: grpc.RpcError, server: str) -> CommandError:
 
     code = error.code() if isinstance(error, grpc.Call) else None
     details = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
-    if code == grpc.StatusCode.UNAVAILABLE:
+    if code == grpc.StatusCode.UNAVAILABLE and not reason_of(error):
         return CommandError(f"No RTE server answers at {server}. Start one with `rte run`, or name it with --server.")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return CommandError(f"The server at {server} did not answer in time. Try again, or give it longer: --timeout.")

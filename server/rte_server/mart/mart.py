@@ -215,15 +215,16 @@ class CustomerMart:
         return await self._database.run(work)
 
     async def _write(self, order: CustomerWrite) -> None:
+        if self._schema is None:
+            # The server has just started, or the data mart was away then.
+            await self._prepare_or_fail()
         self._need_own_tables()
         await self._database.run(lambda connection: write(connection, order))
         self._feed.has_written = True
         await self.states.reach((order.customer_id,), self._clock_ms() + 1, self._settings.query_ms_max / 1000)
 
     def _need_own_tables(self) -> None:
-        if self._schema is None:
-            raise MartError("the data mart does not answer")
-        if not self._schema.own_tables.issuperset(METADATA.tables):
+        if not (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables):
             raise MartError("the data mart has no tables of RTE's own; see mart.own_tables")
 
 
