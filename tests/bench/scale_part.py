@@ -93,7 +93,7 @@ def _fill_python() -> float:
     before = psutil.Process().memory_info().rss
     engine = PythonEngine()
     for request in workload.requests:
-        engine.fold(request)
+        engine.fold(request, START_MS)
     return (psutil.Process().memory_info().rss - before) / PYTHON_SESSIONS
 
 
