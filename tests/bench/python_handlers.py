@@ -56,7 +56,7 @@ def _add_weight(weights: dict[str, float], value: str, weight: float) -> None:
 
 
 def _attribute(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
-    """Read campaign, which any of the events has that begin something."""
+    """Take the campaign of an event that begins something: from its properties, or else from the address of the page."""
     address = read_address(fields["page_location"].string_value) if "page_location" in keys else None
     is_named = "utm_source" in keys
     if is_named:
@@ -168,7 +168,8 @@ def _view_item(session: Session, fields: Any, keys: set[str], time_ms: int) -> N
             session.categories = {category}
         else:
             session.categories.add(category)
-    _take_interest(session, fields, keys)
+    if "item_category" in keys or "item_brand" in keys:
+        _take_interest(session, fields, keys)
     if "discount" in keys and fields["discount"].number_value > 0.0:
         session.discount_views += 1
         judge_bargains(session)
@@ -275,7 +276,8 @@ def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) ->
         if time_ms - run[0] <= RUN_MS:
             session.run2 = (*run, time_ms)
             session.furthest = max(session.furthest, 2)
-    _take_interest(session, fields, keys)
+    if "item_category" in keys or "item_brand" in keys:
+        _take_interest(session, fields, keys)
     if "coupon" in keys:
         _try_coupon(session, fields, keys, time_ms)
     _value_basket(session)

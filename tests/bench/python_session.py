@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from math import exp
 
 QUIET_MS = 600_000
 CLICK_TILE_MS = 500
@@ -229,7 +229,7 @@ def derive(session: Session, now_ms: int) -> None:
 
 
 def _logistic(total: float) -> float:
-    return 1 / (1 + math.exp(-total)) if total > -709.78 else 0.0
+    return 1 / (1 + exp(-total)) if total > -709.78 else 0.0
 
 
 def tell_quiet(session: Session, now_ms: int) -> None:
@@ -264,6 +264,7 @@ def targets_of(clicks: list[Click]) -> int:
 
 
 def judge_frustration(session: Session) -> None:
+    """Weigh what annoys, after one of its counts has changed."""
     rage = session.rage_clicks or (1 if session.rage_burst_count else 0)
     score = 30 * rage + 20 * session.errors + 10 * (session.dead_clicks + session.error_clicks)
     session.frustration_score = min(100, score)
@@ -271,6 +272,7 @@ def judge_frustration(session: Session) -> None:
 
 
 def judge_identity(session: Session) -> None:
+    """Say how surely the session is one person's, after a log-in or another customer."""
     people = len(session.people) if session.people is not None else 0
     session.shared_device = people > 2
     session.identity_conflict = people > 1
@@ -281,12 +283,14 @@ def judge_identity(session: Session) -> None:
 
 
 def judge_bargains(session: Session) -> None:
+    """Weigh the signs of looking for a bargain, after one of them has come."""
     signs = 3 * session.coupons + 2 * session.price_sorts + session.promotions + session.discount_views
     session.bargain_signs = signs
     session.price_sensitivity = signs / (signs + 5)
 
 
 def score_bot(session: Session) -> None:
+    """Score what robots do, after a page, a scroll, a click or a bot's user agent."""
     pages, scrolls, clicks = session.page_views, session.scrolls, session.clicks
     haste = session.bot_haste = pages >= 3 and (session.page_time_s or 0.0) < 6.0 * (pages - 1)
     blind = session.bot_blind = pages >= 5 and scrolls + clicks == 0
