@@ -161,15 +161,15 @@ def _store_and_load(table: NDArray[np.int64], index: int, value: int) -> Any:
 
 OUT_OF_BOUNDS = """
 import numpy as np
-from rte_server.engine.kernel import kernel
+from numba import njit
 from numpy.typing import NDArray
 from rte_server.engine import native
 
-@kernel
+@njit(nogil=True)
 def read(buf, off):
     return native.bytes_at(native.span_of(buf), off)
 
-@kernel
+@njit(nogil=True)
 def load(buf, off):
     return native.load_u64(buf, off)
 
