@@ -87,7 +87,7 @@ def test_a_sum_is_its_contributions(sessions: SessionServiceStub, visitor: str) 
     assert json_format.MessageToDict(taken.properties) == {"price": 5.0, "quantity": 2.0}
     assert by_id["3", ExplainedEvent.OUTCOME_DUPLICATE].position > taken.position
     nothing = by_id["4", ExplainedEvent.OUTCOME_NO_VALUE]
-    assert 'is "dear", and only numbers up to' in nothing.reason
+    assert 'is "dear", and only numbers from' in nothing.reason
     counts = found.events.counts
     assert (counts.contributed, counts.no_value, counts.duplicate, counts.filtered_out) == (1, 1, 1, 0)
     assert found.events.other_event_count == 5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -86,11 +88,15 @@ def test_counts_and_sums_are_their_contributions(explaining: Explaining, kind: K
         assert total == pytest.approx(found.value.number_value, rel=1e-9, abs=1e-3)
 
 
-def test_an_absence_says_what_it_waits_for(explaining: Explaining) -> None:
+def test_an_absence_says_what_it_waits_for(tmp_path: Path) -> None:
     """A value that changes without an event says when it does, and what must not come before."""
+    with closing(Explaining(tmp_path / "data", MODELS, START_MS, settings=SETTINGS)) as explaining:
+        _check_absence(explaining)
+
+
+def _check_absence(explaining: Explaining) -> None:
     event = Event(event_id="1", name="view_item")
     event.event_time.FromMilliseconds(START_MS)
-    explaining.now_ms = START_MS
     visitor_id = take(explaining, [event])
     found = explaining.explain(visitor_id, "waits")
     assert found.value.bool_value is False

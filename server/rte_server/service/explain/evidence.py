@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import EventEvidence, ExplainedEvent
 from rte.v1.session_pb2 import Session
-from rte_server.engine.attributes import SUM_MAGNITUDE_MAX
 from rte_server.engine.expressions import Code, input_names
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.session_events import DUPLICATE, LATE, TAKEN, judge
@@ -218,10 +219,11 @@ class Evidence:
 
     def _is_usable(self, value: Value | None) -> bool:
         """Return whether the attribute can take in a value of its expression."""
-        if value is None or not story_of(self._subject.cell.kind).takes_numbers:
+        takes = story_of(self._subject.cell.kind).takes
+        if value is None or takes is None:
             return value is not None
         number = number_of(value)
-        return number is not None and abs(number) <= SUM_MAGNITUDE_MAX
+        return number is not None and takes[0] <= number <= takes[1]
 
     def page(self, chosen: Chosen) -> tuple[EventEvidence, Place | None]:
         """Return a page of the events with what is known of all, and the place of its last event if there are more."""
@@ -357,8 +359,9 @@ class Evidence:
             return " and ".join(f"`{text}`" for text in dict.fromkeys(missing)) + " is missing, null, or no plain value"
         value = alone.get(self._value_name)
         if value is not None:
-            limit = f"{SUM_MAGNITUDE_MAX:,.0f}"
-            return f"`{self._value.part.text}` is {text_of(value)}, and only numbers up to {limit} are taken"
+            low, high = story_of(self._subject.cell.kind).takes or (-math.inf, math.inf)
+            limits = f" from {low:,.0f} to {high:,.0f}" if high < sys.float_info.max else ""
+            return f"`{self._value.part.text}` is {text_of(value)}, and only numbers{limits} are taken"
         given = [f"`{rule.part.text}` is {text_of(alone[rule.name])}" for rule in _leaves(self._value)]
         return f"`{self._value.part.text}` has no {self._subject.cell.value_type} value: {' and '.join(given)}"
 

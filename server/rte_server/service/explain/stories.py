@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
+from typing import TypeAlias
 
 from google.protobuf.struct_pb2 import Value
 
+from rte_server.engine.attributes import SUM_MAGNITUDE_MAX
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.sequence import WITHIN
 
@@ -39,6 +42,12 @@ class Moment:
     shows: Value | None
 
 
+Range: TypeAlias = tuple[float, float]
+_FINITE: Range = (-sys.float_info.max, sys.float_info.max)
+_SUMMED: Range = (-SUM_MAGNITUDE_MAX, SUM_MAGNITUDE_MAX)
+_WEIGHTS: Range = (0.0, SUM_MAGNITUDE_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """How a kind is explained.
@@ -48,21 +57,21 @@ class Story:
         without_effect: Says why the value would be the same without an event that was taken.
         waits: Says what an attribute waits for that changes without an event: told its value, and whether there is a
             time at which it changes. Returns nothing where there is nothing to say.
-        takes_numbers: Whether only numbers and bools up to `attributes.SUM_MAGNITUDE_MAX` are values.
+        takes: Least and greatest of the numbers that are values, bools among them; None: values of all types are.
     """
 
     behind: Behind
     without_effect: Callable[[AttributeSpec, Moment], str] = lambda _spec, _moment: UNKNOWN
     waits: Callable[[AttributeSpec, Value | None, bool], str] = lambda _spec, _value, _is_due: ""
-    takes_numbers: bool = False
+    takes: Range | None = None
 
 
 UNKNOWN = "the other events give the same value without it"
 """What is said of a kind that has no words of its own."""
 
 
-def _always(text: str, *, takes_numbers: bool = False) -> Story:
-    return Story(Behind.EVENTS, lambda _spec, _moment: text, takes_numbers=takes_numbers)
+def _always(text: str, takes: Range | None = None) -> Story:
+    return Story(Behind.EVENTS, lambda _spec, _moment: text, takes=takes)
 
 
 def _recent(spec: AttributeSpec, moment: Moment) -> str:
@@ -72,7 +81,7 @@ def _recent(spec: AttributeSpec, moment: Moment) -> str:
     return f"it was pushed out: the {spec.keep} newest are kept"
 
 
-def _window(text: str, *, takes_numbers: bool = False) -> Story:
+def _window(text: str, takes: Range | None = None) -> Story:
     """Return the story of a windowed kind: an event has left the window, or else `text` is said."""
 
     def without_effect(spec: AttributeSpec, moment: Moment) -> str:
@@ -81,7 +90,7 @@ def _window(text: str, *, takes_numbers: bool = False) -> Story:
             return f"it is older than the window of {duration_text(width_ms * tiles)}"
         return text
 
-    return Story(Behind.EVENTS, without_effect, _window_waits, takes_numbers=takes_numbers)
+    return Story(Behind.EVENTS, without_effect, _window_waits, takes=takes)
 
 
 def _window_waits(spec: AttributeSpec, _value: Value | None, is_due: bool) -> str:
@@ -134,10 +143,10 @@ def duration_text(duration_ms: int) -> str:
 STORIES: Mapping[Kind, Story] = MappingProxyType(
     {
         Kind.COUNT: _always("another event counts in its place"),
-        Kind.SUM: _always("it adds 0", takes_numbers=True),
-        Kind.MIN: _always("another event has the same or a lower value", takes_numbers=True),
-        Kind.MAX: _always("another event has the same or a higher value", takes_numbers=True),
-        Kind.MEAN: _always("its value equals the mean of the others", takes_numbers=True),
+        Kind.SUM: _always("it adds 0", _SUMMED),
+        Kind.MIN: _always("another event has the same or a lower value", _FINITE),
+        Kind.MAX: _always("another event has the same or a higher value", _FINITE),
+        Kind.MEAN: _always("its value equals the mean of the others", _SUMMED),
         Kind.FIRST: _always("an earlier event gave the value, or another one gave the same"),
         Kind.LAST: _always("a later event gave the value, or another one gave the same"),
         Kind.DISTINCT: _always("its value comes with other events, too"),
@@ -146,18 +155,18 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         Kind.ABSENCE: Story(
             Behind.EVENTS, lambda _spec, _moment: "a later event decides, or another one at the same time", _absence
         ),
-        Kind.RATE: _always("it has faded away", takes_numbers=True),
-        Kind.EWMA: _always("it has faded away, or equals the average of the others", takes_numbers=True),
+        Kind.RATE: _always("it has faded away", _WEIGHTS),
+        Kind.EWMA: _always("it has faded away, or equals the average of the others", _SUMMED),
         Kind.WINDOW_COUNT: _window("another event counts in its place"),
-        Kind.WINDOW_SUM: _window("it adds 0", takes_numbers=True),
-        Kind.WINDOW_MIN: _window("another event has the same or a lower value", takes_numbers=True),
-        Kind.WINDOW_MAX: _window("another event has the same or a higher value", takes_numbers=True),
-        Kind.WINDOW_MEAN: _window("its value equals the mean of the others", takes_numbers=True),
+        Kind.WINDOW_SUM: _window("it adds 0", _SUMMED),
+        Kind.WINDOW_MIN: _window("another event has the same or a lower value", _FINITE),
+        Kind.WINDOW_MAX: _window("another event has the same or a higher value", _FINITE),
+        Kind.WINDOW_MEAN: _window("its value equals the mean of the others", _SUMMED),
         Kind.WINDOW_DISTINCT: _window("its value comes with a newer event, too, or `keep` newer values push it out"),
         Kind.SET: _always("its value comes with other events, too, or is not among those that are kept"),
         Kind.TOP: _always("it adds 0, or its value is not among the heaviest that are shown"),
         Kind.BASKET: _always("the basket was emptied after it, or newer events make up for it"),
-        Kind.RESET_SUM: _always("the sum began anew after it, or it adds 0", takes_numbers=True),
+        Kind.RESET_SUM: _always("the sum began anew after it, or it adds 0", _SUMMED),
         Kind.SEQUENCE: Story(
             Behind.EVENTS, lambda _spec, _moment: "the run that is shown reached the step with another event", _sequence
         ),
