@@ -275,6 +275,9 @@ class CustomerStates:
         self._retrying = None
         if self._tasks:
             return  # How that ends says how the data mart is.
+        if not self._waiting and self._known:
+            # Nobody asks for anything new: one who is remembered tells as well how the data mart is.
+            self._waiting[next(iter(self._known))] = None
         if self._waiting:
             self._begin()
         else:
