@@ -79,6 +79,8 @@ class Pair:
         specs = [spec for model in models for spec in model.attributes]
         self.twin = Twin(specs, rules_of(settings))
         self.clock_ms = START_MS
+        # The engine has applied its CONFIGURE entry, from which on its clock does not go back.
+        self.twin.clock_ms = START_MS
         self.entries: list[Entry] = []
 
     def run(self, action: Action) -> None:
