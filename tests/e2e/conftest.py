@@ -44,7 +44,7 @@ class Loop:
         self._loop.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def loop() -> Iterator[Loop]:
     """The loop in which servers and edges of these tests run."""
     loop = Loop()
@@ -52,7 +52,7 @@ def loop() -> Iterator[Loop]:
     loop.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def upstream(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running server."""
     given = os.environ.get(UPSTREAM_VARIABLE)
@@ -66,7 +66,7 @@ def upstream(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     loop.run(server.stop())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def edge(loop: Loop, upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     """Envoy in front of the server."""
     edge = Edge(EdgeSettings(run_dir=tmp_path_factory.mktemp("edge"), upstream=upstream, port=0))
@@ -75,7 +75,7 @@ def edge(loop: Loop, upstream: str, tmp_path_factory: pytest.TempPathFactory) ->
     loop.run(edge.stop(0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def port(edge: Edge) -> int:
     """The public port."""
     return edge.port

@@ -12,7 +12,7 @@ from tests.mart.postgres import Postgres
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server that tests share, each with a database of its own; nobody stops it."""
     server = Postgres(tmp_path_factory.mktemp("postgres"))

@@ -10,7 +10,7 @@ from rte_soap.client import SoapClient
 from tests.service.live_server import LiveServer, live_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A whole server behind Envoy. Tests share it, so each uses visitors of its own."""
     folder = tmp_path_factory.mktemp("data")
@@ -18,7 +18,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(server: LiveServer) -> str:
     """The address of the service."""
     return f"http://127.0.0.1:{server.http_port}/soap"

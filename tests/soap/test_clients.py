@@ -167,7 +167,7 @@ def test_gsoap(url: str, version: str, visitor: str, tmp_path: Path) -> None:
     check(run([program, url, visitor]), version)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def java_classes(url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The class path of the Java client, made by wsimport from the WSDL."""
     needs("java", "javac", "mvn")

@@ -25,11 +25,12 @@ RESTART_S_MAX = 30.0
 GROWTH_BYTES_MAX = 200 << 20
 
 
-def bridge_process() -> psutil.Process:
-    """Return the process of the bridge, a child of this one."""
-    found = [child for child in psutil.Process().children() if "rte_soap" in child.cmdline()]
-    assert len(found) == 1
-    return found[0]
+def bridge_process(server: LiveServer) -> psutil.Process:
+    """Return the process of a server's bridge, a child of this one: other tests' servers may have theirs."""
+    children = psutil.Process().children()
+    commands = {child: child.as_dict(["cmdline"], ad_value=())["cmdline"] for child in children}
+    (found,) = (child for child, command in commands.items() if "rte_soap" in command and server.address in command)
+    return found
 
 
 def post(port: int, body: bytes | str, content_type: str) -> tuple[int, bytes]:
@@ -67,7 +68,7 @@ def test_killed_bridge_comes_back(server: LiveServer, url: str, version: Version
     """After `kill -9` callers get a fault of their version that says to try again, and soon answers as before."""
     client = SoapClient(url, version)
     assert lists(client)
-    first = bridge_process()
+    first = bridge_process(server)
     os.kill(first.pid, signal.SIGKILL)
     wait_until_dead(first)
     xsd = etree.XMLSchema(etree.fromstring(schema_document(Schema(client.contract))))
@@ -80,13 +81,13 @@ def test_killed_bridge_comes_back(server: LiveServer, url: str, version: Version
     while not lists(client):
         assert time.monotonic() < end_s
         time.sleep(0.1)
-    assert bridge_process().pid != first.pid
+    assert bridge_process(server).pid != first.pid
 
 
 def test_hostile_documents_do_not_wear_it_out(server: LiveServer, client: SoapClient) -> None:
     """After all hostile documents, several times, the same process answers, and has not grown by much."""
     assert lists(client)
-    process = bridge_process()
+    process = bridge_process(server)
     before = process.memory_info().rss
     for _ in range(2):
         for name, document in DOCUMENTS.items():
@@ -94,7 +95,7 @@ def test_hostile_documents_do_not_wear_it_out(server: LiveServer, client: SoapCl
             assert status in (500, 413, 415), name
             assert b"Fault>" in body, name
     assert lists(client)
-    assert bridge_process().pid == process.pid
+    assert bridge_process(server).pid == process.pid
     assert process.memory_info().rss - before < GROWTH_BYTES_MAX
 
 
