@@ -90,6 +90,7 @@ from rte_server.engine.table import (
     START,
     STATE,
     VERSION,
+    VERSION_CHANGES,
     VISIT,
     VISITOR,
     WRITTEN,
@@ -377,7 +378,7 @@ def put_fields(out, ctx, cells, fields):  # type: ignore[no-untyped-def]
     if fields >> F_ETAG & 1:
         put_byte(out, at, 0x62)
         put_byte(out, at + 1, 16)
-        version = word_at(cells, VERSION) + count_of(ctx, GENERATION)
+        version = (word_at(cells, VERSION) & VERSION_CHANGES) + count_of(ctx, GENERATION)
         at = put_hex(out, at + 2, version ^ word_at(cells, SESSION_LO))
     if fields >> F_VISIT_NUMBER & 1:
         at = put_number(out, at, 0x68, word_at(cells, VISIT))

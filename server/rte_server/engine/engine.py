@@ -48,6 +48,7 @@ from rte_server.engine.table import (
     STRING_SWEEPS,
     SWEEP_FROM,
     VERSION,
+    VERSION_CHANGES,
     WRITTEN_HIGH_WATER,
     Capacity,
     Table,
@@ -285,7 +286,8 @@ class Engine(Reader):
 
     def _etag(self, row: int) -> str:
         table = self._state.table
-        return etag_text(int(table.rows[row, VERSION] + table.counts[GENERATION]), int(table.rows[row, SESSION_LO]))
+        version = int((table.rows[row, VERSION] & VERSION_CHANGES) + table.counts[GENERATION])
+        return etag_text(version, int(table.rows[row, SESSION_LO]))
 
     def _remember_names(self, request: SessionWrite) -> None:
         """Remember which names applications write: filters may read them. They are few, as names of columns are."""

@@ -195,7 +195,7 @@ class Scratch(NamedTuple):
         stack_bits: int64[STACK_DEPTH_MAX].
         touched: int64[TOUCHED_MAX], rows that the entry changed.
         removed: int64[1 + 2 * n], number of sessions that the entry removed, then their ids as far as there is room.
-        seed: int64[2], for new session ids.
+        seed: int64[4], for new session ids.
         progress: int64[2], number of touched rows, position of the entry.
         block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
         url_state: int64[URL_STATE_WORDS], the last address that was split, see `url_parts`.
@@ -224,7 +224,7 @@ class Scratch(NamedTuple):
 def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
     sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 2 + [STACK_DEPTH_MAX + 1] * 2
-    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 2, 2, int(WRITTEN_WORDS), URL_STATE_WORDS]
+    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 2, int(WRITTEN_WORDS), URL_STATE_WORDS]
     words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
     return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired()])
 

@@ -63,6 +63,7 @@ from rte_server.engine.table import (
     STATE,
     V_HEAD,
     VERSION,
+    VERSION_BITS,
     VISITOR,
     VISITOR_WORDS,
     WRITTEN,
@@ -104,6 +105,17 @@ def begin_write(ctx, row):  # type: ignore[no-untyped-def]
     """Make the row's version odd: readers wait."""
     cells = row_cells(ctx, row)
     release_at(cells, VERSION, word_at(cells, VERSION) | 1)
+    fence_release()
+
+
+@inner
+def begin_life(ctx, row):  # type: ignore[no-untyped-def]
+    """Do what `begin_write` does for a row that a new session gets: its changes are counted from 0, in the lower half.
+
+    So a session's etag does not depend on whose the row was before, and no reader takes the two for the same.
+    """
+    cells = row_cells(ctx, row)
+    release_at(cells, VERSION, (word_at(cells, VERSION) >> VERSION_BITS) + 1 << VERSION_BITS | 1)
     fence_release()
 
 

@@ -30,6 +30,7 @@ from rte_server.engine.row_values import merge_cells
 from rte_server.engine.rows import (
     POSITION,
     add_alias,
+    begin_life,
     begin_write,
     cell,
     end_write,
@@ -182,6 +183,37 @@ def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def
 
 
 @inner
+def session_id_of(seed, secret, key_lo, key_hi, time_ms, received_ms):  # type: ignore[no-untyped-def]
+    """Return the id, (low, high), of a session that a visitor's event starts.
+
+    It follows from the visitor and that event alone, so that a session keeps its id whatever becomes of other people's
+    events. No two sessions of a visitor begin with the same: a session takes every event of its own time for as long as
+    it is there, what has left lets no event of its time begin another, and a visitor is forgotten only when the clock has
+    gone on.
+
+    Args:
+        seed: Span of int64[4], working memory.
+        secret: Span of uint64[4], the deployment secret.
+        key_lo: Keyed hash of the visitor id,
+        key_hi: and its other half.
+        time_ms: Time of the event.
+        received_ms: The engine's clock at its entry.
+    """
+    put_word(seed, 0, key_lo)
+    put_word(seed, 1, key_hi)
+    put_word(seed, 2, time_ms)
+    put_word(seed, 3, received_ms)
+    low, high = span_siphash24_128(
+        (seed[0], np.int64(32)),
+        0,
+        32,
+        np.uint64(word_at(secret, 0) ^ word_at(secret, 2)),
+        np.uint64(word_at(secret, 1) ^ word_at(secret, 3)),
+    )
+    return np.int64(low) | np.int64(1), np.int64(high) | np.int64(1)
+
+
+@inner
 def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-untyped-def]
     """Start a session at `time_ms`, right before the session `newer` in time (NONE: as the newest). Returns its row."""
     if count_of(ctx, FREE_ROWS) > 0:
@@ -191,25 +223,16 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
         row = count_of(ctx, HIGH_WATER)
         add_count(ctx, HIGH_WATER, 1)
     older = visitor_word(ctx, slot, V_HEAD) if newer == NONE else cell(ctx, newer, OLDER)
-    begin_write(ctx, row)
+    begin_life(ctx, row)
     cells = row_cells(ctx, row)
     for word in range(1, cells[1]):
         put_word(cells, word, 0)
-    put_word(cells, KEY_LO, visitor_word(ctx, slot, V_KEY_LO))
-    put_word(cells, KEY_HI, visitor_word(ctx, slot, V_KEY_HI))
-    seed = span_in(ctx, SEED)
-    secret = span_in(ctx, SECRET)
-    put_word(seed, 0, count_of(ctx, SESSIONS_STARTED))
-    put_word(seed, 1, received_ms)
-    low, high = span_siphash24_128(
-        (seed[0], np.int64(16)),
-        0,
-        16,
-        np.uint64(word_at(secret, 0) ^ word_at(secret, 2)),
-        np.uint64(word_at(secret, 1) ^ word_at(secret, 3)),
-    )
-    put_word(cells, SESSION_LO, np.int64(low) | np.int64(1))
-    put_word(cells, SESSION_HI, np.int64(high) | np.int64(1))
+    key_lo, key_hi = visitor_word(ctx, slot, V_KEY_LO), visitor_word(ctx, slot, V_KEY_HI)
+    put_word(cells, KEY_LO, key_lo)
+    put_word(cells, KEY_HI, key_hi)
+    low, high = session_id_of(span_in(ctx, SEED), span_in(ctx, SECRET), key_lo, key_hi, time_ms, received_ms)
+    put_word(cells, SESSION_LO, low)
+    put_word(cells, SESSION_HI, high)
     put_word(cells, START, time_ms)
     put_word(cells, LAST, time_ms)
     put_word(cells, LAG, received_ms - time_ms)

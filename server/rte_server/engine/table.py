@@ -45,7 +45,7 @@ RETRY_READ = np.int64(-2)
 NEVER_MS = np.int64(2**62)
 
 # Words of a row before the cells of the program's attributes.
-VERSION = np.int64(0)  # odd while the writer changes the row
+VERSION = np.int64(0)  # odd while the writer changes the row; the upper half counts the sessions that had the row
 STATE = np.int64(1)  # FREE, ACTIVE or CLOSED
 KEY_LO = np.int64(2)  # keyed hash of the visitor id
 KEY_HI = np.int64(3)
@@ -82,6 +82,10 @@ LAG = np.int64(37)  # least delay from an event's time to its received time, ms;
 FIRST_POSITION = np.int64(38)  # position of the first entry that an event of the session came with
 ROW = np.int64(39)  # its own number, so that a copy of a row leads to what is kept beside the rows
 HEADER_WORDS = np.int64(40)
+
+VERSION_BITS = np.int64(32)
+VERSION_CHANGES = np.int64((1 << 32) - 1)
+"""The bits of `VERSION` that count the changes since the session began: what an etag tells of."""
 
 FREE = np.int64(0)
 ACTIVE = np.int64(1)
