@@ -370,6 +370,8 @@ class Application:
                 connections_max=settings.connections_max,
                 heap_bytes_max=settings.heap_bytes_max,
                 allowed_origins=settings.allowed_origins,
+                tls_certificate=Path(settings.tls_certificate) if settings.tls_certificate else None,
+                tls_key=Path(settings.tls_key) if settings.tls_key else None,
                 access_log=Path(settings.access_log) if settings.access_log else None,
             )
         )

@@ -243,6 +243,11 @@ class EdgeSettings:
     allowed_origins: tuple[str, ...] = setting(
         (), "Web origins that may call from browsers; `*` is every one. Empty: those of this machine."
     )
+    tls_certificate: str = setting(
+        "",
+        "PEM file of the certificate with its chain: the public port takes TLS only. Read again when it is replaced.",
+    )
+    tls_key: str = setting("", "PEM file of the private key that belongs to `tls_certificate`.")
     access_log: str = setting("", "File that gets one JSON line per request, `/dev/stdout` too. Empty: none.")
 
 
@@ -498,7 +503,7 @@ def _integer(raw: object, low: int | None, high: int | None) -> int:
 
 def _contradictions(config: Config) -> list[str]:
     """Return what is wrong between settings that are fine one by one."""
-    session, limits, server = config.session, config.limits, config.server
+    session, limits, server, edge = config.session, config.limits, config.server, config.edge
     message = f"limits.message_bytes_max = {limits.message_bytes_max}"
     rules = [
         (
@@ -514,7 +519,11 @@ def _contradictions(config: Config) -> list[str]:
             f"{message} is more than limits.queue_bytes_max = {limits.queue_bytes_max}",
         ),
         (
-            config.edge.enabled and 0 < server.port == server.grpc_port and server.host == server.grpc_host,
+            bool(edge.tls_certificate) != bool(edge.tls_key),
+            "edge.tls_certificate and edge.tls_key are set together or not at all",
+        ),
+        (
+            edge.enabled and 0 < server.port == server.grpc_port and server.host == server.grpc_host,
             f"server.port and server.grpc_port are both {server.port}; Envoy needs one of its own",
         ),
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rte_server.cli.errors import USAGE, CommandError, from_call
@@ -27,7 +29,7 @@ T = TypeVar("T")
 
 @contextmanager
 def connect(server: str) -> Iterator[grpc.Channel]:
-    """Give a channel to `host:port`; failed calls inside become CommandErrors.
+    """Give a channel to a server; failed calls inside become CommandErrors.
 
     Raises:
         CommandError: The address has another form, or a call failed.
@@ -44,19 +46,32 @@ def connect(server: str) -> Iterator[grpc.Channel]:
 
 
 def open_channel(server: str) -> grpc.Channel:
-    """Return a channel to `host:port` or `unix:/path`; it connects with the first call.
+    """Return a channel to `host:port`, `https://host:port` or `unix:/path`; it connects with the first call.
+
+    With TLS the server's certificate must come from an authority of this machine, or of the file which the variable
+    SSL_CERT_FILE names.
 
     Raises:
         CommandError: The address has another form.
     """
     import grpc
 
+    is_secure, target = server.startswith("https://"), server.removeprefix("https://")
     if not server.startswith("unix:"):
-        host, colon, port = server.rpartition(":")
-        if not (host and colon and port.isdigit() and int(port) <= 65535) or "//" in server:
-            raise CommandError(f"--server {server} must have the form HOST:PORT, such as {SERVER_DEFAULT}.", USAGE)
+        host, colon, port = target.rpartition(":")
+        if not (host and colon and port.isdigit() and int(port) <= 65535) or "//" in target:
+            forms = f"HOST:PORT, such as {SERVER_DEFAULT}, or https://HOST:PORT"
+            raise CommandError(f"--server {server} must have the form {forms}.", USAGE)
     options = (("grpc.max_receive_message_length", _ANSWER_BYTES_MAX), ("grpc.enable_retries", 0))
-    return grpc.insecure_channel(server, options=options)
+    if not is_secure:
+        return grpc.insecure_channel(server, options=options)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(_authorities()), options=options)
+
+
+def _authorities() -> bytes | None:
+    """Return the certificates of the authorities that Python trusts here; None: those that grpc brings."""
+    path = ssl.get_default_verify_paths().cafile
+    return Path(path).read_bytes() if path else None
 
 
 def call(method: Callable[..., T], request: Any, timeout_s: float) -> T:

@@ -14,7 +14,11 @@ from rte_server.cli.errors import USAGE, CommandError
 ServerOption = Annotated[
     str,
     typer.Option(
-        "--server", "-s", envvar="RTE_ADDRESS", metavar="HOST:PORT", help="The server's public (or gRPC) port."
+        "--server",
+        "-s",
+        envvar="RTE_ADDRESS",
+        metavar="HOST:PORT",
+        help="The server's public (or gRPC) port; `https://HOST:PORT` with TLS.",
     ),
 ]
 TimeoutOption = Annotated[

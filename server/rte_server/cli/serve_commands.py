@@ -159,10 +159,12 @@ def _where(application: Application) -> list[str]:
     if not application.http_port:
         return [f"RTE  gRPC {grpc}  (no public port: edge.enabled is false)", f"try  rte sessions list --server {grpc}"]
     public = f"{_reachable(config.server.host)}:{application.http_port}"
+    scheme = "https" if config.edge.tls_certificate else "http"
+    server = f"https://{public}" if config.edge.tls_certificate else public
     return [
-        f"RTE  http://{public}  (HTTP/JSON, gRPC, gRPC-Web)   gRPC only: {grpc}   Ctrl-C stops",
-        f"try  curl 'http://{public}/v1/sessions?page_size=1'",
-        f"     rte sessions list --filter 'open_basket_value > 50.0' --server {public}",
+        f"RTE  {scheme}://{public}  (HTTP/JSON, gRPC, gRPC-Web)   gRPC only: {grpc}   Ctrl-C stops",
+        f"try  curl '{scheme}://{public}/v1/sessions?page_size=1'",
+        f"     rte sessions list --filter 'open_basket_value > 50.0' --server {server}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.parse
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +60,8 @@ def call(
     from rte_soap.contract import new_message
     from rte_soap.envelope import Version
 
-    url = server if "://" in server else f"http://{server}/soap"
+    url = server if "://" in server else f"http://{server}"
+    url = url if urllib.parse.urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/soap"
     version = Version.SOAP_12 if soap is SoapVersion.SOAP_12 else Version.SOAP_11
     client = SoapClient(url, version, timeout, dict(_header(each) for each in headers or []))
     known = client.contract.operations

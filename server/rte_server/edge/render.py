@@ -17,7 +17,10 @@ from rte_server.edge.settings import EdgeError, EdgeSettings
 
 CONFIGURATION_FILE = "envoy.yaml"
 DESCRIPTOR_FILE = "rte.pb"
+SECRETS_FILE = "envoy-secrets.yaml"
 
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
+_CERTIFICATE = "certificate"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _DEFAULT_BYTES_MAX = "4194304"
 
@@ -36,7 +39,7 @@ def assets_dir() -> Path:
 
 
 def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
-    """Return the configuration as YAML text.
+    """Return the configuration as YAML text. With TLS it refers to the file `SECRETS_FILE` in the run directory.
 
     Args:
         settings: What the owner of the edge wants.
@@ -51,6 +54,8 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
     tree["admin"]["address"] = {"pipe": {"path": str(admin_socket), "mode": 0o600}}
     listener = tree["static_resources"]["listeners"][0]
     listener["address"] = _socket_address(settings.host, port)
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        listener["filter_chains"][0]["transport_socket"] = _tls(settings.run_dir / SECRETS_FILE)
     upstreams = {"server": settings.upstream, "soap": settings.soap_upstream}
     for cluster in tree["static_resources"]["clusters"]:
         upstream = upstreams[cluster["name"]]
@@ -65,6 +70,23 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
         if "proto_descriptor" in node:
             node["proto_descriptor"] = str(assets / DESCRIPTOR_FILE)
     return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, width=160)
+
+
+def render_secrets(certificate: Path, key: Path) -> str:
+    """Return the file of secrets to which a configuration with TLS refers, as YAML text.
+
+    Args:
+        certificate: PEM file with the certificate and its chain.
+        key: PEM file with the private key.
+    """
+    # Links are not followed here: who renews a certificate may set a link to another file.
+    pair = {
+        "certificate_chain": {"filename": str(certificate.absolute())},
+        "private_key": {"filename": str(key.absolute())},
+    }
+    return yaml.dump(
+        {"resources": [{"@type": f"{_TLS}.Secret", "name": _CERTIFICATE, "tls_certificate": pair}]}, sort_keys=False
+    )
 
 
 def parse_upstream(upstream: str) -> dict[str, Any]:
@@ -84,6 +106,20 @@ def parse_upstream(upstream: str) -> dict[str, Any]:
 
 def _socket_address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _tls(secrets: Path) -> dict[str, Any]:
+    # By a file of secrets, since Envoy reads certificates again only where they are secrets.
+    source = {"path_config_source": {"path": str(secrets)}, "resource_api_version": "V3"}
+    context = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [{"name": _CERTIFICATE, "sds_config": source}],
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": f"{_TLS}.DownstreamTlsContext", "common_tls_context": context},
+    }
 
 
 def _access_log(template: list[Any], path: Path | None) -> list[Any]:

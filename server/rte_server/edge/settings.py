@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,13 @@ class EdgeSettings:
     """Web origins that may call from browsers, for example `https://shop.example`; `*` is every one. Default: only
     those of this machine (localhost, any port)."""
 
+    tls_certificate: Path | None = None
+    """PEM file with the certificate and its chain. The public port then takes TLS only (HTTP/2 and HTTP/1.1 by ALPN). Both
+    files are read again when one is replaced in its folder by a rename. None: no TLS."""
+
+    tls_key: Path | None = None
+    """PEM file with the private key, not encrypted. Given exactly if `tls_certificate` is."""
+
     access_log: Path | None = None
     """File that gets one JSON line per request; `/dev/stdout` works. Default: no access log."""
 
@@ -63,8 +71,17 @@ class EdgeSettings:
                 (self.request_bytes_max < 1024, f"request_bytes_max {self.request_bytes_max} is not >= 1024"),
                 (self.connections_max < 1, f"connections_max {self.connections_max} is not >= 1"),
                 (self.heap_bytes_max < 64 << 20, f"heap_bytes_max {self.heap_bytes_max} is not >= 67108864"),
+                *((not _is_readable(file), f"{file} cannot be read") for file in (self.tls_certificate, self.tls_key)),
+                (
+                    (self.tls_certificate is None) != (self.tls_key is None),
+                    "tls_certificate and tls_key are given together or not at all",
+                ),
             )
             if wrong
         ]
         if problems:
             raise EdgeError("edge settings: " + "; ".join(problems))
+
+
+def _is_readable(file: Path | None) -> bool:
+    return file is None or (file.is_file() and os.access(file, os.R_OK))

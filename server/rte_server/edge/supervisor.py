@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rte_server.edge.admin import AdminClient
 from rte_server.edge.child import Child
-from rte_server.edge.render import explain, render
+from rte_server.edge.render import SECRETS_FILE, explain, render, render_secrets
 from rte_server.edge.settings import EdgeError, EdgeSettings
 
 _log = logging.getLogger("rte_server.edge")
@@ -128,7 +128,11 @@ class Edge:
         return self._settings.run_dir / "envoy.yaml"
 
     async def _write_configuration(self) -> None:
-        text = render(self._settings, self._port, self._envoy.socket)
+        settings = self._settings
+        text = render(settings, self._port, self._envoy.socket)
+        if settings.tls_certificate is not None and settings.tls_key is not None:
+            secrets = render_secrets(settings.tls_certificate, settings.tls_key)
+            await asyncio.to_thread((settings.run_dir / SECRETS_FILE).write_text, secrets, encoding="utf-8")
         await asyncio.to_thread(self._configuration.write_text, text, encoding="utf-8")
 
     async def _validate(self) -> None:
