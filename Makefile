@@ -111,6 +111,11 @@ soap-clients: ## Install the SOAP clients that the tests call (Debian, as root)
 	apt-get install -y -qq --no-install-recommends g++ gsoap libgsoap-dev libsoap-lite-perl libwww-perl libxml-compile-perl \
 	  libxml-libxml-perl php-cli php-soap >/dev/null
 
+.PHONY: browser
+browser: ## Install the browser that tests of pages run in (Debian, as root)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium >/dev/null
+
 .PHONY: check
 check: lint gen-check test ## All that CI does
 
