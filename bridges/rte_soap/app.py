@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 from urllib.parse import parse_qs
 
-from rte_soap.documents import Limits, too_large
+from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send
+from rte_bridge.problems import Problem, Reason
+from rte_soap.documents import Limits
 from rte_soap.envelope import Version
-from rte_soap.problems import Problem, Reason
 from rte_soap.service import Reply, SoapService, version_of
 from rte_soap.wsdl import schema_document, wsdl_document
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 GZIP_BYTES_MIN = 1024
 """Smaller answers are not compressed: it would cost more than it saves."""
@@ -41,12 +37,8 @@ class Settings:
 
     limits: Limits
     """What requests may have."""
-    calls_max: int = 256
-    """Requests that are worked on at a time; one more is refused with OVERLOADED."""
-    bodies_bytes_max: int = 64 * 1024 * 1024
-    """Bytes of bodies that are held at a time; a request beyond it is refused with OVERLOADED."""
-    body_s_max: float = 30.0
-    """Seconds that a body may take to arrive, > 0; Envoy must be patient on this path, since calls may take long."""
+    bodies: BodyLimits = field(default_factory=BodyLimits)
+    """How much is taken at a time."""
     public_url: str = ""
     """The address that the description gives. Empty: the one by which the caller reached Envoy."""
     plaintext_passwords: bool = False
@@ -59,8 +51,7 @@ class App:
     def __init__(self, service: SoapService, settings: Settings) -> None:
         self._service = service
         self._settings = settings
-        self._call_count = 0
-        self._body_bytes = 0
+        self._bodies = Bodies(settings.bodies, "SOAP requests")
         self._described = cache(self._describe)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,50 +71,16 @@ class App:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _post(self, headers: Mapping[str, str], receive: Receive) -> Reply:
-        if self._call_count >= self._settings.calls_max:
-            return self._refused(_overloaded(str(self._settings.calls_max)), headers)
-        self._call_count += 1
-        body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.body_s_max):
-                await self._receive_body(body, receive)
-            # What comes next from the server is that the caller has left.
-            gone = asyncio.ensure_future(receive())
-            try:
-                return await self._service.reply(bytes(body), headers, gone)
-            finally:
-                gone.cancel()
-        except TimeoutError:
-            message = f"the body did not arrive within {self._settings.body_s_max} s"
-            return self._refused(Problem(Reason.DEADLINE_EXCEEDED, message), headers)
+            async with self._bodies.taken(receive) as body:
+                # What comes next from the server is that the caller has left.
+                gone = asyncio.ensure_future(receive())
+                try:
+                    return await self._service.reply(body, headers, gone)
+                finally:
+                    gone.cancel()
         except Problem as problem:
             return self._refused(problem, headers)
-        finally:
-            self._call_count -= 1
-            self._body_bytes -= len(body)
-
-    async def _receive_body(self, body: bytearray, receive: Receive) -> None:
-        """Add what arrives to `body`, which counts as held until the caller of this gives it up.
-
-        Raises:
-            Problem: It is too large, too much is held, or the caller has left.
-        """
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Problem(Reason.MALFORMED, "the caller left before the end of the body")
-            chunk = message.get("body", b"")
-            body += chunk
-            self._body_bytes += len(chunk)
-            self._check_size(len(body))
-            if not message.get("more_body"):
-                return
-
-    def _check_size(self, held: int) -> None:
-        if held > self._settings.limits.body_bytes_max:
-            raise too_large(self._settings.limits.body_bytes_max)
-        if self._body_bytes > self._settings.bodies_bytes_max:
-            raise _overloaded(f"{self._settings.bodies_bytes_max} bytes")
 
     def _refused(self, problem: Problem, headers: Mapping[str, str]) -> Reply:
         return self._service.refusal(problem, version_of(headers), headers.get("x-request-id", ""))
@@ -157,10 +114,6 @@ class App:
         host = headers.get("host", "")
         scheme = "https" if headers.get("x-forwarded-proto") == "https" else "http"
         return f"{scheme}://{host if _HOST.match(host) else 'localhost'}{scope['path']}"
-
-
-def _overloaded(limit: str) -> Problem:
-    return Problem(Reason.OVERLOADED, "too many SOAP requests at a time; nothing was taken", limit=limit)
 
 
 def _compressed(body: bytes, accepted: str) -> tuple[bytes, list[tuple[str, str]]]:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from google.rpc import status_pb2
 from lxml import etree
 
+from rte_bridge.problems import Problem
 from rte_soap.contract import SERVICE_FAULT, Contract, Operation, new_message
 from rte_soap.documents import Limits, parse
 from rte_soap.envelope import Version, open_envelope, request_envelope
 from rte_soap.faults import set_status
-from rte_soap.problems import Problem
 from rte_soap.reader import Reader
 from rte_soap.schema import FAULT_ELEMENT, RESPONSE_SUFFIX, Schema, is_empty
 from rte_soap.writer import Writer

@@ -7,13 +7,13 @@ may repeat the request and are not shown.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from lxml import etree
 
-from rte_soap.problems import Problem, Reason
+from rte_bridge.bodies import too_large
+from rte_bridge.problems import Problem, Reason
 
 ENCODINGS = frozenset(("utf-8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii", "iso-8859-1", "windows-1252"))
 """Those that requests may have; answers are UTF-8."""
@@ -28,40 +28,6 @@ class Limits:
 
     tags_max: int = 200_000
     """Tags in a body, counted as `<`: what costs time and memory is their number. An element has two."""
-
-
-def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
-    """Return a body without its `content-encoding`.
-
-    Args:
-        body: As it came.
-        encoding: The header; empty for none.
-        bytes_max: How large the result may be. No more is made, whatever the body says.
-
-    Raises:
-        Problem: UNSUPPORTED_ENCODING, MALFORMED if it is damaged or cut, REQUEST_TOO_LARGE.
-    """
-    name = encoding.strip().lower()
-    if name in ("", "identity"):
-        return body
-    if name not in ("gzip", "x-gzip"):
-        message = "only gzip is taken as a content-encoding"
-        raise Problem(Reason.UNSUPPORTED_ENCODING, message, field="content-encoding", value=encoding, limit="gzip")
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = inflater.decompress(body, bytes_max + 1)
-    except zlib.error:
-        raise Problem(Reason.MALFORMED, "the gzip form of the body is damaged") from None
-    if len(plain) > bytes_max:
-        raise too_large(bytes_max)
-    if not inflater.eof or inflater.unused_data:
-        raise Problem(Reason.MALFORMED, "the gzip form of the body is cut or has something behind it")
-    return plain
-
-
-def too_large(bytes_max: int) -> Problem:
-    """Return the refusal of a body that is too large."""
-    return Problem(Reason.REQUEST_TOO_LARGE, f"the body is larger than {bytes_max} bytes", limit=str(bytes_max))
 
 
 def parse(body: bytes, charset: str, limits: Limits) -> etree._Element:

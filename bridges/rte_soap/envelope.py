@@ -9,9 +9,9 @@ from typing import Any
 
 from lxml import etree
 
+from rte_bridge.problems import Problem, Reason
 from rte_soap.contract import Operation
 from rte_soap.faults import rule_of
-from rte_soap.problems import Problem, Reason
 from rte_soap.reader import check_attributes, check_no_text
 from rte_soap.scalars import escape
 from rte_soap.schema import FAULT_ELEMENT, REQUEST_ELEMENT, RESPONSE_SUFFIX, RESULT_ELEMENT, Schema, is_empty

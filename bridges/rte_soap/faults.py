@@ -15,8 +15,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
+from rte_bridge.problems import Problem, Reason
 from rte_soap.contract import new_message
-from rte_soap.problems import Problem, Reason
 
 CONTRACT_DOMAIN = "rte.v1"
 BRIDGE_DOMAIN = "rte.soap"

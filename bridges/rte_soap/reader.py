@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor
 from lxml import etree
 
+from rte_bridge.problems import Problem, Reason, shown
 from rte_soap.contract import new_message
 from rte_soap.faults import set_status
-from rte_soap.problems import Problem, Reason, shown
 from rte_soap.scalars import XML_SPACE
 from rte_soap.schema import Element, Schema
 

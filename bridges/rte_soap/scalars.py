@@ -18,7 +18,7 @@ from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
-from rte_soap.problems import Problem, Reason
+from rte_bridge.problems import Problem, Reason
 
 XML_SPACE = " \t\r\n"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

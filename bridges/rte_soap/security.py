@@ -16,9 +16,9 @@ from typing import Any
 
 from lxml import etree
 
+from rte_bridge.problems import Problem, Reason
 from rte_soap.contract import CALL_OPTIONS, new_message
 from rte_soap.envelope import Envelope, must_understand
-from rte_soap.problems import Problem, Reason
 from rte_soap.reader import Reader, text_of
 from rte_soap.scalars import read_timestamp
 from rte_soap.schema import OPTIONS_ELEMENT, Schema

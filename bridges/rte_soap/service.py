@@ -16,12 +16,13 @@ import grpc.aio
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
+from rte_bridge.bodies import decompressed
+from rte_bridge.problems import Problem, Reason
 from rte_soap import documents
 from rte_soap.contract import SERVICE_FAULT, Contract, Operation, new_message
 from rte_soap.documents import Limits
 from rte_soap.envelope import Envelope, Version, answer_envelope, fault_envelope, open_envelope, operation_of
 from rte_soap.faults import fault_of_call, fault_of_problem, retry_after_s, rule_of
-from rte_soap.problems import Problem, Reason
 from rte_soap.reader import Reader
 from rte_soap.schema import Schema
 from rte_soap.security import Caller, NotUnderstood, caller_of
@@ -102,7 +103,7 @@ class SoapService:
         request_id = headers.get("x-request-id", "")
         try:
             version, charset, action = _content_type(headers)
-            plain = documents.decompressed(body, headers.get("content-encoding", ""), self._limits.body_bytes_max)
+            plain = decompressed(body, headers.get("content-encoding", ""), self._limits.body_bytes_max)
             request = await self._translated(len(plain), lambda: self._opened(plain, charset, version, action, headers))
             operation, message, caller = request
             request_id = caller.request_id

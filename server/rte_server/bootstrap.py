@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.config import Config
-from rte_server.edge import Edge, SoapBridge, check_port
+from rte_server.edge import Bridge, BridgeSettings, Edge, check_port
 from rte_server.edge import EdgeSettings as EdgeConfiguration
-from rte_server.edge import SoapSettings as SoapConfiguration
 from rte_server.engine.engine import CompileModels, Engine
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.outcome import Outcome
@@ -357,12 +357,14 @@ class Application:
         run_dir.mkdir(mode=0o700, exist_ok=True)
         upstream_host = "127.0.0.1" if server.grpc_host == "0.0.0.0" else server.grpc_host
         upstream = f"{upstream_host}:{self.grpc_port}"
-        bridge = self._soap_bridge(run_dir, upstream)
+        bridges = self._bridges(run_dir, upstream)
+        upstreams = {name: bridge.upstream for name, bridge in bridges.items()}
         edge = Edge(
             EdgeConfiguration(
                 run_dir=run_dir,
                 upstream=upstream,
-                soap_upstream=bridge.upstream if bridge is not None else None,
+                soap_upstream=upstreams.get("soap"),
+                collect_upstream=upstreams.get("collect"),
                 host=server.host,
                 port=server.port,
                 concurrency=settings.concurrency,
@@ -376,29 +378,46 @@ class Application:
             )
         )
         self._stack.push_async_callback(edge.stop, grace_s)
-        starts = [edge.start()] if bridge is None else [edge.start(), bridge.start()]
+        starts = [edge.start(), *(bridge.start() for bridge in bridges.values())]
         for result in await asyncio.gather(*starts, return_exceptions=True):
             if result is not None:
                 raise result
         self.http_port = edge.port
         return edge
 
-    def _soap_bridge(self, run_dir: Path, upstream: str) -> SoapBridge | None:
-        """Return the SOAP bridge, if it is wanted; it ends after Envoy, with the server."""
-        settings = self.config.soap
-        if not settings.enabled:
-            return None
-        bridge = SoapBridge(
-            SoapConfiguration(
-                run_dir=run_dir,
-                server=upstream,
-                body_bytes_max=self.config.limits.message_bytes_max,
-                public_url=settings.public_url,
-                plaintext_passwords=settings.plaintext_passwords,
-            )
-        )
-        self._stack.push_async_callback(bridge.stop)
-        return bridge
+    def _bridges(self, run_dir: Path, upstream: str) -> dict[str, Bridge]:
+        """Return the bridges that are wanted, by the name of Envoy's cluster; they end after Envoy, with the server."""
+        soap, collect = self.config.soap, self.config.collect
+        arguments: dict[str, list[str]] = {}
+        if soap.enabled:
+            arguments["soap"] = ["--body-bytes-max", str(self.config.limits.message_bytes_max)]
+            arguments["soap"] += ["--public-url", soap.public_url]
+            arguments["soap"] += ["--plaintext-passwords"] if soap.plaintext_passwords else []
+        if collect.enabled:
+            settings = run_dir / "collect.json"
+            settings.write_text(json.dumps(self._collect_settings()), encoding="utf-8")
+            arguments["collect"] = ["--settings", str(settings)]
+        bridges = {
+            name: Bridge(BridgeSettings(name, f"rte_{name}", run_dir, upstream, given))
+            for name, given in arguments.items()
+        }
+        for bridge in bridges.values():
+            self._stack.push_async_callback(bridge.stop)
+        return bridges
+
+    def _collect_settings(self) -> dict[str, Any]:
+        """Return what the collectors' bridge reads from its file, since a command line is no place for keys."""
+        limits, collect = self.config.limits, self.config.collect
+        return {
+            "body_bytes_max": limits.message_bytes_max,
+            "batch_events_max": limits.batch_events_max,
+            "write_keys": collect.write_keys,
+            "tables": str(Path(collect.tables).resolve()) if collect.tables else "",
+            "quarantine": str((self.config.server.data_dir / "quarantine.sqlite").resolve()),
+            "quarantine_max": collect.quarantine_max,
+            "quarantine_bytes_max": collect.quarantine_bytes_max,
+            "quarantine_ms": collect.quarantine_ms,
+        }
 
     def _pipeline_failed(self, failure: BaseException) -> None:
         """Take note, from one of the pipeline's threads, that nothing more will be folded."""

@@ -265,6 +265,24 @@ class SoapSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectSettings:
+    """The collectors, which take what the SDKs of Segment, RudderStack, Snowplow and CloudEvents send."""
+
+    enabled: bool = setting(True, "Starts the collectors' bridge, if Envoy is started.")
+    write_keys: tuple[str, ...] = setting(
+        (), "Write keys that Segment's and RudderStack's SDKs may send. Empty: all are taken, and none is needed."
+    )
+    tables: str = setting(
+        "",
+        "Directory with tables of names that take the place of those that ship: `segment.yaml`, `snowplow.yaml`, "
+        "`cloudevents.yaml`.",
+    )
+    quarantine_max: int = setting(10_000, "Refused events that are kept; the oldest go first.", low=0)
+    quarantine_bytes_max: int = setting(64 * MIB, "Bytes of refused events that are kept.", low=0)
+    quarantine_ms: int = setting(7 * DAY_MS, "How long a refused event is kept.", low=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective settings."""
 
@@ -279,6 +297,7 @@ class Config:
     mart: MartSettings = MartSettings()
     edge: EdgeSettings = EdgeSettings()
     soap: SoapSettings = SoapSettings()
+    collect: CollectSettings = CollectSettings()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where a setting that is not at its default stands, by `section.name`."""
 

@@ -14,10 +14,10 @@ from google.rpc import code_pb2, error_details_pb2
 
 from rte.v1.event_service_pb2 import StreamEventsRequest, StreamEventsResponse
 from rte.v1.event_service_pb2_grpc import EventServiceServicer, add_EventServiceServicer_to_server
+from rte.wire_events import event
 from rte_server.cli.delivery import Delivery
 from rte_server.cli.errors import CommandError
 from rte_server.replay.csv_rows import Recorded
-from rte_server.replay.wire_events import event
 
 Behaviour = Callable[["StandIn", StreamEventsRequest, grpc.ServicerContext], StreamEventsResponse]
 

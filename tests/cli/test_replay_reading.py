@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rte import wire_events
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import IngestEventsRequest, StreamEventsRequest, Wait
-from rte_server.replay import wire_events
 from rte_server.replay.csv_rows import Recorded
 from rte_server.replay.files import Recording, batches, paced, shift_to_now
 from rte_server.replay.mapping import ColumnMapping, Property, read_mapping, with_options

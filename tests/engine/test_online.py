@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rte.v1.session_pb2 import Score, Session
+from rte.wire_events import batch_request, event
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expressions import Instruction, Op
@@ -22,7 +23,6 @@ from rte_server.engine.online_state import O_WEIGHTS
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, OnlineSpec
 from rte_server.engine.table import Capacity
 from rte_server.models import ModelError, compile_models
-from rte_server.replay.wire_events import batch_request, event
 from tests.engine.attribute_samples import load
 from tests.engine.pair import new_engine as engine_of
 

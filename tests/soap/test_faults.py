@@ -13,9 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from rte.v1.error_reason_pb2 import ErrorReason
+from rte_bridge.bodies import BodyLimits
+from rte_bridge.problems import Reason
 from rte_soap.contract import SERVICE_FAULT, Contract, new_message
 from rte_soap.faults import CODES, EXCEPTIONS, REASONS, fault_of, set_status
-from rte_soap.problems import Reason
 from tests.soap.bridge import GET, Bridge, Call, envelope, running_bridge
 
 CLIENT_CODES = {
@@ -205,7 +206,7 @@ async def test_caller_who_leaves_ends_the_call(bridge: Bridge) -> None:
 
 async def test_too_many_calls() -> None:
     """More calls than are worked on at a time are told to come again, and nothing of them is done."""
-    async with running_bridge(calls_max=2) as bridge:
+    async with running_bridge(bodies=BodyLimits(calls_max=2)) as bridge:
         go_on, both = asyncio.Event(), asyncio.Event()
 
         async def answer(_: Call, __: Any) -> bytes:

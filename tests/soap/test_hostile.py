@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rte_bridge.bodies import BodyLimits
+from rte_bridge.problems import Problem
 from rte_soap import documents
 from rte_soap.contract import Contract, new_message
 from rte_soap.documents import Limits
 from rte_soap.envelope import Version, open_envelope, operation_of
-from rte_soap.problems import Problem
 from rte_soap.reader import Reader
 from rte_soap.schema import Schema
 from tests.soap.bridge import ENVELOPE_11, ENVELOPE_12, GET, Bridge, envelope, running_bridge
@@ -197,7 +198,7 @@ async def test_body_that_is_too_large(bridge: Bridge) -> None:
 
 async def test_bodies_together_are_bounded() -> None:
     """Beyond the bytes that all bodies may take together a request is told to come again."""
-    async with running_bridge(bodies_bytes_max=1000) as bridge:
+    async with running_bridge(bodies=BodyLimits(bodies_bytes_max=1000)) as bridge:
         reply = await bridge.post(b" " * 1001)
         assert (reply.status, reply.text("reason"), reply.text("retryable")) == (500, "OVERLOADED", "true")
         assert reply.headers["retry-after"] == "1"
@@ -213,7 +214,7 @@ async def test_caller_who_leaves_while_sending(bridge: Bridge) -> None:
 
 async def test_caller_who_sends_too_slowly() -> None:
     """A body that does not arrive in time is given up."""
-    async with running_bridge(body_s_max=0.05) as bridge:
+    async with running_bridge(bodies=BodyLimits(body_s_max=0.05)) as bridge:
         reply = await bridge.post(envelope(GET), stalls=True)
         assert (reply.text("reason"), reply.text("retryable")) == ("DEADLINE_EXCEEDED", "true")
         assert (await bridge.call()).status == 200

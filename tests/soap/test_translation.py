@@ -11,8 +11,8 @@ from google.protobuf import text_format
 from hypothesis import HealthCheck, given, settings
 from lxml import etree
 
+from rte_bridge.problems import Problem, Reason
 from rte_soap.contract import Contract, new_message
-from rte_soap.problems import Problem, Reason
 from rte_soap.reader import Reader
 from rte_soap.schema import Schema
 from rte_soap.writer import Writer

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rte.wire_events import batch_request
 from rte_server.cli.connection import back_off_s, open_channel, retry_delay_s
 from rte_server.cli.errors import CommandError, from_call
 from rte_server.replay.csv_rows import Recorded
 from rte_server.replay.problems import EXAMPLES_MAX
-from rte_server.replay.wire_events import batch_request
 
 if TYPE_CHECKING:
     import grpc

@@ -110,12 +110,12 @@ def _of_journal(directory: Path) -> tuple[NDArray[np.uint64], Iterator[Entry]]:
 
 
 def _of_events(files: list[str], mapping: Path | None) -> tuple[NDArray[np.uint64], Iterator[Entry]]:
+    from rte.wire_events import batch_request
     from rte_server.engine.entries import Entry, EntryType
     from rte_server.engine.native import secret_from_bytes
     from rte_server.replay.files import Recording, batches
     from rte_server.replay.mapping import ColumnMapping, read_mapping
     from rte_server.replay.problems import ReplayError, RowProblems
-    from rte_server.replay.wire_events import batch_request
 
     def entries() -> Iterator[Entry]:
         received_ms = 0

@@ -56,7 +56,7 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
     listener["address"] = _socket_address(settings.host, port)
     if settings.tls_certificate is not None and settings.tls_key is not None:
         listener["filter_chains"][0]["transport_socket"] = _tls(settings.run_dir / SECRETS_FILE)
-    upstreams = {"server": settings.upstream, "soap": settings.soap_upstream}
+    upstreams = {"server": settings.upstream, "soap": settings.soap_upstream, "collect": settings.collect_upstream}
     for cluster in tree["static_resources"]["clusters"]:
         upstream = upstreams[cluster["name"]]
         if upstream is not None:

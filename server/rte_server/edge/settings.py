@@ -24,6 +24,9 @@ class EdgeSettings:
     soap_upstream: str | None = None
     """Address of the SOAP bridge, in the same form. None: the one of `envoy.yaml`."""
 
+    collect_upstream: str | None = None
+    """Address of the collectors' bridge, in the same form. None: the one of `envoy.yaml`."""
+
     host: str = "127.0.0.1"
     """IP address on which the public port listens; `0.0.0.0` for every network."""
 

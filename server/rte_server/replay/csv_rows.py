@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 
-from rte_server.replay import wire_events as wire
+from rte import wire_events as wire
 from rte_server.replay.mapping import ColumnMapping, Plan, Property, fit
 from rte_server.replay.problems import BadRow, ReplayError, RowError, RowProblems
 from rte_server.replay.source import Source
@@ -184,7 +184,7 @@ class CsvEncoder:
         time_ms = parse_time(raw, self._time_format) + self._shift_ms
         if len(self._times) >= _CACHED_MAX:
             self._times.clear()
-        self._times[raw] = found = (time_ms, wire.time_field(time_ms))
+        self._times[raw] = found = (time_ms, wire.time_field(wire.EVENT_TIME, time_ms))
         return found
 
 

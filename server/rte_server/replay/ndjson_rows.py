@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from rte_server.replay import wire_events as wire
+from rte import wire_events as wire
 from rte_server.replay.csv_rows import SAMPLE_ROWS, Recorded
 from rte_server.replay.mapping import ColumnMapping, Plan, fit
 from rte_server.replay.problems import BadRow, RowError, RowProblems

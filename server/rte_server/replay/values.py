@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+from rte.wire_events import Value
 from rte_server.replay.problems import RowError
-from rte_server.replay.wire_events import Value
 
 # A leading zero makes a code, not a number ("007"), and so does anything beyond what a double holds exactly.
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d{1,2})?")

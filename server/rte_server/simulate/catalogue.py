@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from rte_server.replay.wire_events import Value
+from rte.wire_events import Value
 
 CURRENCY = "EUR"
 SITE = "https://shop.example"

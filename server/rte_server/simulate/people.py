@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlencode
 
-from rte_server.replay.wire_events import Value
+from rte.wire_events import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from rte.wire_events import Value, event
 from rte_server.replay.csv_rows import Recorded
-from rte_server.replay.wire_events import Value, event
 from rte_server.simulate.catalogue import Catalogue
 from rte_server.simulate.people import Device, Person, make_person
 from rte_server.simulate.visit import Step, Visit

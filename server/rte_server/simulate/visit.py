@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rte_server.replay.wire_events import Value
+from rte.wire_events import Value
 from rte_server.simulate.catalogue import CURRENCY, SITE, Catalogue, Product
 from rte_server.simulate.people import Device, Intent, Person, pick_origin
 

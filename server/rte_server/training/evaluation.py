@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rte.v1.session_pb2 import Score, Session
 from rte.v1.session_service_pb2 import BatchGetSessionsRequest, BatchGetSessionsResponse
-from rte_server.replay.wire_events import batch_request
+from rte.wire_events import batch_request
 from rte_server.training.recordings import labels_of, read_events
 from rte_server.training.tasks import Progress, Task
 

@@ -11,11 +11,11 @@ from google.protobuf import struct_pb2
 from numpy.typing import NDArray
 
 from rte.v1.session_pb2 import Session
+from rte.wire_events import batch_request
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.table import Capacity
 from rte_server.models import compile_models, fold_request
-from rte_server.replay.wire_events import batch_request
 from rte_server.training.recordings import LabelledEvent, RecordingError, labels_of
 from rte_server.training.tasks import Task
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from rte_server.replay.wire_events import Value, event
+from rte.wire_events import Value, event
 from rte_server.training.tasks import Task
 
 EPOCH_MS = 1_704_067_200_000

@@ -1,4 +1,4 @@
-"""Run the SOAP bridge as a child: Envoy sends `/soap` to its socket, and it calls the gRPC server like any client."""
+"""Run a bridge as a child: a program that Envoy sends requests to, and that calls the gRPC server like any client."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rte_server.edge.child import Child
 
-_log = logging.getLogger("rte_server.edge.soap")
+_log = logging.getLogger("rte_server.edge.bridge")
 
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _LOG_LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
@@ -19,8 +20,14 @@ _TAIL_CHARACTERS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class SoapSettings:
-    """What the bridge is told."""
+class BridgeSettings:
+    """Which bridge, and what it is told."""
+
+    name: str
+    """For logs, errors and the name of its socket, such as `soap`."""
+
+    module: str
+    """The package that is run, such as `rte_soap`."""
 
     run_dir: Path
     """Existing directory for its socket. Nobody else may write there."""
@@ -28,14 +35,8 @@ class SoapSettings:
     server: str
     """Address of the gRPC server: `unix:/path` or `host:port`."""
 
-    body_bytes_max: int
-    """Largest request, bytes, also after decompression, >= 1,024."""
-
-    public_url: str = ""
-    """Address that the WSDL gives. Empty: the one by which the caller reached Envoy."""
-
-    plaintext_passwords: bool = False
-    """Takes passwords in the envelope over connections without TLS, too."""
+    arguments: Sequence[str] = ()
+    """Its own options. Others can read them: nothing secret."""
 
     ready_timeout_s: float = 30.0
     """Seconds that a start may take, > 0."""
@@ -44,14 +45,14 @@ class SoapSettings:
     """Longest pause before a restart, seconds."""
 
 
-class SoapBridge:
+class Bridge:
     """One supervised bridge. Belongs to the event loop in which `start` is awaited; it ends with this process."""
 
-    def __init__(self, settings: SoapSettings) -> None:
+    def __init__(self, settings: BridgeSettings) -> None:
         self._settings = settings
         self._child = Child(
-            "soap",
-            settings.run_dir / "soap.sock",
+            settings.name,
+            settings.run_dir / f"{settings.name}.sock",
             is_ready=self._is_ready,
             log_line=_log_line,
             ready_timeout_s=settings.ready_timeout_s,
@@ -60,7 +61,7 @@ class SoapBridge:
 
     @property
     def upstream(self) -> str:
-        """The address to which Envoy sends `/soap`; it stays the same over restarts."""
+        """The address to which Envoy sends its requests; it stays the same over restarts."""
         return f"unix:{self._child.socket}"
 
     @property
@@ -80,10 +81,8 @@ class SoapBridge:
             EdgeError: It ended, or was not ready in time.
         """
         settings = self._settings
-        command = [sys.executable, "-m", "rte_soap", "--listen", self.upstream, "--server", settings.server]
-        command += ["--body-bytes-max", str(settings.body_bytes_max), "--public-url", settings.public_url]
-        if settings.plaintext_passwords:
-            command.append("--plaintext-passwords")
+        command = [sys.executable, "-m", settings.module, "--listen", self.upstream, "--server", settings.server]
+        command += settings.arguments
         await self._child.start(command, lambda output: output[-_TAIL_CHARACTERS:])
         self._child.supervise()
 

@@ -1,4 +1,4 @@
-"""What the bridge itself refuses, and why."""
+"""What a bridge itself refuses, and why."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SHOWN_CHARACTERS_MAX = 64
 
 
 class Reason(StrEnum):
-    """Why a request goes no further than the bridge.
+    """Why a request, or one event of it, goes no further than the bridge.
 
-    The first ones have the meaning that `rte.v1.ErrorReason` gives them; `faults` says how each looks to a caller.
+    The first ones have the meaning that `rte.v1.ErrorReason` gives them; each bridge says how one looks to its callers.
     """
 
     MALFORMED = "MALFORMED"
@@ -40,7 +40,7 @@ class Reason(StrEnum):
 
 
 class Problem(Exception):
-    """The bridge refuses a request.
+    """A bridge refuses a request, or one event of it.
 
     Attributes:
         reason: Why.

@@ -1,0 +1,12 @@
+"""The collectors: Segment, RudderStack, Snowplow and CloudEvents, as their SDKs send them, become events of RTE.
+
+A client of the gRPC contract like any other. Names and properties are translated by the tables in `tables/`.
+
+    app          HTTP: which path is which protocol
+    requests     what came: body, headers, query
+    protocol     what a protocol has to do: take a request apart, translate one event
+    segment      Segment and RudderStack
+    names        the tables
+    values       ids, times and texts as they come in JSON
+    intake       events of one request -> one call of IngestEvents
+"""

@@ -1,0 +1,143 @@
+"""HTTP: which path is which protocol, and what a caller is told when nothing, or not all, was taken."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+
+from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send, decompressed
+from rte_bridge.problems import Problem, Reason
+from rte_collect import segment
+from rte_collect.intake import Intake, Taken
+from rte_collect.protocol import Collector, Parcel, Reply
+from rte_collect.requests import Request
+from rte_collect.segment import Segment
+
+FORWARDED_HEADERS = ("x-request-id", "traceparent", "tracestate")
+"""Headers that become metadata of the gRPC call. Write keys are none of the server's credentials and end here."""
+
+RETRY_AFTER_S = 1
+
+_ANSWERED = {grpc.StatusCode.RESOURCE_EXHAUSTED: 429, grpc.StatusCode.INVALID_ARGUMENT: 400}
+"""Status of a call to the server -> that of HTTP. All others are 503: what was sent is good, and may come again."""
+
+_CODES = {400: 3, 401: 16, 404: 5, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14, 500: 13}
+"""Status of HTTP -> code of `google.rpc.Status`."""
+
+_log = logging.getLogger("rte_collect")
+
+
+class App:
+    """The collectors as an ASGI application."""
+
+    def __init__(self, intake: Intake, segment_collector: Segment, limits: BodyLimits) -> None:
+        """Make the application.
+
+        Args:
+            intake: Sends events to the server.
+            segment_collector: Takes Segment's and RudderStack's calls.
+            limits: How much is taken at a time.
+        """
+        self._intake = intake
+        self._segment = segment_collector
+        self._limits = limits
+        self._bodies = Bodies(limits, "requests of collectors")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        try:
+            reply = await self._answer(
+                scope["method"], Request(scope["raw_path"].decode("latin-1"), query, headers, b""), receive
+            )
+        except Exception:  # noqa: BLE001 - at this border every fault of the bridge becomes INTERNAL
+            incident = secrets.token_hex(8)
+            _log.exception("incident %s", incident)
+            reply = refusal(500, "INTERNAL", "", f"the collector failed; its log tells more under {incident}")
+        sent = (*reply.headers, ("content-type", reply.content_type), ("x-content-type-options", "nosniff"))
+        length = ("content-length", str(len(reply.body)))
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*sent, length)]
+        await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
+
+    async def _answer(self, method: str, request: Request, receive: Receive) -> Reply:
+        fixed, collector = self._route(request.path)
+        try:
+            if fixed is not None:
+                return fixed(request) if method in ("GET", "HEAD") else _wrong_method("GET")
+            if collector is None:
+                return refusal(404, "UNKNOWN_PATH", "", "no such path")
+            if method != "POST":
+                return _wrong_method("POST")
+            return await self._collected(collector, request, receive)
+        except Problem as problem:
+            status = 429 if problem.reason is Reason.OVERLOADED else 400
+            if collector is not None and status == 400:
+                status = collector.status_of(problem)
+            return refusal(status, problem.reason.value, problem.field, problem.message)
+
+    def _route(self, path: str) -> tuple[Callable[[Request], Reply] | None, Collector | None]:
+        """Return what answers a path: something fixed, or a collector."""
+        if segment.PATH.match(path):
+            return None, self._segment
+        if segment.SETTINGS_PATH.match(path):
+            return self._segment.settings, None
+        if segment.SOURCE_PATH.match(path):
+            return self._segment.source, None
+        if path == "/health":
+            return lambda _: Reply(200, b"ok", "text/plain"), None
+        return None, None
+
+    async def _collected(self, collector: Collector, request: Request, receive: Receive) -> Reply:
+        async with self._bodies.taken(receive) as body:
+            encoding = request.headers.get("content-encoding", "")
+            plain = decompressed(body, encoding, self._limits.body_bytes_max)
+            whole = Request(request.path, request.query_text, request.headers, plain)
+            return await self._sent(collector, whole, collector.take_apart(whole))
+
+    async def _sent(self, collector: Collector, request: Request, parcel: Parcel) -> Reply:
+        metadata = [(name, request.headers[name]) for name in FORWARDED_HEADERS if name in request.headers]
+        try:
+            taken = await self._intake.take(collector, parcel, metadata)
+        except grpc.aio.AioRpcError as error:
+            return _not_taken(error)
+        return self._told(collector, request, parcel, taken)
+
+    def _told(self, collector: Collector, request: Request, parcel: Parcel, taken: Taken) -> Reply:
+        if taken.refused and not parcel.is_batch:
+            first = taken.refused[0]
+            return refusal(400, first.reason, first.field, first.message)
+        return collector.accepted(request)
+
+
+def refusal(status: int, reason: str, field: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return an error in the form that all of RTE's have, a `google.rpc.Status`; SDKs read `code` and `message`."""
+    info: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": "rte.v1",
+        "metadata": {"field": field} if field else {},
+    }
+    body = msgspec.json.encode({"code": _CODES[status], "message": message, "details": [info]})
+    given = dict(headers or {})
+    if status in (429, 503):
+        given.setdefault("retry-after", str(RETRY_AFTER_S))
+    return Reply(status, body, headers=tuple(given.items()))
+
+
+def _wrong_method(allowed: str) -> Reply:
+    message = f"the path takes {allowed} only"
+    return refusal(405, Reason.METHOD_NOT_ALLOWED.value, "", message, {"allow": f"{allowed}, OPTIONS"})
+
+
+def _not_taken(error: grpc.aio.AioRpcError) -> Reply:
+    status = _ANSWERED.get(error.code(), 503)
+    reason = {429: Reason.OVERLOADED, 400: Reason.MALFORMED}.get(status, Reason.SERVER_UNAVAILABLE)
+    return refusal(status, reason.value, "", error.details() or "the server does not answer")

@@ -1,0 +1,176 @@
+"""Events of one request -> one call of IngestEvents, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc.aio
+
+from rte import wire_events
+from rte.v1 import error_reason_pb2, event_pb2, event_service_pb2
+from rte_bridge.problems import Problem, Reason
+from rte_collect.protocol import Collector, Parcel, Raw, Translated
+
+METHOD = "/rte.v1.EventService/IngestEvents"
+
+CALL_S_MAX = 20.0
+"""As long as a call may wait for the disk; then the sender is told to come again."""
+
+_BATCH_BYTES = 1 << 20
+"""Bytes of one call, about: a body of 4 MiB may grow on its way."""
+
+_REJECTED = event_pb2.EventVerdict.OUTCOME_REJECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One event that was not taken.
+
+    Attributes:
+        index: Its place in the request, from 0.
+        raw: As it came.
+        reason: A value of `rte.v1.ErrorReason`, without its prefix.
+        field: What caused it; may be empty.
+        message: One sentence.
+        sent_ms: When it was sent, by the sender's clock, milliseconds since 1970; None: not told.
+    """
+
+    index: int
+    raw: Raw
+    reason: str
+    field: str
+    message: str
+    sent_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a request.
+
+    Attributes:
+        accepted_count: Events that are in the journal.
+        refused: The others.
+    """
+
+    accepted_count: int
+    refused: Sequence[Refused]
+
+
+class Intake:
+    """Sends events to the server. Belongs to the event loop in which it is made."""
+
+    def __init__(self, channel: grpc.aio.Channel, batch_events_max: int) -> None:
+        """Make an intake.
+
+        Args:
+            channel: To the server.
+            batch_events_max: The most events that the server takes in one call.
+        """
+        self._batch_events_max = batch_events_max
+        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, event_service_pb2.IngestEventsResponse] = (
+            channel.unary_unary(METHOD, response_deserializer=event_service_pb2.IngestEventsResponse.FromString)
+        )
+
+    async def take(self, collector: Collector, parcel: Parcel, metadata: Sequence[tuple[str, str]]) -> Taken:
+        """Translate the events of a request and send them to the server, all that are good in one call.
+
+        Args:
+            collector: Of the protocol.
+            parcel: What came.
+            metadata: Goes on to the server.
+
+        Raises:
+            grpc.aio.AioRpcError: The server took nothing, or not all; what it took is recognized when it comes again.
+        """
+        refused: list[Refused] = []
+        good: list[tuple[int, Translated]] = []
+        for index, raw in enumerate(parcel.events):
+            try:
+                good += [(index, each) for each in collector.translate(raw)]
+            except Problem as problem:
+                field, message = problem.field, problem.message
+                refused.append(Refused(index, raw, problem.reason.value, field, message, parcel.sent_ms))
+        sent_ms = parcel.sent_ms
+        if sent_ms is None:
+            sent_ms = max((each.sent_ms for _, each in good if each.sent_ms is not None), default=None)
+        bodies: list[tuple[int, bytes]] = []
+        for index, event in good:
+            try:
+                bodies.append((index, wire_body(event, parcel.sent_ms, sent_ms)))
+            except Problem as problem:
+                raw = parcel.events[index]
+                refused.append(Refused(index, raw, problem.reason.value, problem.field, problem.message, sent_ms))
+        for start, end in self._chunks(bodies):
+            for index, verdict in await self._send(bodies[start:end], sent_ms, metadata):
+                reason = error_reason_pb2.ErrorReason.Name(verdict.reason).removeprefix("ERROR_REASON_")
+                refused.append(Refused(index, parcel.events[index], reason, verdict.field, verdict.message, sent_ms))
+        refused.sort(key=lambda each: each.index)
+        return Taken(len(parcel.events) - len({each.index for each in refused}), refused)
+
+    def _chunks(self, bodies: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
+        """Return the half-open intervals of events that go in one call each; usually one."""
+        chunks = []
+        start = size = 0
+        for at, (_, body) in enumerate(bodies):
+            if at > start and (at - start >= self._batch_events_max or size + len(body) > _BATCH_BYTES):
+                chunks.append((start, at))
+                start, size = at, 0
+            size += len(body)
+        return [*chunks, (start, len(bodies))] if bodies else []
+
+    async def _send(
+        self, bodies: Sequence[tuple[int, bytes]], sent_ms: int | None, metadata: Sequence[tuple[str, str]]
+    ) -> list[tuple[int, event_pb2.EventVerdict]]:
+        """Send events; return the verdicts of those that the server refused, with their places in the request.
+
+        An answer names the first hundred only: what comes after the last one named is asked for again, which changes
+        nothing, since each event has its id.
+        """
+        found: list[tuple[int, event_pb2.EventVerdict]] = []
+        start = 0
+        while start < len(bodies):
+            request = wire_events.batch_request((body for _, body in bodies[start:]), sent_ms=sent_ms, is_applied=False)
+            answer = await self._call(request, timeout=CALL_S_MAX, metadata=tuple(metadata))
+            verdicts = [each for each in answer.verdicts if each.outcome == _REJECTED]
+            found += [(bodies[start + each.index][0], each) for each in verdicts]
+            if answer.rejected_count <= len(verdicts) or not verdicts:
+                break
+            start += verdicts[-1].index + 1
+        return found
+
+
+def wire_body(event: Translated, parcel_sent_ms: int | None, sent_ms: int | None) -> bytes:
+    """Return an event as the wire wants it.
+
+    Args:
+        event: In RTE's words.
+        parcel_sent_ms: When its request was sent, if that is told for all; else each event tells it.
+        sent_ms: What the call tells the server as the time of sending; where the event was sent at another time, the
+            difference is added to its time, so that the server's correction fits it, too.
+
+    Raises:
+        Problem: MALFORMED, OUT_OF_RANGE, WRONG_TYPE: JSON can say it, and the wire cannot.
+    """
+    time_ms = event.time_ms
+    if time_ms is not None and parcel_sent_ms is None and sent_ms is not None and event.sent_ms is not None:
+        time_ms += sent_ms - event.sent_ms
+    try:
+        return wire_events.event(
+            event_id=event.event_id,
+            name=event.name,
+            time_ms=time_ms,
+            visitor_id=event.visitor_id,
+            customer_id=event.customer_id,
+            client_session_id=event.client_session_id,
+            channel=event.channel,
+            properties=event.properties,
+        )
+    except UnicodeEncodeError:
+        raise Problem(Reason.MALFORMED, "a text holds half of a surrogate pair") from None
+    except OverflowError as error:
+        raise Problem(Reason.OUT_OF_RANGE, str(error)) from None
+    except TypeError as error:
+        raise Problem(Reason.WRONG_TYPE, str(error)) from None
+    except RecursionError:
+        raise Problem(Reason.TOO_DEEP, "the properties are nested too deeply") from None
