@@ -35,7 +35,7 @@ class Sessions:
             found = self.find(visitor_id)
             return found if found is not None and int(found["event_count"]) >= event_count else None
 
-        session = eventually(complete)
+        session: dict[str, Any] = eventually(complete)
         assert int(session["event_count"]) == event_count, session
         return session
 

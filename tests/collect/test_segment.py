@@ -61,7 +61,7 @@ def test_commerce_is_understood(sessions: Sessions, visitor: str) -> None:
 
 def test_pages_and_campaigns(sessions: Sessions, visitor: str) -> None:
     """A page call is a page view; a campaign comes from the address of the page or from the context."""
-    page = {"type": "page", "name": "Home", "anonymousId": visitor, "messageId": "1"}
+    page: dict[str, Any] = {"type": "page", "name": "Home", "anonymousId": visitor, "messageId": "1"}
     page["properties"] = {"url": "https://shop.example/?utm_source=news&utm_medium=email", "title": "T"}
     context = {
         "campaign": {"source": "ads", "medium": "cpc", "name": "spring"},
