@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.journal.protocol import (
+    ENTRY_BYTES_MAX,
     SHARDS_MAX,
     Journal,
     JournalDamaged,
@@ -109,6 +111,29 @@ class JournalConformance(ABC):
         assert (caught.value.shard, caught.value.position) == (0, 5)
         journal.trim(0, 3)
         assert journal.first_position(0) == 6
+        journal.close()
+
+    @pytest.mark.parametrize("times", [1, 30, 2_000])
+    def test_redacted_bodies_are_in_no_file(self, tmp_path: Path, times: int) -> None:
+        """A redacted entry keeps position, type and time, and what it held is nowhere in the store, nor what was trimmed."""
+        journal = self.open_journal(tmp_path)
+        secret = b"a secret that takes a part of a page, or some of its own" * times
+        entries = [Entry(EntryType.EVENTS, n, secret if n % 3 == 0 else b"kept") for n in range(1, 31)]
+        journal.append(0, entries)
+        journal.trim(0, 11)
+        journal.redact(0, dict.fromkeys(range(12, 31, 3), b"gone"))
+        expected = [(n, Entry(EntryType.EVENTS, n, b"gone" if n % 3 == 0 else b"kept")) for n in range(11, 31)]
+        assert list(journal.read(0, 11)) == expected
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert files and all(secret[:40] not in path.read_bytes() for path in files)
+        for wrong in ({5: b""}, {31: b""}, {11: bytes(ENTRY_BYTES_MAX + 1)}, {12: b"x", 31: b""}):
+            with pytest.raises(ValueError, match="position"):
+                journal.redact(0, wrong)
+        journal.redact(0, {})
+        assert list(journal.read(0, 11)) == expected
+        journal.close()
+        journal = self.open_journal(tmp_path)
+        assert list(journal.read(0, 11)) == expected
         journal.close()
 
     def test_trim_never_takes_the_last_entry(self, tmp_path: Path) -> None:
@@ -227,6 +252,18 @@ class JournalMachine(RuleBasedStateMachine):
         """A read yields the model's tail."""
         start = max(self.first[shard], 1) + skip
         assert list(self.journal.read(shard, start)) == list(enumerate(self.model[shard], 1))[start - 1 :]
+
+    @precondition(lambda self: any(self.model.values()))
+    @rule(places=st.lists(st.integers(0, 40), max_size=4), body=st.binary(max_size=400), drawn=st.data())
+    def redact(self, places: list[int], body: bytes, drawn: st.DataObject) -> None:
+        """The entries have another body, and nothing else has changed."""
+        shard = drawn.draw(st.sampled_from([shard for shard, entries in self.model.items() if entries]))
+        span = len(self.model[shard]) - self.first[shard] + 1
+        positions = {self.first[shard] + place % span for place in places}
+        self.journal.redact(shard, {position: body + bytes(position % 3) for position in positions})
+        for position in positions:
+            before = self.model[shard][position - 1]
+            self.model[shard][position - 1] = replace(before, body=body + bytes(position % 3))
 
     @precondition(lambda self: any(self.model.values()))
     @rule()

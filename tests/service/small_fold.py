@@ -25,6 +25,7 @@ class SmallFold:
         self.step = 0
         self.weights: dict[int, int] = {}
         self.refolds: tuple[tuple[int, int], ...] = ()
+        self.open_erasures: dict[str, tuple[int, ...]] = {}
         self.is_refold = False
         self.clock_ms = 0
         self.closed_ms = 0

@@ -65,7 +65,7 @@ class Configurations:
     def followed_by(self, position: int, received_ms: int, configuration: Mapping[str, Any]) -> Configurations:
         """Return them with one more; equal texts are kept once."""
         known = {text: text for entry in self.entries for text in _texts(entry)}
-        body = {name: member for name, member in configuration.items() if name != FACTS}
+        body = without_facts(configuration)
         for member in TEXTS:
             if member in body:
                 body[member] = {name: known.get(text, text) for name, text in body[member].items()}
@@ -99,6 +99,11 @@ class Configurations:
             }
             entries.append(Configured(position, received_ms, body | named))
         return cls(tuple(entries), meta["count"])
+
+
+def without_facts(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without its facts: what is kept of it must not hold texts that somebody sent."""
+    return {name: member for name, member in configuration.items() if name != FACTS}
 
 
 Since = Mapping[str, tuple[int, int]]

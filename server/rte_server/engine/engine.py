@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
 from rte_server.engine.assembly import assemble
-from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since
+from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.context import new_context
 from rte_server.engine.encode import ReadBuffers
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.erasure import Erasure, erase_person
 from rte_server.engine.expiry import end_session, expire
 from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
@@ -116,6 +117,7 @@ class Engine(Reader):
         self._written_names: dict[str, int] = {}
         self._configurations = Configurations()
         self._since: Since = {}
+        self._open_erasures: dict[str, tuple[int, ...]] = {}
         self._is_refold = False
         self._names_version = 0
         program = assemble([], secret)
@@ -151,6 +153,11 @@ class Engine(Reader):
         """For each CONFIGURE entry that was adopted: its position, and the one from whose state on it was folded."""
         entries = self._configurations.entries
         return tuple((entry.position, entry.refold_from) for entry in entries if entry.refold_from is not None)
+
+    @property
+    def open_erasures(self) -> Mapping[str, tuple[int, ...]]:
+        """By id of each erasure that has begun and not ended: the positions of the entries that began it. Any thread."""
+        return self._open_erasures
 
     @property
     def since(self) -> Since:
@@ -202,6 +209,9 @@ class Engine(Reader):
         elif entry.type == EntryType.ROLL_BACK:
             start_entry(self._state.context, now_ms, position)
             outcome = self._outcome(_NOTHING, error=roll_back(self.program, self._state.context, entry.body))
+        elif entry.type == EntryType.ERASE:
+            start_entry(self._state.context, now_ms, position)
+            outcome = self._apply_erasure(position, Erasure.of_body(entry.body))
         else:
             outcome = self._apply_write(position, entry, now_ms)
         self._position = position
@@ -259,6 +269,19 @@ class Engine(Reader):
         except EngineError as error:
             return self._outcome(_NOTHING, row, error)
         return self._outcome(_NOTHING, row)
+
+    def _apply_erasure(self, position: int, erasure: Erasure) -> Outcome:
+        open_before = {name: at for name, at in self._open_erasures.items() if name != erasure.erasure_id}
+        if erasure.is_end:
+            self._open_erasures = open_before
+            return self._outcome(_NOTHING)
+        began = self._open_erasures.get(erasure.erasure_id, ())
+        self._open_erasures = open_before | {erasure.erasure_id: (*began, position)}
+        erase_person(self._state.context, erasure, self._secret)
+        outcome = self._outcome(_NOTHING)
+        # What only the person said must not stay in the pool, and so in a snapshot.
+        self.sweep()
+        return outcome
 
     def _request_hash(self, request_id: str) -> int:
         text = np.frombuffer(b"write\0" + request_id.encode(), np.uint8)
@@ -364,7 +387,7 @@ class Engine(Reader):
             raise ValueError(f"entry {position} cannot be applied to {self._position} by way of {refolded.position}")
         configuration = json.loads(entry.body)
         refolded._set_settings(configuration["settings"])
-        refolded._configuration = configuration
+        refolded._configuration = without_facts(configuration)
         refolded._remember(position, entry.received_ms, configuration)
         start_entry(refolded._state.context, entry.received_ms, position)
         carry_scores(self.program, self._state.scores, refolded.program, refolded._state.scores)
@@ -405,7 +428,7 @@ class Engine(Reader):
         program = assemble(self._compile(configuration["models"], configuration.get("files", {})), self._secret)
         self._settings = EngineSettings(**configuration["settings"])
         self._settings_words = self._settings.words()
-        self._configuration = configuration
+        self._configuration = without_facts(configuration)
         before = self._state
         goes_on = carried(before.program, program, self._since)
         has_begun = before.table.counts[SESSIONS_STARTED] > 0
@@ -446,6 +469,7 @@ class Engine(Reader):
             "written_names": sorted(self._written_names),
             "configurations": self._configurations.to_meta(),
             "since": self._since,
+            "erasures": self._open_erasures,
             "capacity": asdict(self._capacity),
         }
         return meta, snapshot.take(self._state.table, self._state.pool)
@@ -471,6 +495,7 @@ class Engine(Reader):
         self._position = int(meta["position"])
         self._configurations = Configurations.of_meta(meta["configurations"])
         self._since = {name: (position, time_ms) for name, (position, time_ms) in meta["since"].items()}
+        self._open_erasures = {name: tuple(at) for name, at in meta.get("erasures", {}).items()}
         self._written_names = {name: text_id(name.encode(), self._secret) for name in meta["written_names"]}
 
 
@@ -480,6 +505,7 @@ _TAKEN_OVER = (
     "_configuration",
     "_configurations",
     "_since",
+    "_open_erasures",
     "_constants",
     "_written_names",
     "_scratch",

@@ -27,6 +27,9 @@ class EntryType(IntEnum):
     `engine.facts`. It stands before the events that need it."""
     ROLL_BACK = 7
     """UTF-8 JSON `{"score": name, "version": number}`: puts back earlier weights of an online score."""
+    ERASE = 10
+    """UTF-8 JSON, see `engine.erasure.Erasure`: erases a person. It begins the erasure, or ends it when nothing of the person
+    is left. Then the bodies of those that began it name nobody any more, as those of entries before them do not."""
 
 
 @dataclass(frozen=True, slots=True)

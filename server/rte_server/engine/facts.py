@@ -34,6 +34,9 @@ from rte_server.engine.values import BOOL, DOUBLE, ERROR, NULL, STRING
 FACT_WORDS = np.int64(3)
 """Of a fact: its key (0 = free), the tag and the bits of its value. The key is written last, for who reads beside."""
 
+_FORGOTTEN = np.int64(-1)
+"""Instead of the key of a fact that was forgotten before its half: it leads nowhere, and nothing has to move."""
+
 FactValue = bool | float | str | None
 
 
@@ -82,7 +85,7 @@ def store_facts(context: NDArray[np.int64], body: Any, secret: NDArray[np.uint64
 def fact_key(text, function):  # type: ignore[no-untyped-def]
     """Return the key of what a function says of a text, both given by their string ids."""
     key = mix64(text ^ mix64(function))
-    return key if key != 0 else np.int64(1)
+    return key if key != 0 and key != _FORGOTTEN else np.int64(1)
 
 
 @inner
@@ -168,3 +171,16 @@ def put_fact(context, text, function, tag, bits, facts_max):  # type: ignore[no-
     put_word(facts, at + 2, bits)
     release_at(facts, at, key)
     add_count(ctx, FACTS_NEW, 1)
+
+
+@kernel
+def forget_fact(context, text, function):  # type: ignore[no-untyped-def]
+    """Forget what a function says of a text, given as to `put_fact`; it is asked about again. Called by the writer."""
+    ctx = span_of(context)
+    facts = span_in(ctx, FACTS)
+    for half in range(2):
+        place = _find(ctx, fact_key(text, function), np.int64(half))
+        if place >= 0:
+            release_at(facts, place, _FORGOTTEN)
+            put_word(facts, place + 1, NULL)
+            put_word(facts, place + 2, 0)

@@ -289,8 +289,10 @@ def _finish_times(received_ms, limits, rows, words):  # type: ignore[no-untyped-
                 _refuse_event(rows, base, cut, verdict, EVENT_TIME, NONE, NONE, time_ms)
         if verdict != 0:
             rejected += 1
+            # Refused events are no part of the entry, so they do not count for the places in it. An empty one in an entry
+            # stands where an event was that has been erased, so that those after it keep their places.
+            place += word_at(limits, EVENTS_REQUIRED) == 0 and word_at(rows, base + EVENT_LEN) == 0
             continue
-        # Refused events are no part of the entry, so they do not count for the places in it.
         if word_at(rows, base + EVENT_ID_HASH) == 0:
             put_word(rows, base + ORDER, order_in_request(word_at(rows, base + ORDER), place))
         place += 1

@@ -507,13 +507,21 @@ def forget_oldest(ctx):  # type: ignore[no-untyped-def]
     dedup = span_in(ctx, DEDUP_SET)
     ring = span_in(ctx, DEDUP_RING)
     counts = span_in(ctx, COUNTS)
-    mask = dedup[1] - 1
     head = word_at(counts, DEDUP_HEAD)
     key = word_at(ring, 2 * head)
     put_word(counts, DEDUP_HEAD, head + 1 if 2 * (head + 1) < ring[1] else 0)
     add_count(ctx, DEDUP_USED, -1)
+    forget_id(dedup, key)
+
+
+@inner
+def forget_id(dedup, key):  # type: ignore[no-untyped-def]
+    """Take an id out of the set of those that are remembered, if it is there, and close the gap."""
+    mask = dedup[1] - 1
     hole = key & mask
     while word_at(dedup, hole) != key:
+        if word_at(dedup, hole) == 0:
+            return
         hole = (hole + 1) & mask
     probe = hole
     while True:

@@ -1,12 +1,12 @@
 """What a journal promises, whatever stores it.
 
-A journal keeps one sequence of entries per shard. Positions are 1, 2, 3, ... without gaps; an entry never changes. The
-suite in `tests/journal/conformance.py` holds every implementation to the sentences below.
+A journal keeps one sequence of entries per shard. Positions are 1, 2, 3, ... without gaps; an entry never changes,
+but for `redact`. The suite in `tests/journal/conformance.py` holds every implementation to the sentences below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from rte_server.engine.entries import Entry
@@ -82,6 +82,23 @@ class Journal(Protocol):
 
         Readers no longer get them; their room may come back later. The last entry always stays, so that positions go on
         where they were. Trimming what is gone does nothing. After a crash some of them may be there again.
+        """
+        ...
+
+    def redact(self, shard: int, bodies: Mapping[int, bytes]) -> None:
+        """Replace the bodies of entries that are kept, for good: the old ones are in no file of the store afterwards.
+
+        Positions, types and times stay. All are replaced or none; after a crash it may be done or not. It is meant for
+        erasing people, and may make appends wait.
+
+        Args:
+            shard: As above.
+            bodies: By position; each at most ENTRY_BYTES_MAX bytes.
+
+        Raises:
+            ValueError: A position is not kept, or a body is too long.
+            JournalUnavailable: The device failed, or somebody reads for so long that the old bodies cannot be given up;
+                it can be done again.
         """
         ...
 

@@ -66,6 +66,11 @@ class FoldEngine(Protocol[Scanned_contra, Outcome_co]):
         """Return for entries that were adopted: the position, and the one from whose state on they were folded."""
         ...
 
+    @property
+    def open_erasures(self) -> Mapping[str, Sequence[int]]:
+        """Return the positions of the entries that began erasures which have not ended, by erasure. Any thread."""
+        ...
+
     def due_count(self, now_ms: int) -> int:
         """Return how many things are due; if any, a TICK should be appended. Any thread."""
         ...

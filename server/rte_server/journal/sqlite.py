@@ -13,8 +13,8 @@ import logging
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from time import monotonic
+from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic, sleep
 from zlib import crc32
 
 from rte_server.engine.entries import Entry, EntryType
@@ -43,6 +43,8 @@ POSITION_BITS = 48
 """A row's key is shard * 2^48 + position, so that each shard is one run of the only b-tree."""
 READ_BYTES = 8 * 1024 * 1024
 """A reader takes about so much at a time, so that a slow reader never holds the WAL."""
+GIVE_UP_S = 20.0
+"""What was redacted is given up once nobody reads it any more; for so long it is waited for."""
 TRIM_CHUNK_S = 0.003
 """An append waits at most about so long for the trimming of old entries."""
 
@@ -161,6 +163,19 @@ class SqliteJournal:
                 self._first[shard] = bound
                 self._wake.set()
 
+    def redact(self, shard: int, bodies: Mapping[int, bytes]) -> None:
+        """Replace bodies for good; see `Journal.redact`."""
+        try:
+            # What was trimmed is still in the file until it is deleted, and then overwritten: `secure_delete`.
+            self._delete_trimmed()
+            with self._lock:
+                if self._closed:
+                    raise JournalUnavailable(f"the journal {self._path} is closed")
+                self._replace(shard, bodies)
+            self._give_up_wal()
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
     def first_position(self, shard: int) -> int:
         """Return the oldest position; see `Journal.first_position`."""
         with self._lock:
@@ -184,6 +199,44 @@ class SqliteJournal:
 
     # How it is done.
 
+    def _replace(self, shard: int, bodies: Mapping[int, bytes]) -> None:
+        """Replace bodies in one transaction; the lock is held."""
+        base = shard << POSITION_BITS
+        try:
+            if self._broken:
+                self._reopen()
+            self._writer.execute("BEGIN IMMEDIATE")
+            for position, body in bodies.items():
+                place = base + position
+                found = self._writer.execute("SELECT type, received_ms FROM entry WHERE place = ?", (place,)).fetchone()
+                if found is None or position < self._first.get(shard, 0) or len(body) > ENTRY_BYTES_MAX:
+                    raise ValueError(f"position {position} of shard {shard} cannot get a body of {len(body)} bytes")
+                sum_ = checksum(shard, position, found[0], found[1], body)
+                self._writer.execute("UPDATE entry SET checksum = ?, body = ? WHERE place = ?", (sum_, body, place))
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _give_up_wal(self) -> None:
+        """Copy all of the WAL and cut it to nothing, which waits for readers.
+
+        Raises:
+            JournalUnavailable: Somebody reads for longer than GIVE_UP_S.
+        """
+        until = monotonic() + GIVE_UP_S
+        while True:
+            with self._lock:
+                # Appends wait for the lock, so SQLite must not wait for readers while it is held.
+                self._writer.execute("PRAGMA busy_timeout = 0")
+                is_busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                self._writer.execute("PRAGMA busy_timeout = 5000")
+            if not is_busy:
+                return
+            if monotonic() > until:
+                raise JournalUnavailable(f"the journal {self._path} is being read; try again later")
+            sleep(0.05)
+
     def _connect(self) -> sqlite3.Connection:
         """Return a connection with the settings that durability rests on."""
         connection = sqlite3.connect(
@@ -195,6 +248,7 @@ class SqliteJournal:
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA cache_size = -16384")
             connection.execute(f"PRAGMA journal_size_limit = {2 * WAL_BYTES_SOFT_MAX}")

@@ -72,6 +72,9 @@ class MartDatabase:
                 self.engine = create_async_engine(address, **options)
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise MartError(f"the data mart's address cannot be used: {error}") from error
+        if dialect.name == "sqlite":
+            # What is deleted is overwritten: it may be a person who is erased.
+            sa.event.listen(self._asynchronous.sync_engine, "connect", _overwrite_deleted)
         self._threads = ThreadPoolExecutor(size, "rte-mart-query") if self._sync is not None else None
         self.dialect: sa.Dialect = (self._sync or self._asynchronous).dialect
 
@@ -115,6 +118,15 @@ class MartDatabase:
             if type(error).__module__.partition(".")[0] in ("asyncpg", "oracledb", "sqlite3", "teradatasql"):
                 raise MartError(str(error)) from error
             raise
+
+
+def give_up_wal(connection: sa.Connection) -> bool:
+    """Copy the write-ahead log of a SQLite file into it and cut it to nothing; return False if somebody reads it."""
+    return connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar() == 0
+
+
+def _overwrite_deleted(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA secure_delete = ON").close()
 
 
 def _in_transaction(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import MartDatabase, MartError, read_customers
+from rte_server.mart.database import MartDatabase, MartError, give_up_wal, read_customers
 from rte_server.mart.feed import ChangeFeed
 from rte_server.mart.schema import MartSchema, SchemaError, reflect
 from rte_server.mart.states import CLOSE_S, CustomerRecord, CustomerStates, Encode
@@ -25,13 +25,18 @@ from rte_server.mart.written import (
     METADATA,
     CustomerWrite,
     create_own_tables,
+    erase,
     read_written,
+    row_count,
     script,
     sqlite_triggers,
     write,
 )
 
 EMBEDDED_FILE = "mart.sqlite"
+
+GIVE_UP_TRIES = 100
+"""How often the log of a SQLite file is tried to be cut after an erasure, every 50 ms."""
 
 _EMPTY = MartSchema((), frozenset(), frozenset())
 _log = logging.getLogger("rte.mart")
@@ -132,6 +137,23 @@ class CustomerMart:
         """
         await asyncio.wrap_future(self._call(self._write(order)))
 
+    async def row_count(self, customer_id: str) -> int:
+        """Return how many rows of a customer are in RTE's own tables. On any event loop.
+
+        Raises:
+            MartError: The data mart does not answer.
+        """
+        return await asyncio.wrap_future(self._call(self._in_own_tables(lambda c: row_count(c, customer_id))))
+
+    async def erase(self, customer_id: str) -> None:
+        """Delete a customer's rows in RTE's own tables, and remember nothing of the customer. On any event loop.
+
+        Raises:
+            MartError: The data mart does not answer, or somebody reads its file for so long that what was deleted is
+                still in it. It can be done again.
+        """
+        await asyncio.wrap_future(self._call(self._erase(customer_id)))
+
     # On the mart's event loop.
 
     def _call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -222,6 +244,24 @@ class CustomerMart:
         await self._database.run(lambda connection: write(connection, order))
         self._feed.has_written = True
         await self.states.reach((order.customer_id,), self._clock_ms() + 1, self._settings.query_ms_max / 1000)
+
+    async def _in_own_tables(self, work: Callable[[sa.Connection], int]) -> int:
+        """Return what some work in RTE's own tables gives, 0 where there are none."""
+        if self._schema is None:
+            await self._prepare_or_fail()
+        has_own = (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables)
+        return await self._database.run(work) if has_own else 0
+
+    async def _erase(self, customer_id: str) -> None:
+        await self._in_own_tables(lambda connection: erase(connection, customer_id))
+        self.states.forget(customer_id)
+        if self._database.dialect.name != "sqlite":
+            return
+        for _ in range(GIVE_UP_TRIES):
+            if await self._database.run(give_up_wal):
+                return
+            await asyncio.sleep(0.05)
+        raise MartError("the data mart's file is being read, so that what was deleted is still in its log")
 
     def _need_own_tables(self) -> None:
         if not (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables):

@@ -201,6 +201,20 @@ class CustomerStates:
         """Look up all remembered customers again, those that were read last first. Any thread."""
         self._call(lambda: self._refresh(sorted(self._known, key=lambda each: not self._known[each].was_read)))
 
+    def forget(self, customer_id: str) -> None:
+        """Remember nothing of a customer any more. On the event loop."""
+        known = self._known.pop(customer_id, None)
+        if known is not None:
+            self._bytes -= len(known.body)
+        self._order = deque(each for each in self._order if each != customer_id)
+        self._expiries = [each for each in self._expiries if each[1] != customer_id]
+        heapq.heapify(self._expiries)
+        self._asked.discard(customer_id)
+        self._waiting.pop(customer_id, None)
+        # What is under way may have been read before: it is looked up once more.
+        if customer_id in self._flying:
+            self._again.add(customer_id)
+
     async def reach(self, customer_ids: Iterable[str], since_ms: int, wait_s: float) -> None:
         """Wait until customers have been looked up, those that were read before `since_ms`. On the event loop.
 

@@ -218,6 +218,25 @@ def write(connection: sa.Connection, order: CustomerWrite) -> int:
     return version + 1
 
 
+def row_count(connection: sa.Connection, customer_id: str) -> int:
+    """Return how many rows of a customer are in RTE's own tables, but for the outbox."""
+    count = sa.func.count()
+    return sum(
+        int(connection.execute(sa.select(count).where(table.c.customer_id == customer_id)).scalar_one())
+        for table in (ATTRIBUTES, VERSIONS, AUDIT)
+    )
+
+
+def erase(connection: sa.Connection, customer_id: str) -> int:
+    """Delete all rows of a customer from RTE's own tables, the audit included; return how many."""
+    count = 0
+    for table in (ATTRIBUTES, VERSIONS, AUDIT):
+        count += connection.execute(table.delete().where(table.c.customer_id == customer_id)).rowcount
+    # Last, since deleting the others makes triggers write it once more.
+    connection.execute(CHANGES.delete().where(CHANGES.c.customer_id == customer_id))
+    return count
+
+
 def _type_of(value: Plain) -> ValueType:
     if isinstance(value, bool):
         return ValueType.BOOLEAN

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
-from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.protocol import Journal, JournalError, JournalUnavailable
 from rte_server.journal.recovery import FoldEngine, refold_bases
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.service.pipeline_settings import PipelineSettings
@@ -49,7 +50,9 @@ class Retention(Generic[ScannedT, OutcomeT]):
         self._is_storing = False
         # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
         self._stored_bytes = 0
-        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays] | None] = SimpleQueue()
+        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays, list[Future[int]]] | None] = SimpleQueue()
+        self._forgetting: list[Future[int]] = []
+        self._has_ended = False
         # Held while snapshots and entries are given up, and while a refold chooses where it begins.
         self._lock = threading.Lock()
         self._held: list[int] = []
@@ -69,12 +72,12 @@ class Retention(Generic[ScannedT, OutcomeT]):
             or self._since_bytes >= max(settings.snapshot_bytes, self._stored_bytes // 2)
             or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
         )
-        if is_due and not self._is_storing:
+        if (is_due or self._forgetting) and not self._is_storing:
             self._copy()
 
     def finish(self) -> None:
         """Copy what is not in a snapshot yet, and let `run` end after storing it. Fold thread."""
-        if self._since_entries:
+        if self._since_entries or self._forgetting:
             self._copy()
         self.end()
 
@@ -85,21 +88,49 @@ class Retention(Generic[ScannedT, OutcomeT]):
     def run(self) -> None:
         """Store what was copied, until told to end. In a thread of its own."""
         while (item := self._to_store.get()) is not None:
-            position, meta, arrays = item
+            position, meta, arrays, forgetting = item
             began = monotonic()
             try:
                 size = self._snapshots.write(position, meta, arrays)
                 self._give_up()
+                if forgetting:
+                    self._forget_before(position)
             except JournalError as error:
+                for each in forgetting:
+                    each.set_exception(error)
                 self._counts["snapshot_failures"] += 1
                 _log.error("no snapshot was stored at position %d, the journal is kept: %s", position, error)
             else:
+                for each in forgetting:
+                    each.set_result(position)
                 self._counts["snapshots"] += 1
                 self._stored_bytes = size
                 _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
             finally:
-                del item, arrays
+                del item, arrays, forgetting
                 self._is_storing = False
+        with self._lock:
+            self._has_ended = True
+            left, self._forgetting = self._forgetting, []
+        for each in left:
+            each.set_exception(_ended())
+
+    def forget_older(self) -> Future[int]:
+        """Have a snapshot taken soon and all older ones deleted, for which nobody waits: they hold what was erased since.
+
+        Any thread. Needs the journal's entries no less than before: what models can be folded from begins with it then.
+
+        Returns:
+            A future with its position, or with a JournalError: it could not be written, or an older one is held because
+            models are being folded.
+        """
+        future: Future[int] = Future()
+        with self._lock:
+            if not self._has_ended:
+                self._forgetting.append(future)
+                return future
+        future.set_exception(_ended())
+        return future
 
     def hold_base(self, *, oldest: bool) -> int:
         """Choose a position from whose state on models can be folded, and keep what that needs until `release_base`.
@@ -126,8 +157,21 @@ class Retention(Generic[ScannedT, OutcomeT]):
         self._since_entries = self._since_bytes = 0
         self._since_at = monotonic()
         self._is_storing = True
+        with self._lock:
+            forgetting, self._forgetting = self._forgetting, []
         meta, arrays = self._engine.snapshot()
-        self._to_store.put((self._engine.position, meta, arrays))
+        self._to_store.put((self._engine.position, meta, arrays, forgetting))
+
+    def _forget_before(self, position: int) -> None:
+        """Delete every snapshot before a position.
+
+        Raises:
+            JournalUnavailable: One is held.
+        """
+        with self._lock:
+            if self._held or any(since > position for since, _ in self._engine.refolds):
+                raise JournalUnavailable("models are being folded from an older snapshot; try again when they run")
+            self._snapshots.keep_only({position})
 
     def _give_up(self) -> None:
         """Give up snapshots and entries that nobody needs any more."""
@@ -138,4 +182,10 @@ class Retention(Generic[ScannedT, OutcomeT]):
             needed.update(kept, self._held)
             self._snapshots.keep_only(needed)
             if self._settings.trim and len(kept) == self._settings.snapshots_kept:
-                self._journal.trim(self._shard, min(needed) + 1)
+                # What began an erasure says what is left to be done, until it has ended.
+                begun = (position for positions in self._engine.open_erasures.values() for position in positions)
+                self._journal.trim(self._shard, min((min(needed) + 1, *begun)))
+
+
+def _ended() -> JournalUnavailable:
+    return JournalUnavailable("no more snapshots are stored, the server is stopping")
