@@ -53,10 +53,12 @@ bench: setup ## Measure, and write docs/benchmarks.md
 	$(BIN)/rte bench $(ARGS)
 
 .PHONY: gen
-gen: setup ## Generate from proto/: Python stubs, Envoy's descriptor set, the SOAP bridge's contract
+gen: setup ## Generate from proto/: Python and Go stubs, Envoy's descriptor set, the SOAP bridge's contract
 	find $(STUBS)/rte/v1 -name '*_pb2*' -delete
 	rm -f envoy/rte.pb bridges/rte_soap/contract.binpb
 	$(call generate,$(STUBS),envoy/rte.pb,bridges/rte_soap/contract.binpb)
+	rm -rf .cache/gen && clients/go/generate.sh .cache/gen/go $(PROTOC)
+	test ! -d .cache/gen/go || { rm -f clients/go/rte/v1/*.pb.go && cp .cache/gen/go/rte/v1/*.pb.go clients/go/rte/v1; }
 
 # $(call generate,FOLDER,DESCRIPTORS,CONTRACT): stubs of messages for all files, of calls for the services.
 define generate
@@ -103,6 +105,8 @@ gen-check: setup ## Check that the generated files are what proto/ generates
 	diff --recursive --brief --exclude=__init__.py --exclude=__pycache__ .cache/gen/rte/v1 $(STUBS)/rte/v1
 	cmp .cache/gen/rte.pb envoy/rte.pb
 	cmp .cache/gen/contract.binpb bridges/rte_soap/contract.binpb
+	clients/go/generate.sh .cache/gen/go $(PROTOC)
+	test ! -d .cache/gen/go || diff --recursive --brief .cache/gen/go/rte/v1 clients/go/rte/v1
 
 # Debian's names. Those of npm and Maven the tests install themselves; what is missing is skipped, with its reason.
 .PHONY: soap-clients
