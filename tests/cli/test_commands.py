@@ -85,7 +85,7 @@ def test_without_a_server_commands_say_so(rte: Rte, arguments: tuple[str, ...]) 
 def test_what_a_server_says_is_shown_also_where_it_is_unavailable() -> None:
     """A server that answers UNAVAILABLE with a reason is there; its own words help more than those about a server that is not."""
     details = [any_pb2.Any()]
-    details[0].Pack(error_details_pb2.ErrorInfo(reason="SERVER_UNAVAILABLE", domain="rte"))
+    details[0].Pack(error_details_pb2.ErrorInfo(reason="SERVER_UNAVAILABLE", domain="rte.v1"))
     status = status_pb2.Status(code=14, message="the data mart cannot be written to", details=details)
 
     members = {

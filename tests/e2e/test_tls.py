@@ -17,6 +17,8 @@ import pytest
 import trustme
 from lxml import etree
 
+import rte
+import rte.errors
 from rte.v1 import event_pb2, event_service_pb2, session_service_pb2
 from rte.v1.event_service_pb2_grpc import EventServiceStub
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
@@ -143,3 +145,14 @@ def test_wrong_files_are_named(tmp_path: Path, pair: Pair) -> None:
         EdgeSettings(tmp_path, "127.0.0.1:1", tls_certificate=tmp_path / "missing.pem", tls_key=pair.key)
     with pytest.raises(EdgeError, match="together"):
         EdgeSettings(tmp_path, "127.0.0.1:1", tls_certificate=pair.certificate)
+
+
+def test_the_python_client_trusts_whom_it_is_told_to(server: LiveServer, pair: Pair) -> None:
+    """The Python client calls over TLS, with a token, and refuses a server that its roots do not sign."""
+    address = f"localhost:{server.http_port}"
+    authority = pair.certificate.with_name("authority.pem")
+    with rte.Client(address, tls=rte.Tls(root_certificates=authority), token="secret") as client:
+        client.track("login", visitor_id="tls-client")
+        assert client.get_session(visitor_id="tls-client", min_position=client.flush()).event_count == 1
+    with rte.Client(address, tls=True) as stranger, pytest.raises(rte.errors.Unavailable):
+        stranger.get_session(visitor_id="tls-client")

@@ -26,10 +26,12 @@ START_S_MAX = 900
 class Server:
     """One life of a server process on a data directory."""
 
-    def __init__(self, data_dir: Path, log: Path, **variables: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def __init__(self, data_dir: Path, log: Path, port: int = 0, /, **variables: str) -> None:
+        if port == 0:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+        self.port = port
         environ = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
             "RTE_SERVER__DATA_DIR": str(data_dir),

@@ -25,6 +25,7 @@ PROPERTIES = b"\x42"
 
 _BATCH_EVENT = b"\x12"  # `events` of IngestEventsRequest and of StreamEventsRequest
 _BATCH_SENT_TIME = b"\x1a"
+_BATCH_RETURN_SESSIONS = b"\x28\x01"
 _BATCH_WAIT_APPLIED = b"\x20\x02"
 _BATCH_REQUEST_ID = b"\x0a"
 _ENTRY = b"\x0a"
@@ -95,7 +96,7 @@ def _value(tag: bytes, value: Value) -> bytes:
         return tag + b"\x02\x08\x00"
     if isinstance(value, Mapping):
         return block(tag, block(b"\x2a", b"".join(property_entry(name, each) for name, each in value.items())))
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return block(tag, block(b"\x32", b"".join(_value(b"\x0a", each) for each in value)))
     raise TypeError(f"a property cannot be a {type(value).__name__}")
 
@@ -136,7 +137,12 @@ def event(
 
 
 def batch_request(
-    events: Iterable[bytes], request_id: str = "", *, sent_ms: int | None = None, is_applied: bool = True
+    events: Iterable[bytes],
+    request_id: str = "",
+    *,
+    sent_ms: int | None = None,
+    is_applied: bool = True,
+    return_sessions: bool = False,
 ) -> bytes:
     """Return a batch.
 
@@ -145,6 +151,7 @@ def batch_request(
         request_id: Makes the batch idempotent; empty for none.
         sent_ms: When the sender sent it, by the clock of its events, milliseconds since 1970; None: not told.
         is_applied: Whether it waits for APPLIED, so that its answer names duplicates and late events; else for DURABLE.
+        return_sessions: Whether the answer has the sessions that the events touched; needs `is_applied`.
 
     Returns:
         Wire bytes, valid both as `StreamEventsRequest` and as `IngestEventsRequest`.
@@ -155,4 +162,6 @@ def batch_request(
         parts.append(time_field(_BATCH_SENT_TIME, sent_ms))
     if is_applied:
         parts.append(_BATCH_WAIT_APPLIED)
+    if return_sessions:
+        parts.append(_BATCH_RETURN_SESSIONS)
     return b"".join(parts)

@@ -14,7 +14,6 @@ from rte_server.cli.errors import USAGE, CommandError, from_call
 
 if TYPE_CHECKING:
     import grpc
-    from google.rpc import status_pb2
 
 SERVER_DEFAULT = "localhost:8080"
 """The public port of `rte run` and `rte serve`."""
@@ -101,21 +100,9 @@ def call(method: Callable[..., T], request: Any, timeout_s: float) -> T:
 
 
 def _wait_s(error: grpc.RpcError, attempt: int) -> float:
-    from grpc_status import rpc_status
+    from rte.errors import error_of_call
 
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    return retry_delay_s(status) or back_off_s(attempt)
-
-
-def retry_delay_s(status: status_pb2.Status | None) -> float:
-    """Return the pause that a status asks for, seconds; 0 if it asks for none."""
-    from google.rpc import error_details_pb2
-
-    retry = error_details_pb2.RetryInfo()
-    for detail in status.details if status is not None else ():
-        if detail.Unpack(retry):
-            return float(retry.retry_delay.ToMilliseconds() / 1000)
-    return 0.0
+    return error_of_call(error).retry_after_s or back_off_s(attempt)
 
 
 def back_off_s(attempt: int) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rte.wire_events import batch_request
-from rte_server.cli.connection import back_off_s, open_channel, retry_delay_s
+from rte_server.cli.connection import back_off_s, open_channel
 from rte_server.cli.errors import CommandError, from_call
 from rte_server.replay.csv_rows import Recorded
 from rte_server.replay.problems import EXAMPLES_MAX
@@ -181,16 +181,15 @@ class Delivery:
             self._changed.notify_all()
 
     def _on_refused(self, batch: _Batch, answer: StreamEventsResponse) -> None:
-        delay_s = retry_delay_s(answer.error)
-        if delay_s > 0:
+        from rte.errors import error_of_status
+
+        refusal = error_of_status(answer.error)
+        if refusal.retry_after_s is not None:
             batch.attempts += 1
             self._unsent.append(batch)
-            self._pause_until_s = time.monotonic() + max(delay_s, back_off_s(batch.attempts))
+            self._pause_until_s = time.monotonic() + max(refusal.retry_after_s, back_off_s(batch.attempts))
             return
-        from google.rpc import error_details_pb2
-
-        info = error_details_pb2.ErrorInfo()
-        reason = next((info.reason for detail in answer.error.details if detail.Unpack(info)), "OTHER")
+        reason = refusal.reason or "OTHER"
         _, _, file, line = batch.events[0]
         self.totals.sent += len(batch.events)
         self._reject(reason, len(batch.events), f"{file}:{line} and what follows: {answer.error.message} ({reason})")

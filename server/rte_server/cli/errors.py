@@ -58,15 +58,9 @@ def from_call(error: grpc.RpcError, server: str) -> CommandError:
 
 def reason_of(error: grpc.RpcError) -> str:
     """Return the ErrorInfo reason of a failed call, or an empty text."""
-    from google.rpc import error_details_pb2
-    from grpc_status import rpc_status
+    from rte.errors import error_of_call
 
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+    return error_of_call(error).reason
 
 
 def sentence(text: str) -> str:

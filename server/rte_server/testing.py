@@ -1,0 +1,122 @@
+"""A whole server in this process, for the tests of programs that use RTE: the real engine on a loopback port, no mock.
+
+    with rte_server.testing.TestServer() as server, rte.Client(server.address) as client:
+        ...
+
+It stands here, and not beside the client, because what others import never imports the server: a program that only calls one
+needs neither numba nor Envoy. Its tests do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import uvloop
+
+from rte_server import config
+from rte_server.bootstrap import Application, wall_clock_ms
+
+START_TIMEOUT_S = 900
+"""The first start of an installation compiles the kernels: 100 s of processor time, which others may want, too."""
+
+SMALL = {
+    "server.port": 0,
+    "session.sessions_max": 20_000,
+    "session.written_sessions_max": 1_000,
+    "dedup.events_max": 50_000,
+    "strings.strings_max": 100_000,
+    "strings.string_bytes_max": 16 << 20,
+}
+
+T = TypeVar("T")
+
+
+class TestServer:
+    """A running server, in an event loop in a thread of its own. A context manager that stops it.
+
+    Attributes:
+        application: What runs.
+    """
+
+    __test__ = False  # So that pytest does not take it for a test.
+
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        edge: bool = False,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+        **options: object,
+    ) -> None:
+        """Start a server.
+
+        Args:
+            data_dir: Its data directory, new or of an earlier server. None: one that is deleted at the end.
+            edge: Whether Envoy serves the public port, for HTTP and gRPC-Web.
+            clock_ms: Its clock, milliseconds since 1970.
+            options: Settings by `section__name`, such as `session__gap_ms=1000`.
+        """
+        self._folder = None if data_dir is not None else tempfile.TemporaryDirectory(prefix="rte-test-")
+        data_dir = data_dir if data_dir is not None else Path(self._folder.name if self._folder is not None else "")
+        settings = {name.replace("__", "."): value for name, value in options.items()}
+        self._config = config.load(None, {}, SMALL | {"server.data_dir": data_dir, "edge.enabled": edge} | settings)
+        self._clock_ms = clock_ms
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rte-test-server")
+        self._thread.start()
+        try:
+            self.application = self.run(self._start(), START_TIMEOUT_S)
+        except BaseException:
+            self._end_loop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Return where the gRPC server listens."""
+        return f"127.0.0.1:{self.application.grpc_port}"
+
+    @property
+    def http_port(self) -> int:
+        """Return the public port."""
+        return self.application.http_port
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 30) -> T:
+        """Run a coroutine in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+    def stop(self) -> None:
+        """Stop the server in order. A second call does nothing."""
+        if self._thread.is_alive():
+            self.run(self.application.stop(), 120)
+            self._end_loop()
+            if self._folder is not None:
+                self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def channel(self) -> grpc.Channel:
+        """Return a new channel; the caller closes it."""
+        return grpc.insecure_channel(self.address)
+
+    async def _start(self) -> Application:
+        application = Application(self._config, self._clock_ms)
+        await application.start()
+        return application
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
