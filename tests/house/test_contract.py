@@ -12,7 +12,7 @@ import pytest
 
 from tests.house.sources import ROOT
 
-BUF = Path(sys.executable).parent / "buf"
+BUF = str(Path(sys.executable).parent / "buf")
 SERVICE = "proto/rte/v1/session_service.proto"
 BREAKS = {
     "a call is deleted": (r"  rpc EndSession\(.*?\n  }\n", ""),
@@ -25,7 +25,7 @@ BREAKS = {
 
 def breaking(folder: Path) -> subprocess.CompletedProcess[str]:
     """Compare a copy of the contract with the baseline, as `make lint` does."""
-    image = folder / "contract.binpb"
+    image = str(folder / "contract.binpb")
     subprocess.run([BUF, "build", "proto", "--output", image], cwd=folder, check=True)
     command = [BUF, "breaking", image, "--config", "buf.yaml", "--against", "proto/baseline.binpb"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
