@@ -53,22 +53,23 @@ bench: setup ## Measure, and write docs/benchmarks.md
 	$(BIN)/rte bench $(ARGS)
 
 .PHONY: gen
-gen: setup ## Generate from proto/: Python and Go stubs, Envoy's descriptor set, the SOAP bridge's contract
+gen: setup ## Generate from proto/: Python and Go stubs, Envoy's descriptor set, OpenAPI, the SOAP bridge's contract
 	find $(STUBS)/rte/v1 -name '*_pb2*' -delete
-	rm -f envoy/rte.pb bridges/rte_soap/contract.binpb
-	$(call generate,$(STUBS),envoy/rte.pb,bridges/rte_soap/contract.binpb)
+	rm -f envoy/rte.pb envoy/openapi.json envoy/api.html bridges/rte_soap/contract.binpb
+	$(call generate,$(STUBS),envoy,bridges/rte_soap/contract.binpb)
 	rm -rf .cache/gen && clients/go/generate.sh .cache/gen/go $(PROTOC)
 	test ! -d .cache/gen/go || { rm -f clients/go/rte/v1/*.pb.go && cp .cache/gen/go/rte/v1/*.pb.go clients/go/rte/v1; }
 
-# $(call generate,FOLDER,DESCRIPTORS,CONTRACT): stubs of messages for all files, of calls for the services.
+# $(call generate,FOLDER,EDGE,CONTRACT): stubs of messages for all files, of calls for the services; what Envoy serves with.
 define generate
 $(PROTOC) --python_out=$(1) --pyi_out=$(1) proto/rte/v1/*.proto 2> >(grep -v 'error_details.proto is unused' >&2)
 $(PROTOC) --grpc_python_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$(1) \
   proto/rte/v1/*_service.proto 2> >(grep -v 'error_details.proto is unused' >&2)
-$(BIN)/python -m rte_server.edge.descriptors --proto proto --include proto/third_party --out $(2)
+$(BIN)/python -m rte_server.edge.descriptors --proto proto --include proto/third_party --out $(2)/rte.pb
 mkdir -p .cache && $(PROTOC) -Ibridges/rte_soap --include_imports --include_source_info --descriptor_set_out=.cache/contract.pb \
   bridges/rte_soap/soap.proto proto/rte/v1/*.proto 2> >(grep -v 'error_details.proto is unused' >&2)
 $(BIN)/python -m rte_soap.contract --in .cache/contract.pb --out $(3)
+$(BIN)/python -m rte_server.edge.openapi --in .cache/contract.pb --out $(2)/openapi.json --page $(2)/api.html
 endef
 
 .PHONY: baseline
@@ -101,9 +102,9 @@ lint: setup ## Check style, types, imports and the contract, without running any
 .PHONY: gen-check
 gen-check: setup ## Check that the generated files are what proto/ generates
 	rm -rf .cache/gen && mkdir -p .cache/gen
-	$(call generate,.cache/gen,.cache/gen/rte.pb,.cache/gen/contract.binpb)
+	$(call generate,.cache/gen,.cache/gen,.cache/gen/contract.binpb)
 	diff --recursive --brief --exclude=__init__.py --exclude=__pycache__ .cache/gen/rte/v1 $(STUBS)/rte/v1
-	cmp .cache/gen/rte.pb envoy/rte.pb
+	for name in rte.pb openapi.json api.html; do cmp .cache/gen/$$name envoy/$$name; done
 	cmp .cache/gen/contract.binpb bridges/rte_soap/contract.binpb
 	clients/go/generate.sh .cache/gen/go $(PROTOC)
 	test ! -d .cache/gen/go || diff --recursive --brief .cache/gen/go/rte/v1 clients/go/rte/v1

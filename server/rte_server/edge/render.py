@@ -22,6 +22,9 @@ SECRETS_FILE = "envoy-secrets.yaml"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _CERTIFICATE = "certificate"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_CONTAINER_DIR = "/etc/envoy/"
+"""Where a container has the files beside `envoy.yaml`."""
+
 _DEFAULT_BYTES_MAX = "4194304"
 
 
@@ -67,8 +70,10 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
     _set_limits(tree, connection, settings)
     _set_origins(connection, settings.allowed_origins)
     for node in _mappings(tree):
-        if "proto_descriptor" in node:
-            node["proto_descriptor"] = str(assets / DESCRIPTOR_FILE)
+        for key in ("proto_descriptor", "filename"):
+            path = node.get(key)
+            if isinstance(path, str) and path.startswith(_CONTAINER_DIR):
+                node[key] = str(assets / path.removeprefix(_CONTAINER_DIR))
     return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, width=160)
 
 
