@@ -100,6 +100,32 @@ TRIGGERS: tuple[AttributeSpec, ...] = (
 )
 """Triggers with and without a wait, shorter and longer than the gap; their conditions follow from events alone."""
 
+CUSTOMERS: tuple[AttributeSpec, ...] = (
+    *(_spec(f"customer.{name}", Kind.CUSTOMER, "any") for name in ("lifetime_value", "segment", "vip")),
+    _spec(
+        "worth",
+        Kind.DERIVED,
+        "double",
+        code=(*load("customer.lifetime_value"), *load("price_sum"), Instruction(Op.ADD)),
+    ),
+    _spec(
+        "is_known",
+        Kind.DERIVED,
+        "bool",
+        code=(*load("customer.segment"), Instruction(Op.NULL), Instruction(Op.NOT_EQUAL)),
+    ),
+    _spec("segment", Kind.DERIVED, "string", code=load("customer.segment")),
+    _spec(
+        "customer_score",
+        Kind.LINEAR,
+        "double",
+        weights=(("customer.lifetime_value", 0.5, 2.0), ("customer.vip", 4.0, -1.0), ("all_events", 1.0, 0.0)),
+        link="identity",
+    ),
+    *trigger("rich", _compare("customer.lifetime_value", Op.GREATER, 20.0), 0, each_quiet=False),
+    *trigger("rich_and_quiet", _compare("customer.lifetime_value", Op.GREATER, 20.0), 400, each_quiet=True),
+)
+
 VISIT = _spec("visit", Kind.DERIVED, "int", code=load("session.visit_number"))
 
 MODEL = ModelSpec(
@@ -118,4 +144,13 @@ TOLD = ModelSpec(
     uses=("sample",),
     source="",
     attributes=TRIGGERS,
+)
+
+KNOWN = ModelSpec(
+    name="known",
+    version=1,
+    description="What a data mart says of customers: it depends on when it was said.",
+    uses=("sample",),
+    source="",
+    attributes=CUSTOMERS,
 )

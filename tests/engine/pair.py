@@ -17,8 +17,8 @@ from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.table import Capacity
 from tests.engine import comparable
-from tests.engine.attribute_samples import MODEL, TOLD
-from tests.engine.strategies import GAP_MS, LATENESS_MS, SECRET, START_MS, Action, Batch, End, Tick, Update
+from tests.engine.attribute_samples import KNOWN, MODEL, TOLD
+from tests.engine.strategies import GAP_MS, LATENESS_MS, SECRET, START_MS, Action, Batch, End, Say, Tick, Update
 from tests.engine.twin import Rules, Twin, TwinSession
 
 SMALL = Capacity(
@@ -72,7 +72,7 @@ class Pair:
         settings: How both form sessions.
     """
 
-    def __init__(self, models: Sequence[ModelSpec] = (MODEL, TOLD), settings: EngineSettings = SETTINGS) -> None:
+    def __init__(self, models: Sequence[ModelSpec] = (MODEL, TOLD, KNOWN), settings: EngineSettings = SETTINGS) -> None:
         self.models = models
         self.settings = settings
         self.engine = new_engine(models, settings)
@@ -113,6 +113,9 @@ class Pair:
         if isinstance(action, Tick):
             self.clock_ms += action.passed_ms
             return Entry(EntryType.TICK, self.clock_ms, b"")
+        if isinstance(action, Say):
+            said = {name: {key: {"value": value} for key, value in each} for name, each in action.customers}
+            return Entry(EntryType.CUSTOMER, self.clock_ms, json.dumps({"customers": said}).encode())
         session = self._session(action)
         if session is None:
             return None

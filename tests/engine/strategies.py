@@ -15,6 +15,7 @@ START_MS = 1_764_000_000_000
 GAP_MS = 1_000
 LATENESS_MS = 20_000
 VISITORS = ("anna", "bert", "c")
+SAID = ("lifetime_value", "segment", "vip")
 NAMES = ("page_view", "view_item", "add_to_cart", "purchase")
 
 
@@ -53,7 +54,14 @@ class Tick:
     passed_ms: int
 
 
-Action = Batch | End | Update | Tick
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Let the data mart say something of customers: values by attribute, by customer."""
+
+    customers: tuple[tuple[str, tuple[tuple[str, bool | float | str | None], ...]], ...]
+
+
+Action = Batch | End | Update | Tick | Say
 
 ID_FORMS = (
     "{}",
@@ -135,7 +143,7 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
     script: list[Action] = []
     sent: list[Event] = []
     for _ in range(draw(st.integers(1, max_size))):
-        kind = draw(st.sampled_from(("events", "events", "events", "events", "again", "end", "update", "tick")))
+        kind = draw(st.sampled_from(("events", "events", "events", "events", "again", "end", "update", "tick", "say")))
         visitor_id = draw(st.sampled_from(VISITORS))
         place = draw(st.integers(0, 3))
         if kind == "events":
@@ -151,6 +159,9 @@ def scripts(draw: st.DrawFn, max_size: int = 16) -> list[Action]:
             script.append(Update(visitor_id, place, tuple(written.items())))
         elif kind == "tick":
             script.append(Tick(draw(st.sampled_from((1, GAP_MS, 3 * GAP_MS, -700, -2 * GAP_MS)))))
+        elif kind == "say":
+            said = st.dictionaries(st.sampled_from(SAID), values).map(lambda each: tuple(each.items()))
+            script.append(Say(tuple(draw(st.dictionaries(customers.filter(bool), said, min_size=1)).items())))
     return script
 
 

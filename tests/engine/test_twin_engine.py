@@ -13,7 +13,7 @@ from rte.v1.event_pb2 import Event
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.settings import EngineSettings
-from tests.engine.attribute_samples import MODEL, TOLD
+from tests.engine.attribute_samples import KNOWN, MODEL, TOLD
 from tests.engine.pair import SETTINGS, SMALL, Pair, messages, new_engine, state_of
 from tests.engine.strategies import SECRET, START_MS, Action, Batch, event_lists, scripts, split
 
@@ -90,7 +90,7 @@ def test_restored_engine_goes_on_as_the_original(script: list[Action], cut: int)
 
 def new_bare_engine() -> Engine:
     """Return an engine without its first entry, as one that is about to be restored."""
-    return Engine(SECRET, lambda sources, files: [MODEL, TOLD], SMALL)
+    return Engine(SECRET, lambda sources, files: [MODEL, TOLD, KNOWN], SMALL)
 
 
 def _bare(engine: Engine) -> list[bytes]:

@@ -55,6 +55,8 @@ class TwinSession:
     events: list[TwinEvent] = field(default_factory=list)
     ended: bool = False
     written: dict[str, tuple[int, Value]] = field(default_factory=dict)
+    said: tuple[int, str, dict[str, Value]] = 0, "", {}
+    """What a data mart said last: position of the entry, of whom, values."""
     late_count: int = 0
     closed: bool = False
     due_ms: int = 0
@@ -73,6 +75,12 @@ class TwinSession:
     def time_ms(self, now_ms: int) -> int:
         """Return what time it is for the session: the server's clock, set back by the least delay of an event."""
         return max(now_ms - min(event.received_ms - event.time_ms for event in self.events), self.last_ms)
+
+    def of_customer(self) -> dict[str, Value]:
+        """Return what is known of the session's customer, by the names that expressions use."""
+        _, customer_id, values = self.said
+        is_its = customer_id != "" and customer_id == self.latest("customer_id")
+        return {f"customer.{name}": value for name, value in values.items()} if is_its else {}
 
     def latest(self, field_name: str) -> str:
         """Return the field of the latest event that has it, or empty."""
@@ -136,6 +144,10 @@ class Twin:
             self._facts = known | self._facts
         elif entry.type == EntryType.TICK:
             self._expire()
+        elif entry.type == EntryType.CUSTOMER:
+            for customer_id, attributes in json.loads(entry.body)["customers"].items():
+                values = {name: _number_or_text(attribute["value"]) for name, attribute in attributes.items()}
+                self._apply_customer(position, customer_id, {k: v for k, v in values.items() if v is not None})
         return outcomes
 
     def adopt(self, visitor_id: str, start_ms: int, last_ms: int, session_id: str) -> None:
@@ -255,6 +267,7 @@ class Twin:
         older.triggers.merge(newer.triggers)
         older.ended = newer.ended
         older.late_count += newer.late_count
+        older.said = max(older.said, newer.said, key=lambda said: said[0])
         for name, (position, value) in newer.written.items():
             if name not in older.written or older.written[name][0] < position:
                 older.written[name] = position, value
@@ -267,6 +280,17 @@ class Twin:
             return
         for name, value in _properties(request.attributes).items():
             session.written[name] = position, value
+
+    def _apply_customer(self, position: int, customer_id: str, values: dict[str, Value]) -> None:
+        for visitor in self.visitors.values():
+            for session in visitor.sessions:
+                # What is said again is no news.
+                if session.latest("customer_id") == customer_id and session.said[1:] != (customer_id, values):
+                    self._settle(visitor, session, self.clock_ms)
+                    session.said = position, customer_id, values
+                    session.triggers.fire(
+                        session.last_ms, session.time_ms(self.clock_ms), self._holds(visitor, session)
+                    )
 
     def _apply_end(self, request: EndSessionRequest) -> None:
         session = self.find(request.session_id)
@@ -321,6 +345,7 @@ class Twin:
             "session.visitor_id": visitor_id,
             "session.customer_id": session.latest("customer_id") or None,
             "session.channel": session.latest("channel") or None,
+            **session.of_customer(),
         }
 
     def _shown(self, visitor_id: str, number: int, session: TwinSession) -> dict[str, object]:
@@ -343,6 +368,13 @@ class Twin:
             "closed": session.closed,
             "attributes": attributes,
         }
+
+
+def _number_or_text(value: object) -> Value:
+    """Return what models see of a value of a customer: whole numbers are doubles, lists and objects are nothing."""
+    if isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _milliseconds(timestamp: object) -> int:

@@ -108,6 +108,8 @@ def attribute_values(
 def _value_of(
     spec: AttributeSpec, whole: list[TwinEvent], row: Mapping[str, Value], time_ms: int
 ) -> Value | list[Value]:
+    if spec.kind == Kind.CUSTOMER:
+        return row.get(spec.name)
     events = _elements(spec.each, whole) if spec.each else whole
     if spec.kind == Kind.ABSENCE:
         return _absence(spec, events, time_ms)

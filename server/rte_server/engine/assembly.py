@@ -66,6 +66,10 @@ from rte_server.engine.program import (
 from rte_server.engine.table import HEADER_WORDS
 
 
+_WITHOUT_EVENTS = (Kind.SCORE, Kind.TRIGGER, Kind.CUSTOMER)
+"""Kinds that no event is lifted into."""
+
+
 def key_ends(key: bytes) -> tuple[int, int]:
     """Return the first and the last 8 bytes of a property key as unsigned numbers; both the whole key if shorter."""
     head = int.from_bytes(key[:8].ljust(8, b"\0"), "little")
@@ -184,7 +188,7 @@ class _Assembly:
 
     def _takes_events(self, number: int) -> bool:
         spec = self.attributes[number]
-        return not (self._is_derived(number) or spec.kind in (Kind.SCORE, Kind.TRIGGER) or spec.owner)
+        return not (self._is_derived(number) or spec.kind in _WITHOUT_EVENTS or spec.owner)
 
     def _triggers(self) -> list[int]:
         """Return the numbers of the triggers, and note in their rows where their conditions are."""
@@ -247,7 +251,7 @@ class _Assembly:
         if self._is_derived(number):
             return 1, ()
         if not spec.events:
-            return (3 if spec.value else 0), ()
+            return (3 if spec.value or spec.kind == Kind.CUSTOMER else 0), ()
         return 2, spec.events
 
     def _code(self, code: Code, slots: Mapping[str, int], *, keeps_result: bool) -> tuple[int, int]:

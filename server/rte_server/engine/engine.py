@@ -19,6 +19,7 @@ from rte_server.engine import snapshot
 from rte_server.engine.assembly import assemble
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.context import new_context
+from rte_server.engine.customer_values import write_customers
 from rte_server.engine.encode import ReadBuffers
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure, erase_person
@@ -27,7 +28,7 @@ from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, session_id_text
 from rte_server.engine.masks import Mask
-from rte_server.engine.moves import carried, copied, is_computed, moved_rows, since_after
+from rte_server.engine.moves import carried, copied, moved_rows, needs_history, since_after
 from rte_server.engine.native import siphash24_128, text_id
 from rte_server.engine.online_report import carried_online, roll_back
 from rte_server.engine.outcome import Outcome
@@ -212,6 +213,10 @@ class Engine(Reader):
         elif entry.type == EntryType.ERASE:
             start_entry(self._state.context, now_ms, position)
             outcome = self._apply_erasure(position, Erasure.of_body(entry.body))
+        elif entry.type == EntryType.CUSTOMER:
+            start_entry(self._state.context, now_ms, position)
+            write_customers(self._state.context, self.program, json.loads(entry.body), self._secret, now_ms)
+            outcome = self._outcome(_NOTHING)
         else:
             outcome = self._apply_write(position, entry, now_ms)
         self._position = position
@@ -354,7 +359,7 @@ class Engine(Reader):
         EngineSettings(**configuration["settings"])
         after = assemble(self._compile(configuration["models"], configuration.get("files", {})), self._secret)
         goes_on = carried(self._state.program, after, self._since)
-        return [s.name for n, s in enumerate(after.attributes) if n not in goes_on and not is_computed(s)]
+        return [s.name for n, s in enumerate(after.attributes) if n not in goes_on and needs_history(s)]
 
     def begin_refold(self, configuration: Mapping[str, Any]) -> None:
         """Take over the models of another configuration, and keep them whatever CONFIGURE entries come.

@@ -30,6 +30,9 @@ class EntryType(IntEnum):
     ERASE = 10
     """UTF-8 JSON, see `engine.erasure.Erasure`: erases a person. It begins the erasure, or ends it when nothing of the person
     is left. Then the bodies of those that began it name nobody any more, as those of entries before them do not."""
+    CUSTOMER = 8
+    """UTF-8 JSON `{"customers": {customer id: {attribute: {"value": plain value, ...}}}}`: what a data mart said of customers,
+    of the attributes that models read. One that is not there has no value. See `engine.customer_values`."""
 
 
 @dataclass(frozen=True, slots=True)

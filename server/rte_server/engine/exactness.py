@@ -80,7 +80,7 @@ def exactness(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -> Declar
     match spec.kind:
         case Kind.COUNT | Kind.SUM | Kind.MIN | Kind.MAX | Kind.MEAN | Kind.FIRST | Kind.LAST | Kind.RECENT:
             return Declared(Exactness.EXACT)
-        case Kind.ELAPSED | Kind.ABSENCE | Kind.WRITTEN:
+        case Kind.ELAPSED | Kind.ABSENCE | Kind.WRITTEN | Kind.CUSTOMER:
             return Declared(Exactness.EXACT)
         case Kind.DISTINCT:
             error = SKETCH_ERROR / math.sqrt(sketch_registers(spec.keep))

@@ -14,6 +14,7 @@ import numpy as np
 from rte_server.engine.absence import ABSENCE_WORDS, absence_due_ms, lift_absence, merge_absence
 from rte_server.engine.attributes import DISTINCT, ENTRY_WORDS, RECENT, as_number, has_sums
 from rte_server.engine.context import PARAMS, span_in
+from rte_server.engine.customer_cells import customer_value, merge_customer
 from rte_server.engine.decay import (
     EWMA_WORDS,
     RATE_WORDS,
@@ -59,6 +60,7 @@ from rte_server.engine.windows import is_window, lift_window, merge_window, wind
 
 # Numbers of the kinds, as `program.Kind`.
 ABSENCE = np.int64(Kind.ABSENCE)
+CUSTOMER = np.int64(Kind.CUSTOMER)
 RATE = np.int64(Kind.RATE)
 EWMA = np.int64(Kind.EWMA)
 TRIGGER = np.int64(Kind.TRIGGER)
@@ -107,6 +109,7 @@ _PLAIN_WORDS = {
     Kind.ELAPSED: 2,
     Kind.DERIVED: 2,
     Kind.LINEAR: 1,
+    Kind.CUSTOMER: 3,
 }
 """Words of the cells of kinds that are always of one size."""
 
@@ -228,6 +231,8 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
         merge_decayed(into, at, other, at, 2)
     elif kind == TRIGGER:
         merge_trigger(into, other, at)
+    elif kind == CUSTOMER:
+        merge_customer(into, other, at)
 
 
 @inner(forceinline=False)
@@ -253,6 +258,8 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
         return np.int64(DOUBLE), float_bits(ewma_value(cells, at))
     if kind == TRIGGER:
         return trigger_value(cells, at, word_at(attribute, A_PART), word_at(params, place + 1))
+    if kind == CUSTOMER:
+        return customer_value(cells, at)
     return np.int64(NULL), np.int64(0)
 
 

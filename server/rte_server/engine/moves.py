@@ -85,6 +85,11 @@ def is_computed(spec: AttributeSpec) -> bool:
     return spec.kind in (Kind.DERIVED, Kind.LINEAR, Kind.SCORE)
 
 
+def needs_history(spec: AttributeSpec) -> bool:
+    """Return whether a new attribute lacks something that earlier events would have given it."""
+    return not is_computed(spec) and spec.kind != Kind.CUSTOMER
+
+
 def since_after(
     before: Program, after: Program, goes_on: Mapping[int, int], since: Since, begin: tuple[int, int] | None
 ) -> dict[str, tuple[int, int]]:
@@ -103,7 +108,7 @@ def since_after(
             old = before.attributes[goes_on[number]].name
             if old in since:
                 found[spec.name] = since[old]
-        elif begin is not None and not is_computed(spec):
+        elif begin is not None and needs_history(spec):
             found[spec.name] = begin
     return found
 

@@ -42,6 +42,7 @@ class Kind(IntEnum):
     WRITTEN = 13  # by an application; no attribute of a program, only an input of filters
     # From here on: kinds whose cells have a module of their own, see `kinds`.
     ABSENCE = 20
+    CUSTOMER = 21  # of the session's customer, as CUSTOMER entries say; see `customer_values`
     RATE = 30
     EWMA = 31
     # Windowed kinds, in the order of the plain ones.
@@ -479,6 +480,15 @@ class Program:
         """Return the first and end word of an attribute's cell in a row."""
         at = int(self.arrays.attributes[number, A_AT])
         return at, at + int(self.arrays.attributes[number, A_CELL_WORDS])
+
+
+CUSTOMER_PREFIX = "customer."
+"""Begins the names of attributes of customers in expressions on rows: `customer.lifetime_value`."""
+
+
+def customer_attribute(spec: AttributeSpec) -> str:
+    """Return the name that an attribute of kind CUSTOMER has in the data mart."""
+    return spec.name.removeprefix(f"{spec.model}.").removeprefix(CUSTOMER_PREFIX)
 
 
 CELLS_OF = -(1 << 20)

@@ -9,6 +9,7 @@ from rte_server.engine.context import ATTRIBUTES, FACTS, PARAMS, POOL_ARENA, cou
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.keyed import FIRST_OF_KEYED, text_entries
+from rte_server.engine.kinds import CUSTOMER as CUSTOMER_KIND
 from rte_server.engine.native import span_of, word_at
 from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_WORDS
 from rte_server.engine.strings import ARENA_USED, USED, intern, place_in
@@ -88,7 +89,7 @@ def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-
             kind = word_at(attributes, a + A_KIND)
             if kind == DERIVED and word_at(cells, at) == STRING:
                 _carry(old, new, word_at(cells, at + 1))
-            elif kind == FIRST or kind == LAST or kind == RECENT:
+            elif kind == FIRST or kind == LAST or kind == RECENT or kind == CUSTOMER_KIND:
                 entries = word_at(attributes, a + A_KEEP) if kind == RECENT else np.int64(1)
                 for entry in range(at, at + ENTRY_WORDS * entries, ENTRY_WORDS):
                     if word_at(cells, entry) & TAG_MASK == STRING:

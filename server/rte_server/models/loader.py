@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rte_server.engine.exactness import session_bytes
-from rte_server.engine.program import AttributeSpec, Kind, ListSpec, ModelSpec
+from rte_server.engine.program import CUSTOMER_PREFIX, AttributeSpec, Kind, ListSpec, ModelSpec
 from rte_server.models.alongside import alongside_name, renamed
 from rte_server.models.attributes import derived_text, read_attribute, read_derived
+from rte_server.models.customers import CUSTOMER_ATTRIBUTES_MAX, customer_names, customer_spec
 from rte_server.models.documents import Item, read_document
 from rte_server.models.keyed_attributes import names_of, parts_of
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
@@ -353,7 +354,7 @@ class _ModelReader:
             for model in self.known.values()
             if model.name != self.name
             for spec in model.attributes
-            for name in (spec.name, spec.name.partition(".")[0])
+            for name in (spec.name, spec.name if spec.kind == Kind.CUSTOMER else spec.name.partition(".")[0])
         }
         lists = self._lists()
         words = ("attributes", "sequences", "derived", "scores", "triggers")
@@ -364,6 +365,7 @@ class _ModelReader:
                 spec = read(reader, self.name, name, item, self.list_names)
                 if spec is not None:
                     self.specs |= {each.name: each for each in (spec, *parts_of(spec))}
+        self._read_customers(entries)
         plain = {**entries["attributes"], **entries["sequences"]}
         self._read_computed(plain, entries["derived"], entries["scores"], entries["triggers"])
         count = max(sum(len(each) for each in entries.values()), len(self.specs))
@@ -484,6 +486,17 @@ class _ModelReader:
                     )
                 lines.setdefault(name, item.line)
 
+    def _read_customers(self, entries: Mapping[str, Mapping[str, Item]]) -> None:
+        """Bring the attributes of customers that the model reads, and no other model does yet."""
+        if any(CUSTOMER_PREFIX == f"{name}." for section in entries.values() for name in section):
+            return  # The model means parts of an attribute of its own.
+        items = [item for word in ("derived", "scores", "triggers") for item in entries[word].values()]
+        read = customer_names(word for item in items for word in _words(item))
+        if len(read) > CUSTOMER_ATTRIBUTES_MAX:
+            message = f"the model reads {len(read)} attributes of customers, more than {CUSTOMER_ATTRIBUTES_MAX}"
+            self.reader.problem(self.document, message, "split it")
+        self.specs |= {name: customer_spec(name, self.name) for name in read if name not in self.owners}
+
     def _read_computed(
         self,
         plain: Mapping[str, Item],
@@ -493,7 +506,8 @@ class _ModelReader:
     ) -> None:
         """Read derived attributes and scores, each after those that it reads, and triggers after all of them."""
         used = [spec for name in self._readable() for spec in self.known[name].attributes]
-        inputs = row_inputs([*used, *self.specs.values()])
+        others = [spec for model in self.known.values() for spec in model.attributes if spec.kind == Kind.CUSTOMER]
+        inputs = row_inputs([*others, *used, *self.specs.values()])
         unread = plain.keys() - {name.partition(".")[0] for name in self.specs}
         inputs.update({each: _UNKNOWN_TYPE for name in unread for each in names_of(name)})
         for name in triggers:
@@ -555,6 +569,7 @@ class _ModelReader:
             word
             for word in _words(item)
             if word in self.owners and self.owners[word] not in readable and word not in self.specs
+            if not word.startswith(CUSTOMER_PREFIX)
         ]
         for word in found:
             owner = self.owners[word]

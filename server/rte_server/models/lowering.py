@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from rte_server.engine.expressions import CELLS_SUFFIX, Instruction, Op
-from rte_server.engine.program import ELEMENT, ELEMENT_MEMBER
+from rte_server.engine.program import CUSTOMER_PREFIX, ELEMENT, ELEMENT_MEMBER
 from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.patterns import Budget, compile_pattern
@@ -229,6 +229,8 @@ class Lowering:
                 self._refuse(node, "an expression on a session cannot read elements of lists", remedy)
             known = [each for each in self._inputs if each.startswith("session.") == name.startswith("session.")]
             remedy = did_you_mean(name, known) or "write it into `attributes:`"
+            if name.startswith(CUSTOMER_PREFIX):
+                remedy = "what no model reads of a customer is not in the sessions; read it in a derived attribute"
             self._refuse(node, f"there is no attribute `{name}`", remedy)
         types = self._inputs[name]
         if types & ENTRIES:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from rte_server.engine.program import M_LABEL_COUNT, AttributeSpec, Kind, OnlineSpec, ScoreSpec
+from rte_server.engine.program import CUSTOMER_PREFIX, M_LABEL_COUNT, AttributeSpec, Kind, OnlineSpec, ScoreSpec
 from rte_server.models.documents import Item
 from rte_server.models.lists import FILE_NAME_CHARS_MAX, is_file_name
 from rte_server.models.problems import did_you_mean
@@ -165,6 +165,8 @@ def _check_input(reader: Reader, where: str, name: str, item: Item, inputs: Mapp
     """Note it if a score cannot read what it names."""
     if name not in inputs:
         reader.problem(item, f"{where}: there is no attribute `{name}`", did_you_mean(name, inputs))
+    elif name.startswith(CUSTOMER_PREFIX):
+        return  # Only the data mart knows its type; what is no number or bool counts as absent.
     elif not inputs[name] & (NUMBER | BOOL) or inputs[name] & (STRING | LIST):
         reader.problem(
             item,
