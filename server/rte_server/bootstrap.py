@@ -39,6 +39,7 @@ from rte_server.runners.at_once import score_rows_at_once
 from rte_server.runners.packages import GraphStore, keep_graphs
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
+from rte_server.service.customer_inputs import CustomerFeed
 from rte_server.service.customer_join import CustomerFollower, CustomerJoin
 from rte_server.service.customer_messages import CustomerEncoder
 from rte_server.service.customer_service import CustomerService
@@ -53,6 +54,7 @@ from rte_server.service.model_files import ModelFiles
 from rte_server.service.model_service import ModelService
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.pipeline_settings import PipelineSettings
+from rte_server.service.receipts import Want
 from rte_server.service.score_listing import ScoreCalls
 from rte_server.service.server import GrpcServer
 from rte_server.service.session_reads import SessionReads
@@ -327,15 +329,26 @@ class Application:
             return None
         encode = CustomerEncoder(settings.customer_bytes_max)
         follower = CustomerFollower(self.engine, secret)
-        mart = CustomerMart(
-            settings,
-            self.config.server.data_dir,
-            encode,
+
+        feed = CustomerFeed(
+            self.engine,
+            secret,
+            follower.rows_of,
+            lambda entry: self.pipeline.submit_and_wait(entry, want=Want.APPLIED),
             self._clock_ms,
-            lambda customers: told(follower.rows_of(customers)),
         )
+
+        def changed(customers: Iterable[str]) -> None:
+            told(follower.rows_of(customers))
+            feed.note(customers)
+
+        mart = CustomerMart(settings, self.config.server.data_dir, encode, self._clock_ms, changed)
         self._stack.push_async_callback(asyncio.to_thread, mart.stop)
+        self._stack.push_async_callback(asyncio.to_thread, feed.stop)
         self.pipeline.add_listener(lambda _, outcome: follower.applied(outcome, mart.states.want))
+        self.pipeline.add_listener(lambda _, outcome: feed.applied(outcome))
+        self.metrics.add_numbers("rte_customer_feed", feed.stats)
+        feed.start(mart.states.state)
         self.metrics.add_numbers("rte_mart", lambda: mart.stats() | {"attributes_left_out": encode.left_out_count})
         return mart
 

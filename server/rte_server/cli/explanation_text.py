@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rte.v1.model_pb2 import Attribute
     from rte.v1.session_explanation_pb2 import (
+        CustomerEvidence,
         EventEvidence,
         ExplainedEvent,
         Explanation,
@@ -53,6 +54,14 @@ def heading(explanation: Explanation) -> Iterator[str]:
     if explanation.HasField("timer"):
         when = _time(explanation.timer.change_time) if explanation.timer.HasField("change_time") else ""
         yield explanation.timer.waits_for.replace("`", "") + (f": at {when}" if when else "")
+
+
+def customer_lines(customer: CustomerEvidence) -> Iterator[str]:
+    """Yield when the data mart said what is shown of a customer."""
+    if customer.HasField("as_of_time"):
+        yield f"the row was written at {_time(customer.as_of_time)}"
+    if customer.HasField("received_time"):
+        yield f"in the session since position {customer.position}, {_time(customer.received_time)}"
 
 
 def _exactness(attribute: Attribute) -> str:

@@ -155,6 +155,7 @@ def explain(
 def _print_explanation(explanation: Explanation) -> None:
     from rte_server.cli.explanation_text import (
         EVENT_COLUMNS,
+        customer_lines,
         event_cells,
         events_heading,
         heading,
@@ -167,6 +168,8 @@ def _print_explanation(explanation: Explanation) -> None:
         lines += ["", *rule_lines(explanation.rule)]
     if explanation.HasField("score"):
         lines += ["", *score_lines(explanation.score)]
+    if explanation.HasField("customer"):
+        lines += customer_lines(explanation.customer)
     if explanation.HasField("events"):
         lines += ["", *events_heading(explanation.events)]
     typer.echo("\n".join(line.rstrip() for line in lines))

@@ -65,7 +65,6 @@ from rte_server.engine.program import (
 )
 from rte_server.engine.table import HEADER_WORDS
 
-
 _WITHOUT_EVENTS = (Kind.SCORE, Kind.TRIGGER, Kind.CUSTOMER)
 """Kinds that no event is lifted into."""
 

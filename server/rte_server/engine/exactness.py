@@ -80,8 +80,10 @@ def exactness(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -> Declar
     match spec.kind:
         case Kind.COUNT | Kind.SUM | Kind.MIN | Kind.MAX | Kind.MEAN | Kind.FIRST | Kind.LAST | Kind.RECENT:
             return Declared(Exactness.EXACT)
-        case Kind.ELAPSED | Kind.ABSENCE | Kind.WRITTEN | Kind.CUSTOMER:
+        case Kind.ELAPSED | Kind.ABSENCE | Kind.WRITTEN:
             return Declared(Exactness.EXACT)
+        case Kind.CUSTOMER:
+            return Declared(Exactness.EXACT, note="as the data mart said last")
         case Kind.DISTINCT:
             error = SKETCH_ERROR / math.sqrt(sketch_registers(spec.keep))
             return Declared(Exactness.EXACT_UP_TO, spec.keep, error, is_standard_error=True)

@@ -488,7 +488,7 @@ class _ModelReader:
 
     def _read_customers(self, entries: Mapping[str, Mapping[str, Item]]) -> None:
         """Bring the attributes of customers that the model reads, and no other model does yet."""
-        if any(CUSTOMER_PREFIX == f"{name}." for section in entries.values() for name in section):
+        if any(f"{name}." == CUSTOMER_PREFIX for section in entries.values() for name in section):
             return  # The model means parts of an attribute of its own.
         items = [item for word in ("derived", "scores", "triggers") for item in entries[word].values()]
         read = customer_names(word for item in items for word in _words(item))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
 from numpy.typing import NDArray
 
+from rte_server.engine.customer_values import CustomerValue
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
-from rte_server.engine.program import ModelSpec
+from rte_server.engine.program import Kind, ModelSpec, customer_attribute
 from rte_server.engine.table import Capacity
 from rte_server.models.documents import Item, read_document
 from rte_server.models.facts import fold_request
@@ -32,10 +33,12 @@ TRIALS_MAX = 1000  # trials of one file
 TRIAL_EVENTS_MAX = 1000  # events of one trial
 EPOCH_MS = 1_704_067_200_000  # event time of `at: 0s`: 2024-01-01, 00:00 UTC
 DEFAULT_VISITOR = "visitor-1"
+DEFAULT_CUSTOMER = "customer-1"
 
 _EXAMPLE = "write for example `{name: A view, given: [{event: view_item}], then: {views: 1}}`"
 _TRIAL_MEMBERS = ("name", "given", "when", "then", "of")
 _EVENT_MEMBERS = ("event", "at", "id", "visitor", "customer", "channel", "properties")
+_CUSTOMER_MEMBERS = ("customer", "id")
 _RELATIVE_TOLERANCE = 1e-9
 _SECRET: NDArray[np.uint64] = np.arange(1, 5, dtype=np.uint64)  # results do not depend on it
 _CAPACITY = Capacity(
@@ -103,6 +106,8 @@ class Trial:
         passes_ms: Time that passes after the last event, milliseconds, >= 0.
         visitor_id: Whose newest session is looked at.
         expected: What is expected, by attribute.
+        customers: What the data mart says of customers: attributes by customer.
+        said_lines: Where it is said, by attribute.
     """
 
     name: str
@@ -112,6 +117,8 @@ class Trial:
     passes_ms: int
     visitor_id: str
     expected: Mapping[str, Expected]
+    customers: Mapping[str, Mapping[str, CustomerValue]] = field(default_factory=dict)
+    said_lines: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +177,20 @@ def _trial(reader: Reader, item: Item) -> Trial:
         reader.problem(item, "a case needs `name`, `given` (a list of events) and `then`", _EXAMPLE)
         given = []
     events: list[TrialEvent] = []
+    customers: dict[str, dict[str, CustomerValue]] = {}
+    lines: dict[str, int] = {}
     for number, each in enumerate(given, start=1):
-        events.append(_event(reader, each, number, events[-1].time_ms if events else EPOCH_MS))
+        content = each.content
+        if isinstance(content, dict) and "customer" in content and isinstance(content["customer"].content, dict):
+            customer_id, said = _customer(reader, each)
+            customers.setdefault(customer_id, {}).update(said)
+            lines |= dict.fromkeys(said, each.line)
+        else:
+            events.append(_event(reader, each, number, events[-1].time_ms if events else EPOCH_MS))
+    if DEFAULT_CUSTOMER in customers and not any(event.customer_id for event in events):
+        events = [replace(event, customer_id=DEFAULT_CUSTOMER) for event in events]
+    if given and not events:
+        reader.problem(item, "a case needs an event: there is no session without one", _EXAMPLE)
     when = reader.mapping(members["when"], "`when`", "{passes: 31m}") if "when" in members else {}
     reader.known_members(when, ("passes",), "`when`")
     then = reader.mapping(members["then"], "`then`", "{page_views: 2}") if "then" in members else {}
@@ -183,7 +202,24 @@ def _trial(reader: Reader, item: Item) -> Trial:
         passes_ms=reader.duration_ms(when["passes"]) if "passes" in when else 0,
         visitor_id=reader.text(members, "of", TEXT_CHARS_MAX) or DEFAULT_VISITOR,
         expected={attribute: _expected(reader, each) for attribute, each in then.items()},
+        customers=customers,
+        said_lines=lines,
     )
+
+
+def _customer(reader: Reader, item: Item) -> tuple[str, dict[str, CustomerValue]]:
+    """Return whom the data mart says something of, and what."""
+    members = reader.mapping(item, "a customer", "{customer: {lifetime_value: 250}}")
+    reader.known_members(members, _CUSTOMER_MEMBERS, "a customer")
+    said: dict[str, CustomerValue] = {}
+    for name, each in reader.mapping(members["customer"], "`customer`", "{lifetime_value: 250}").items():
+        value = _plain(each)
+        if isinstance(value, bool | float | str):
+            said[name] = value
+        elif value is not None:
+            remedy = "models read numbers, texts, booleans, and times as milliseconds since 1970"
+            reader.problem(each, f"`{name}` of a customer is no single value", remedy)
+    return reader.text(members, "id", TEXT_CHARS_MAX) or DEFAULT_CUSTOMER, said
 
 
 def _event(reader: Reader, item: Item, number: int, previous_ms: int) -> TrialEvent:
@@ -275,6 +311,13 @@ def _refuse_unknown(models: Sequence[ModelSpec], trials: Sequence[Trial]) -> Non
         for name, each in trial.expected.items()
         if name not in known
     ]
+    read = {customer_attribute(spec) for model in models for spec in model.attributes if spec.kind == Kind.CUSTOMER}
+    problems += [
+        Problem(trial.file, line, f"no model reads `customer.{name}`", did_you_mean(name, read))
+        for trial in trials
+        for name, line in trial.said_lines.items()
+        if name not in read
+    ]
     if problems:
         raise ModelError(problems)
 
@@ -315,8 +358,13 @@ def _play(
     received_ms = max(event.time_ms for event in trial.events)
     configuration: dict[str, Any] = {"settings": {}} | configuration_of(models)
     engine.apply(1, Entry(EntryType.CONFIGURE, received_ms, json.dumps(configuration).encode()))
+    said = {name: {key: {"value": value} for key, value in each.items()} for name, each in trial.customers.items()}
     for request in requests:
         fold_request(engine, received_ms, request)
+        if said:
+            # Again after each, as a server does for sessions that have begun since.
+            body = json.dumps({"customers": said}).encode()
+            engine.apply(engine.position + 1, Entry(EntryType.CUSTOMER, received_ms, body))
     if trial.passes_ms:
         engine.apply(engine.position + 1, Entry(EntryType.TICK, received_ms + trial.passes_ms, b""))
     if score_all is not None:

@@ -7,7 +7,7 @@ look-up is usually done before anybody reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from rte_server.engine.table import (
     customer_key,
 )
 from rte_server.mart.mart import CustomerMart
-from rte_server.mart.states import CustomerRecord
 from rte_server.service.customer_messages import customer_body
 from rte_server.service.proto_wire import message_field
 
@@ -131,7 +130,7 @@ class CustomerFollower:
             texts = (self._engine.text(each) for each in np.unique(customers[is_new]).tolist())
             want([text for text in texts if text])
 
-    def rows_of(self, customers: Mapping[str, CustomerRecord]) -> NDArray[np.int64]:
+    def rows_of(self, customers: Iterable[str]) -> NDArray[np.int64]:
         """Return the rows of the sessions of some customers, of each at most ROWS_MAX. Any thread."""
         found: list[int] = []
         for customer_id in customers:

@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Explanation(_message.Message):
-    __slots__ = ("session_id", "attribute", "model_version", "value", "summary", "definition", "events", "rule", "score", "timer")
+    __slots__ = ("session_id", "attribute", "model_version", "value", "summary", "definition", "events", "rule", "score", "timer", "customer")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Explanation(_message.Message):
     RULE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     TIMER_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     attribute: _model_pb2.Attribute
     model_version: int
@@ -34,7 +35,26 @@ class Explanation(_message.Message):
     rule: ExpressionPart
     score: ScoreEvidence
     timer: TimerEvidence
-    def __init__(self, session_id: _Optional[str] = ..., attribute: _Optional[_Union[_model_pb2.Attribute, _Mapping]] = ..., model_version: _Optional[int] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., summary: _Optional[str] = ..., definition: _Optional[_Union[Definition, _Mapping]] = ..., events: _Optional[_Union[EventEvidence, _Mapping]] = ..., rule: _Optional[_Union[ExpressionPart, _Mapping]] = ..., score: _Optional[_Union[ScoreEvidence, _Mapping]] = ..., timer: _Optional[_Union[TimerEvidence, _Mapping]] = ...) -> None: ...
+    customer: CustomerEvidence
+    def __init__(self, session_id: _Optional[str] = ..., attribute: _Optional[_Union[_model_pb2.Attribute, _Mapping]] = ..., model_version: _Optional[int] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., summary: _Optional[str] = ..., definition: _Optional[_Union[Definition, _Mapping]] = ..., events: _Optional[_Union[EventEvidence, _Mapping]] = ..., rule: _Optional[_Union[ExpressionPart, _Mapping]] = ..., score: _Optional[_Union[ScoreEvidence, _Mapping]] = ..., timer: _Optional[_Union[TimerEvidence, _Mapping]] = ..., customer: _Optional[_Union[CustomerEvidence, _Mapping]] = ...) -> None: ...
+
+class CustomerEvidence(_message.Message):
+    __slots__ = ("customer_id", "source", "column", "as_of_time", "position", "received_time", "reason")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    source: str
+    column: str
+    as_of_time: _timestamp_pb2.Timestamp
+    position: str
+    received_time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, customer_id: _Optional[str] = ..., source: _Optional[str] = ..., column: _Optional[str] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., position: _Optional[str] = ..., received_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Definition(_message.Message):
     __slots__ = ("line", "source")

@@ -37,6 +37,7 @@ from rte_server.engine.table import (
 )
 from rte_server.models.definitions import Definition, find_definition
 from rte_server.models.problems import did_you_mean
+from rte_server.service.explain.customers import customer_evidence, customer_summary
 from rte_server.service.explain.evidence import Chosen, Evidence, Place, Subject
 from rte_server.service.explain.journal_search import Found, JournalSearch, Sought, not_all
 from rte_server.service.explain.rules import Codes, Rule, RuleReader, reasons, shown
@@ -250,6 +251,9 @@ class _Work:
             else:
                 explanation.score.CopyFrom(linear_evidence(spec, values))
             why = explanation.score.reason or score_summary(explanation.score)
+        elif self._story.behind is Behind.CUSTOMER:
+            explanation.customer.CopyFrom(customer_evidence(self._copied, spec, self._session, self._search))
+            why = customer_summary(explanation.customer)
         else:
             evidence = self._evidence(definition or Definition(0, "", "", ()), settings, since)
             page, last = evidence.page(chosen)

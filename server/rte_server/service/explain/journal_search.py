@@ -117,6 +117,15 @@ class JournalSearch:
         """Return what the journal holds."""
         return _Walk(self._journal, self._shard, self._secret, self._limits, self._clock_s, sought).found()
 
+    def entry(self, position: int) -> Entry | None:
+        """Return one entry, or None if the journal does not hold it any more or cannot be read."""
+        try:
+            if position < self._journal.first_position(self._shard):
+                return None
+            return next((entry for at, entry in self._journal.read(self._shard, position) if at == position), None)
+        except JournalError:
+            return None
+
 
 class _Walk:
     """One search."""

@@ -23,6 +23,7 @@ class Behind(Enum):
     RULE = "rule"
     SCORE = "score"
     WRITES = "writes"
+    CUSTOMER = "customer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         Kind.ONLINE: Story(Behind.SCORE),
         Kind.SCORE: Story(Behind.SCORE),
         Kind.WRITTEN: Story(Behind.WRITES),
+        Kind.CUSTOMER: Story(Behind.CUSTOMER),
     }
 )
 
