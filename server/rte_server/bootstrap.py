@@ -41,6 +41,7 @@ from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.customer_inputs import CustomerFeed
 from rte_server.service.customer_join import CustomerFollower, CustomerJoin
+from rte_server.service.customer_links import LinkCalls
 from rte_server.service.customer_messages import CustomerEncoder
 from rte_server.service.customer_service import CustomerService
 from rte_server.service.event_service import EventService
@@ -241,7 +242,7 @@ class Application:
 
         mart = await asyncio.to_thread(self._start_mart, secret_from_bytes(key), told)
         join = None if mart is None else CustomerJoin(mart, self._clock_ms)
-        reads = SessionReads(self.engine, self._clock_ms, join)
+        reads = SessionReads(self.engine, self._clock_ms, join, secret_from_bytes(key))
         hub = WatchHub(reads, log, seal, self._clock_ms, watches_max=limits.watches_max)
         self.pipeline.add_listener(_publisher(log, hub))
         runners = self._start_runners(told)
@@ -266,9 +267,9 @@ class Application:
             },
         }
         if mart is not None:
-            handlers["rte.v1.CustomerService"] = CustomerService(
-                mart, self._clock_ms, self.config.mart.customer_bytes_max
-            ).handlers()
+            customers = CustomerService(self.engine, mart, self._clock_ms, self.config.mart.customer_bytes_max)
+            links = LinkCalls(reads, self.pipeline, mart, self._clock_ms)
+            handlers["rte.v1.CustomerService"] = {**customers.handlers(), **links.handlers()}
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
             handlers,

@@ -7,7 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import client_part, engine_part, scale_part, score_part, server_part, soap_part, time_part
+from tests.bench import (
+    client_part,
+    customer_part,
+    engine_part,
+    scale_part,
+    score_part,
+    server_part,
+    soap_part,
+    time_part,
+)
 from tests.bench.figures import Figure, machine, table, write_document
 
 QUICK_EVENTS = 100_000
@@ -63,6 +72,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "time": _time,
     "client": lambda options: client_part.measure(FULL_EVENTS // 10 if options.quick else FULL_EVENTS // 4),
     "soap": lambda options: soap_part.measure(300 if options.quick else 2_000),
+    "customers": lambda options: customer_part.measure(300 if options.quick else 2_000),
     "start": _start,
 }
 

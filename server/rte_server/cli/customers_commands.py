@@ -18,6 +18,7 @@ from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rte.v1.customer_pb2 import Customer
+    from rte.v1.customer_service_pb2 import CustomerLink
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app = typer.Typer(
     "  rte customers get c7\n\n"
     "  rte customers get c7 c8 --max-age 0 --format json\n\n"
     "  rte customers update c7 tier=gold score=0.9 --source crm --why 'call of today'\n\n"
+    "  rte customers link c7 v-000007a --why 'called from this number' --author ann\n\n"
     "  rte customers change-feed postgresql | psql crm",
 )
 
@@ -89,6 +91,48 @@ def update(
         _print(call(CustomerServiceStub(channel).UpdateCustomer, request, timeout).customer, output)
 
 
+CustomerArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the customer.")]
+VisitorArgument = Annotated[str, typer.Argument(metavar="VISITOR", help="Id of the visitor.")]
+WhyOption = Annotated[str, typer.Option("--why", help="Why, for the journal.")]
+AuthorOption = Annotated[str, typer.Option("--author", help="Who, for the journal.")]
+
+
+@app.command("link")
+def link(
+    customer_id: CustomerArgument,
+    visitor_id: VisitorArgument,
+    why: WhyOption,
+    author: AuthorOption = "",
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Link a visitor to a customer, so that its sessions count as the customer's; `unlink` takes it back."""
+    from rte.v1.customer_service_pb2 import LinkVisitorRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    request = LinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+    with connect(server) as channel:
+        _print_links(customer_id, call(CustomerServiceStub(channel).LinkVisitor, request, timeout).links)
+
+
+@app.command("unlink")
+def unlink(
+    customer_id: CustomerArgument,
+    visitor_id: VisitorArgument,
+    why: WhyOption,
+    author: AuthorOption = "",
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Take back that a visitor is linked to a customer."""
+    from rte.v1.customer_service_pb2 import UnlinkVisitorRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    request = UnlinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+    with connect(server) as channel:
+        _print_links(customer_id, call(CustomerServiceStub(channel).UnlinkVisitor, request, timeout).links)
+
+
 @app.command("change-feed")
 def change_feed(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="Which database; there is one for postgresql.")],
@@ -112,6 +156,16 @@ def _assignments(texts: Sequence[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             found[name] = value
     return found
+
+
+def _print_links(customer_id: str, links: Sequence[CustomerLink]) -> None:
+    if not links:
+        typer.echo(f"No visitor is linked to {customer_id}.")
+        return
+    rows = [
+        (each.visitor_id, f"{each.link_time.ToDatetime():%Y-%m-%d %H:%M:%S}", each.author, each.why) for each in links
+    ]
+    print_table(("visitor", "since", "author", "why"), rows)
 
 
 def _print(customer: Customer, output: OutputFormat) -> None:

@@ -27,6 +27,7 @@ from rte_server.engine.expiry import end_session, expire
 from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, session_id_text
+from rte_server.engine.links import Links
 from rte_server.engine.masks import Mask
 from rte_server.engine.moves import carried, copied, moved_rows, needs_history, since_after
 from rte_server.engine.native import siphash24_128, text_id
@@ -121,6 +122,7 @@ class Engine(Reader):
         self._open_erasures: dict[str, tuple[int, ...]] = {}
         self._is_refold = False
         self._names_version = 0
+        self._links = Links()
         program = assemble([], secret)
         table = new_table(self._capacity, program.row_words)
         self._scratch = new_scratch(0, 0)
@@ -213,6 +215,9 @@ class Engine(Reader):
         elif entry.type == EntryType.ERASE:
             start_entry(self._state.context, now_ms, position)
             outcome = self._apply_erasure(position, Erasure.of_body(entry.body))
+        elif entry.type == EntryType.LINK:
+            start_entry(self._state.context, now_ms, position)
+            outcome = self._outcome(_NOTHING, error=self._links.apply(entry.body, position, now_ms))
         elif entry.type == EntryType.CUSTOMER:
             start_entry(self._state.context, now_ms, position)
             write_customers(self._state.context, self.program, json.loads(entry.body), self._secret, now_ms)
@@ -283,6 +288,7 @@ class Engine(Reader):
         began = self._open_erasures.get(erasure.erasure_id, ())
         self._open_erasures = open_before | {erasure.erasure_id: (*began, position)}
         erase_person(self._state.context, erasure, self._secret)
+        self._links.forget(erasure.visitor_keys, self._secret)
         outcome = self._outcome(_NOTHING)
         # What only the person said must not stay in the pool, and so in a snapshot.
         self.sweep()
@@ -475,6 +481,7 @@ class Engine(Reader):
             "configurations": self._configurations.to_meta(),
             "since": self._since,
             "erasures": self._open_erasures,
+            "links": self._links.to_meta(),
             "capacity": asdict(self._capacity),
         }
         return meta, snapshot.take(self._state.table, self._state.pool)
@@ -502,6 +509,8 @@ class Engine(Reader):
         self._since = {name: (position, time_ms) for name, (position, time_ms) in meta["since"].items()}
         self._open_erasures = {name: tuple(at) for name, at in meta.get("erasures", {}).items()}
         self._written_names = {name: text_id(name.encode(), self._secret) for name in meta["written_names"]}
+        # Snapshots of before there were links have none.
+        self._links = Links.of_meta(meta.get("links", {}))
 
 
 _TAKEN_OVER = (
@@ -514,6 +523,7 @@ _TAKEN_OVER = (
     "_constants",
     "_written_names",
     "_scratch",
+    "_links",
     "_everything",
     "_state",
 )

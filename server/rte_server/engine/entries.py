@@ -33,6 +33,9 @@ class EntryType(IntEnum):
     CUSTOMER = 8
     """UTF-8 JSON `{"customers": {customer id: {attribute: {"value": plain value, ...}}}}`: what a data mart said of customers,
     of the attributes that models read. One that is not there has no value. See `engine.customer_values`."""
+    LINK = 9
+    """UTF-8 JSON `{"customer_id", "visitor_id", "is_linked", "why", "author"}`: a visitor is linked to a customer, or no more. See
+    `engine.links`."""
 
 
 @dataclass(frozen=True, slots=True)

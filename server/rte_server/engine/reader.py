@@ -18,6 +18,7 @@ from rte_server.engine.expiry import due_rows
 from rte_server.engine.expressions import Code
 from rte_server.engine.fact_scan import unknown_facts
 from rte_server.engine.ids import parse_session_id, session_id_text
+from rte_server.engine.links import Link, Links
 from rte_server.engine.lookups import has_alias, look_up
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import siphash24_128, text_id
@@ -34,6 +35,7 @@ from rte_server.engine.table import (
     FIRST_POSITION,
     FREE,
     HIGH_WATER,
+    LAST,
     SESSION_HI,
     SESSION_LO,
     STATE,
@@ -86,6 +88,7 @@ class Reader:
     _names_version: int
     _everything: Mask
     _buffers: deque[ReadBuffers]
+    _links: Links
 
     @property
     def position(self) -> int:
@@ -152,7 +155,20 @@ class Reader:
                 return found
 
     def find_customer(self, customer_id: str) -> int:
-        """Return the row of the customer's session with the latest event, or -1. Any thread."""
+        """Return the row of the customer's session with the latest event, or -1; also of linked visitors. Any thread."""
+        found = self._find_naming(customer_id)
+        for link in self._links.of(customer_id):
+            row, rows = self.find_visitor(link.visitor_id), self._state.table.rows
+            if row != NO_ROW and (found == NO_ROW or rows[row, LAST] > rows[found, LAST]):
+                found = row
+        return found
+
+    def links_of(self, customer_id: str) -> tuple[Link, ...]:
+        """Return the visitors that are linked to a customer. Any thread."""
+        return self._links.of(customer_id)
+
+    def _find_naming(self, customer_id: str) -> int:
+        """Return the row of the session with the latest event among those whose events name the customer, or -1."""
         text = text_id(customer_id.encode(), self._secret)
         row, tries = RETRY_READ, 0
         while row == RETRY_READ:
@@ -205,7 +221,7 @@ class Reader:
             nothing = 0, np.zeros(len(state.program.attributes), np.uint8), False, np.zeros(0, np.int64)
             size = encode_session(state.context, 0, row, 0, 0, *nothing, *buffers)
             if size >= 0 and buffers.cells[STATE] != FREE and find(key) == row and state is self._state:
-                return RowCopy(buffers.cells, state.program, state.pool, position, state.table.online)
+                return RowCopy(buffers.cells, buffers.written, state.program, state.pool, position, state.table.online)
         return None
 
     def mask(self, paths: Sequence[str]) -> Mask:
@@ -295,11 +311,11 @@ class Reader:
         size = int(self._state.table.counts[HIGH_WATER]) + 1024
         return self._matches(wanted, order_by, np.zeros(0, np.int64), size, now_ms)
 
-    def match(self, wanted: Filter, rows: NDArray[np.int64], now_ms: int = 0) -> Matches:
-        """Return those of the given rows that match; `now_ms` as in `get`. Any thread."""
+    def match(self, wanted: Filter, rows: NDArray[np.int64], now_ms: int = 0, order_by: str = "") -> Matches:
+        """Return those of the given rows that match; the others as in `select`. Any thread."""
         if len(rows) == 0:
             return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
-        return self._matches(wanted, "", rows, len(rows), now_ms)
+        return self._matches(wanted, order_by, rows, len(rows), now_ms)
 
     def _matches(self, wanted: Filter, order_by: str, candidates: NDArray[np.int64], size: int, now_ms: int) -> Matches:
         while True:

@@ -17,6 +17,7 @@ class RowCopy:
 
     Attributes:
         cells: int64[row_words], its row.
+        written: int64[WRITTEN_WORDS], what applications wrote; zeros if nothing.
         program: The program that gives the words their meaning.
         pool: Holds its strings.
         position: Position of the last entry that was applied, or an earlier one.
@@ -24,6 +25,7 @@ class RowCopy:
     """
 
     cells: NDArray[np.int64]
+    written: NDArray[np.int64]
     program: Program
     pool: StringPool
     position: int

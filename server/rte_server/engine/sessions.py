@@ -275,20 +275,14 @@ def renumber(ctx, slot, until, by):  # type: ignore[no-untyped-def]
 
 
 @inner
-def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
-    """Merge the session `newer` into the one right before it in time. Its id goes on to lead to the merged one."""
-    begin_write(ctx, older)
-    begin_write(ctx, newer)
-    into = row_cells(ctx, older)
-    other = row_cells(ctx, newer)
+def merge_values(ctx, into, other):  # type: ignore[no-untyped-def]
+    """Merge what a session shows that follows from its events into another one; what is derived is computed later."""
     merge_cells(ctx, into, other)
     put_word(into, START, min(word_at(into, START), word_at(other, START)))
     put_word(into, LAST, max(word_at(into, LAST), word_at(other, LAST)))
     put_word(into, EVENTS, word_at(into, EVENTS) + word_at(other, EVENTS))
     put_word(into, LATE, word_at(into, LATE) + word_at(other, LATE))
     put_word(into, LAG, min(word_at(into, LAG), word_at(other, LAG)))
-    put_word(into, FIRST_POSITION, min(word_at(into, FIRST_POSITION), word_at(other, FIRST_POSITION)))
-    put_word(into, ENDED, word_at(other, ENDED))
     put_word(into, STALE, 1)
     if word_at(other, CHANNEL_TIME) != 0:
         keep_last(
@@ -298,6 +292,18 @@ def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
             word_at(other, CHANNEL_TIME + 1),
             word_at(other, CHANNEL_TIME + 2),
         )
+
+
+@inner
+def merge_sessions(ctx, slot, older, newer):  # type: ignore[no-untyped-def]
+    """Merge the session `newer` into the one right before it in time. Its id goes on to lead to the merged one."""
+    begin_write(ctx, older)
+    begin_write(ctx, newer)
+    into = row_cells(ctx, older)
+    other = row_cells(ctx, newer)
+    merge_values(ctx, into, other)
+    put_word(into, FIRST_POSITION, min(word_at(into, FIRST_POSITION), word_at(other, FIRST_POSITION)))
+    put_word(into, ENDED, word_at(other, ENDED))
     if word_at(other, CUSTOMER_TIME) != 0:
         set_customer(
             ctx, older, word_at(other, CUSTOMER_TIME), word_at(other, CUSTOMER_TIME + 1), word_at(other, CUSTOMER)

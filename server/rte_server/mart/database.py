@@ -41,6 +41,10 @@ class MartError(Exception):
         self.may_be_schema = may_be_schema
 
 
+class NotWritable(MartError):
+    """RTE has no tables of its own in the data mart."""
+
+
 class MartDatabase:
     """A pool of connections to a data mart. Belongs to one event loop."""
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import MartDatabase, MartError, give_up_wal, read_customers
+from rte_server.mart.database import MartDatabase, MartError, NotWritable, give_up_wal, read_customers
 from rte_server.mart.feed import ChangeFeed
 from rte_server.mart.schema import MartSchema, SchemaError, reflect
 from rte_server.mart.states import CLOSE_S, CustomerRecord, CustomerStates, Encode
@@ -123,9 +123,12 @@ class CustomerMart:
             "sources": len(self._schema.sources) if self._schema is not None else 0,
         }
 
-    async def reach(self, customer_ids: Iterable[str], since_ms: int) -> None:
-        """Wait, on any event loop, until customers have been read since then, or `read_wait_ms` have passed."""
-        wait_s = self._settings.read_wait_ms / 1000
+    async def reach(self, customer_ids: Iterable[str], since_ms: int, *, is_patient: bool = False) -> None:
+        """Wait, on any event loop, until customers have been read since then.
+
+        Returns after `read_wait_ms` in any case, or if `is_patient` after `query_ms_max`.
+        """
+        wait_s = (self._settings.query_ms_max if is_patient else self._settings.read_wait_ms) / 1000
         await asyncio.wrap_future(self._call(self.states.reach(list(customer_ids), since_ms, wait_s)))
 
     async def write(self, order: CustomerWrite) -> None:
@@ -133,7 +136,8 @@ class CustomerMart:
 
         Raises:
             VersionMismatch: See `CustomerWrite.version`.
-            MartError: The data mart does not answer, or there are no tables of RTE's own. Nothing is written.
+            NotWritable: There are no tables of RTE's own.
+            MartError: The data mart does not answer. Nothing is written.
         """
         await asyncio.wrap_future(self._call(self._write(order)))
 
@@ -265,7 +269,7 @@ class CustomerMart:
 
     def _need_own_tables(self) -> None:
         if not (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables):
-            raise MartError("the data mart has no tables of RTE's own; see mart.own_tables")
+            raise NotWritable("the data mart has no tables of RTE's own, nothing was written; see mart.own_tables")
 
 
 def _embedded(data_dir: Path) -> str:

@@ -12,29 +12,16 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.customer_rows import naming_rows
 from rte_server.engine.engine import Engine
-from rte_server.engine.lookups import look_up
-from rte_server.engine.native import text_id
 from rte_server.engine.outcome import Outcome
-from rte_server.engine.table import (
-    CUSTOMER,
-    CUSTOMER_NEXT,
-    CUSTOMER_TIME,
-    CUSTOMER_VERSION,
-    NONE,
-    customer_key,
-)
+from rte_server.engine.table import CUSTOMER, CUSTOMER_TIME
 from rte_server.mart.mart import CustomerMart
 from rte_server.service.customer_messages import customer_body
 from rte_server.service.proto_wire import message_field
 
 SESSION_FIELD = 16
 """Number of `Session.customer`."""
-
-ROWS_MAX = 1_000
-"""Sessions of one customer that are told to watchers when the customer's state changes."""
-
-WALK_TRIES = 100
 
 _SESSION_ID_TAG, _VISITOR_ID_TAG, _CUSTOMER_ID_TAG = 0x0A, 0x12, 0x1A
 
@@ -131,24 +118,6 @@ class CustomerFollower:
             want([text for text in texts if text])
 
     def rows_of(self, customers: Iterable[str]) -> NDArray[np.int64]:
-        """Return the rows of the sessions of some customers, of each at most ROWS_MAX. Any thread."""
-        found: list[int] = []
-        for customer_id in customers:
-            found += self._chain(text_id(customer_id.encode(), self._secret))
-        return np.array(sorted(set(found)), np.int64)
-
-    def _chain(self, customer: int) -> list[int]:
-        """Return the rows of a customer's sessions; tries again while the writer changes the chain."""
-        rows: list[int] = []
-        for _ in range(WALK_TRIES):
-            view = self._engine.score_view()
-            counts, cells = view.table.counts, view.table.rows
-            before = int(counts[CUSTOMER_VERSION])
-            rows = []
-            row = look_up(view.context, int(customer_key(customer)))
-            while row != NONE and len(rows) < ROWS_MAX and cells[row, CUSTOMER] == customer:
-                rows.append(row)
-                row = int(cells[row, CUSTOMER_NEXT])
-            if before % 2 == 0 and int(counts[CUSTOMER_VERSION]) == before:
-                break
-        return rows
+        """Return the rows of the sessions that name some customers, see `engine.customer_rows`. Any thread."""
+        found = {row for each in customers for row in naming_rows(self._engine, each, self._secret)}
+        return np.array(sorted(found), np.int64)

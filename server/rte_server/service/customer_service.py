@@ -9,10 +9,12 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from rte.v1 import customer_service_pb2 as pb
+from rte_server.engine.engine import Engine
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.mart.database import MartError
+from rte_server.mart.database import MartError, NotWritable
 from rte_server.mart.mart import CustomerMart
 from rte_server.mart.written import VersionMismatch
+from rte_server.service.customer_links import link_message
 from rte_server.service.customer_messages import customer_body
 from rte_server.service.customer_writes import check_customer_id, customer_write
 from rte_server.service.interceptors import Context, Handler
@@ -28,14 +30,16 @@ _log = logging.getLogger(__name__)
 class CustomerService:
     """Serves `rte.v1.CustomerService`."""
 
-    def __init__(self, mart: CustomerMart, clock_ms: Callable[[], int], bytes_max: int) -> None:
+    def __init__(self, engine: Engine, mart: CustomerMart, clock_ms: Callable[[], int], bytes_max: int) -> None:
         """Make the service.
 
         Args:
+            engine: Has the links of customers.
             mart: The data mart.
             clock_ms: The server's time, milliseconds since 1970.
             bytes_max: Bytes of the attributes that one request writes.
         """
+        self._engine = engine
         self._mart = mart
         self._bytes_max = bytes_max
         self._clock_ms = clock_ms
@@ -53,7 +57,9 @@ class CustomerService:
         """Answer GetCustomer."""
         request = parse(body, pb.GetCustomerRequest)
         check_customer_id("customer_id", request.customer_id)
-        return message_field(1, (await self._bodies([request.customer_id], self._since_ms(request)))[0])
+        found = (await self._bodies([request.customer_id], self._since_ms(request)))[0]
+        links = [link_message(each).SerializeToString() for each in self._engine.links_of(request.customer_id)]
+        return message_field(1, found) + message_fields(2, links)
 
     async def batch_get_customers(self, body: bytes, context: Context) -> bytes:
         """Answer BatchGetCustomers."""
@@ -79,10 +85,12 @@ class CustomerService:
         except VersionMismatch:
             message = "the customer was written to since the etag was read; read it again"
             raise EngineError(Reason.ETAG_MISMATCH, message, field="etag") from None
+        except NotWritable as error:
+            raise EngineError(Reason.CUSTOMER_NOT_WRITABLE, str(error), field="mart.own_tables") from error
         except MartError as error:
             _log.warning("a write of the back office was not taken: %s", error)
             message = "the data mart cannot be written to; nothing was written, send it again later"
-            raise EngineError(Reason.SERVER_UNAVAILABLE, message, field="mart") from error
+            raise EngineError(Reason.MART_UNAVAILABLE, message, field="mart") from error
         state = self._mart.states.state(order.customer_id)
         return message_field(1, customer_body(order.customer_id, state, self._clock_ms()))
 

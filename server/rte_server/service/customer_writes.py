@@ -39,7 +39,7 @@ def customer_write(request: pb.UpdateCustomerRequest, now_ms: int, bytes_max: in
         raise EngineError(Reason.FIELD_MISSING, "source is required: where the attributes come from", field="source")
     limits = {"source": TEXT_BYTES_MAX, "author": TEXT_BYTES_MAX, "why": WHY_BYTES_MAX, "etag": TEXT_BYTES_MAX}
     for field, limit in limits.items():
-        _check_length(field, getattr(request, field), limit)
+        check_length(field, getattr(request, field), limit)
     if request.etag and not _ETAG.fullmatch(request.etag):
         raise EngineError(Reason.ETAG_MISMATCH, "no customer ever had this etag", field="etag", value=request.etag)
     expire_ms = _expire_ms(request, now_ms)
@@ -68,7 +68,12 @@ def check_customer_id(field: str, customer_id: str) -> None:
         raise EngineError(Reason.STRING_TOO_LONG, message, field=field, value=customer_id, limit=str(ID_BYTES_MAX))
 
 
-def _check_length(field: str, text: str, limit: int) -> None:
+def check_length(field: str, text: str, limit: int) -> None:
+    """Check the bytes of a text.
+
+    Raises:
+        EngineError: STRING_TOO_LONG.
+    """
     size = len(text.encode())
     if size > limit:
         message = f"{field} has {size} bytes, the limit is {limit}"
@@ -94,7 +99,7 @@ def _values(attributes: struct_pb2.Struct, bytes_max: int) -> dict[str, Plain]:
         limit = str(ATTRIBUTES_MAX)
         raise EngineError(Reason.OUT_OF_RANGE, message, field="attributes", value=str(count), limit=limit)
     for name in attributes.fields:
-        _check_length("attributes", name, NAME_BYTES_MAX)
+        check_length("attributes", name, NAME_BYTES_MAX)
         if not _NAME.fullmatch(name):
             message = f"the name {name!r} of an attribute must match {_NAME.pattern}"
             raise EngineError(Reason.OUT_OF_RANGE, message, field="attributes", value=name, limit=_NAME.pattern)

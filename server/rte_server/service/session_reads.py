@@ -9,14 +9,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.customer_rows import customer_rows
+from rte_server.engine.encode import F_CUSTOMER_ID
 from rte_server.engine.engine import Engine
 from rte_server.engine.expressions import Code
 from rte_server.engine.masks import Mask
+from rte_server.engine.merged_view import merged_view
 from rte_server.engine.program import SESSION_FIELDS
 from rte_server.engine.query import STATES_ACTIVE, STATES_ANY, STATES_CLOSED, Filter
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.models import compile_filter
 from rte_server.service.customer_join import CustomerJoin
+from rte_server.service.proto_wire import text_field
 
 CACHE_ENTRIES_MAX = 1024
 """Filters and masks kept; a compiled one has some kilobytes, and compiling takes some 2 ms."""
@@ -48,14 +52,22 @@ class ReadMask:
 class SessionReads:
     """Finds and encodes sessions, with compiled filters and masks remembered."""
 
-    def __init__(self, engine: Engine, clock_ms: Callable[[], int], join: CustomerJoin | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock_ms: Callable[[], int],
+        join: CustomerJoin | None = None,
+        secret: NDArray[np.uint64] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             engine: Whose sessions are read.
             clock_ms: Gives the server's time, milliseconds since 1970.
             join: Adds the Customer State; None: there is no data mart.
+            secret: uint64[4], the deployment secret, for reads by customer; None: there are none.
         """
+        self._secret = np.zeros(4, np.uint64) if secret is None else secret
         self.engine = engine
         self.clock_ms = clock_ms
         self.join = join
@@ -142,6 +154,32 @@ class SessionReads:
         if body := self.engine.get(self.find(field), key, mask.session, self.clock_ms()):
             return self.join.joined(body, since_ms) if self.join is not None and mask.has_customer else body
         raise EngineError(Reason.SESSION_NOT_FOUND, f'no session has {field} "{key[:64]}"', field=field, value=key)
+
+    def merged(self, customer_id: str, mask: ReadMask, since_ms: int | None = None) -> tuple[bytes, list[str]]:
+        """Return the sessions of a customer as one, serialized, and the ids of those that went into it.
+
+        Args:
+            customer_id: Whose.
+            mask: What is wanted.
+            since_ms: As in `CustomerStates.state`.
+
+        Raises:
+            EngineError: FIELD_MISSING if the id is empty; SESSION_NOT_FOUND if there is none.
+        """
+        field = "customer_id"
+        if not customer_id:
+            raise EngineError(Reason.FIELD_MISSING, f"{field} is required, 1 to {ID_BYTES_MAX} bytes", field=field)
+        found = merged_view(self.engine, self._secret, customer_id, mask.session, self.clock_ms())
+        if found is None:
+            message = f'no session has {field} "{customer_id[:64]}"'
+            raise EngineError(Reason.SESSION_NOT_FOUND, message, field=field, value=customer_id)
+        wants_id = bool(mask.session.fields & 1 << F_CUSTOMER_ID)
+        body = (text_field(F_CUSTOMER_ID, customer_id) if wants_id else b"") + found[0]
+        return self.join.joined(body, since_ms) if self.join is not None and mask.has_customer else body, found[1]
+
+    def of_customer(self, customer_id: str) -> NDArray[np.int64]:
+        """Return the rows of the sessions of a customer, those of linked visitors included."""
+        return customer_rows(self.engine, customer_id, self._secret)
 
     async def reach_customer(self, field: str, key: str, since_ms: int) -> None:
         """Wait until the customer of the session that an id leads to has been read since then.

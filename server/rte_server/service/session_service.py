@@ -15,6 +15,7 @@ from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
 from rte_server.service.customer_service import max_age_ms
+from rte_server.service.customer_writes import ID_BYTES_MAX, check_length
 from rte_server.service.errors import status_of
 from rte_server.service.explain import Chosen, Explainer, Wanted
 from rte_server.service.interceptors import Context, Handler
@@ -95,6 +96,9 @@ class SessionService:
         """Answer GetSession."""
         request = parse(body, pb.GetSessionRequest)
         field = _key_field(request)
+        if request.merged and field != "customer_id":
+            message = "merged is for sessions of a customer; ask by customer_id"
+            raise EngineError(Reason.FIELD_MISSING, message, field="customer_id")
         mask = self._reads.mask(request.read_mask.paths)
         await self._reach(request)
         key, since_ms = getattr(request, field), None
@@ -102,7 +106,11 @@ class SessionService:
             since_ms = self._clock_ms() - max_age_ms(request.customer_max_age, "customer_max_age")
             await self._reads.reach_customer(field, key, since_ms)
         stamp = self._stamp(2)
-        return message_field(1, self._reads.get(field, key, mask, since_ms)) + stamp
+        if not request.merged:
+            return message_field(1, self._reads.get(field, key, mask, since_ms)) + stamp
+        # It takes a millisecond or more; other calls go on meanwhile.
+        body, session_ids = await asyncio.to_thread(self._reads.merged, key, mask, since_ms)
+        return message_field(1, body) + stamp + message_fields(4, [each.encode() for each in session_ids])
 
     async def batch_get_sessions(self, body: bytes, context: Context) -> bytes:
         """Answer BatchGetSessions."""
@@ -135,7 +143,8 @@ class SessionService:
         wanted = self._reads.filter(request.filter, request.state)
         order_by, descending = self._reads.order(request.order_by)
         mask = self._reads.mask(request.read_mask.paths)
-        bound_to = (request.filter, str(request.state), order_by, str(descending))
+        check_length("customer_id", request.customer_id, ID_BYTES_MAX)
+        bound_to = (request.filter, str(request.state), order_by, str(descending), request.customer_id)
         after = self._place(bound_to, request.page_token) if request.page_token else None
         size = min(request.page_size or LIST_PAGE_SIZE, PAGE_SIZE_MAX)
         await self._reach(request)
@@ -143,7 +152,11 @@ class SessionService:
 
         def work() -> bytes:
             now_ms = self._clock_ms()
-            matches = self._engine.select(wanted, order_by, now_ms)
+            if request.customer_id:
+                rows = self._reads.of_customer(request.customer_id)
+                matches = self._engine.match(wanted, rows, now_ms, order_by)
+            else:
+                matches = self._engine.select(wanted, order_by, now_ms)
             page = take_page(matches, size, after, self._engine.text, descending=descending)
             found = self._reads.encode(page.rows, mask, page.session_ids, now_ms)
             sessions = [session for session in found if session]

@@ -13,6 +13,7 @@ import numpy as np
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.kernel_cache import is_empty
+from rte_server.engine.merged_view import merged_view
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.scores import carry_scores
@@ -53,6 +54,7 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     meta, arrays = engine.snapshot()
     make_engine().restore(meta, dict(arrays))
     _ask_for_facts(make_engine())
+    _hear_of_customer(make_engine())
 
 
 def _read(engine: Engine) -> None:
@@ -76,6 +78,19 @@ def _ask_for_facts(engine: Engine) -> None:
     engine.apply(1, Entry(EntryType.CONFIGURE, _TIME_MS, json.dumps(configuration).encode()))
     engine.apply(2, Entry(EntryType.FACTS, _TIME_MS, json.dumps(facts).encode()))
     engine.unknown_facts(engine.scan(_one_event(), _TIME_MS))
+
+
+def _hear_of_customer(engine: Engine) -> None:
+    """Be told of a customer, as with a model that reads one, and read all sessions of one as one."""
+    model = "model: warm_up\nderived: {known: customer.a}\n"
+    configuration = {"settings": {}, "models": {"warm_up": model}}
+    engine.apply(1, Entry(EntryType.CONFIGURE, _TIME_MS, json.dumps(configuration).encode()))
+    link = {"customer_id": "c", "visitor_id": "v", "is_linked": True}
+    said = {"customers": {"c": {"a": {"value": 1.5}}}}
+    for entry_type, body in ((EntryType.LINK, link), (EntryType.CUSTOMER, said)):
+        engine.apply(engine.position + 1, Entry(entry_type, _TIME_MS, json.dumps(body).encode()))
+    engine.apply(engine.position + 1, Entry(EntryType.EVENTS, _TIME_MS, _one_event()))
+    merged_view(engine, np.ones(4, np.uint64), "c", engine.mask(()), _TIME_MS)
 
 
 def _one_event() -> bytes:

@@ -85,7 +85,9 @@ func (x *GetCustomerRequest) GetMaxAge() *durationpb.Duration {
 type GetCustomerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Holds the customer.
-	Customer      *Customer `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	Customer *Customer `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	// Lists the visitors that are linked to it, the oldest link first.
+	Links         []*CustomerLink `protobuf:"bytes,2,rep,name=links,proto3" json:"links,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,6 +125,13 @@ func (*GetCustomerResponse) Descriptor() ([]byte, []int) {
 func (x *GetCustomerResponse) GetCustomer() *Customer {
 	if x != nil {
 		return x.Customer
+	}
+	return nil
+}
+
+func (x *GetCustomerResponse) GetLinks() []*CustomerLink {
+	if x != nil {
+		return x.Links
 	}
 	return nil
 }
@@ -375,6 +384,344 @@ func (x *UpdateCustomerResponse) GetCustomer() *Customer {
 	return nil
 }
 
+// Asks to link a visitor to a customer.
+type LinkVisitorRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the customer, 1 to 128 bytes. Required.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Identifies the visitor, 1 to 128 bytes; it need not have a session. Required.
+	VisitorId string `protobuf:"bytes,2,opt,name=visitor_id,json=visitorId,proto3" json:"visitor_id,omitempty"`
+	// Says why they are the same person, such as `called from this number`. Up to 500 bytes. Required.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// Says who says so. Up to 128 bytes. Default: nobody.
+	Author        string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkVisitorRequest) Reset() {
+	*x = LinkVisitorRequest{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkVisitorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkVisitorRequest) ProtoMessage() {}
+
+func (x *LinkVisitorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkVisitorRequest.ProtoReflect.Descriptor instead.
+func (*LinkVisitorRequest) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LinkVisitorRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *LinkVisitorRequest) GetVisitorId() string {
+	if x != nil {
+		return x.VisitorId
+	}
+	return ""
+}
+
+func (x *LinkVisitorRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *LinkVisitorRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+// Answers LinkVisitor.
+type LinkVisitorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lists the visitors that are linked to the customer now, the oldest link first.
+	Links []*CustomerLink `protobuf:"bytes,1,rep,name=links,proto3" json:"links,omitempty"`
+	// Names the position from which on it holds.
+	Position      string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkVisitorResponse) Reset() {
+	*x = LinkVisitorResponse{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkVisitorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkVisitorResponse) ProtoMessage() {}
+
+func (x *LinkVisitorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkVisitorResponse.ProtoReflect.Descriptor instead.
+func (*LinkVisitorResponse) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LinkVisitorResponse) GetLinks() []*CustomerLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *LinkVisitorResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// Asks to take a link back.
+type UnlinkVisitorRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the customer, 1 to 128 bytes. Required.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Identifies the visitor, 1 to 128 bytes. Required.
+	VisitorId string `protobuf:"bytes,2,opt,name=visitor_id,json=visitorId,proto3" json:"visitor_id,omitempty"`
+	// Says why. Up to 500 bytes. Required.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// Says who says so. Up to 128 bytes. Default: nobody.
+	Author        string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlinkVisitorRequest) Reset() {
+	*x = UnlinkVisitorRequest{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlinkVisitorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlinkVisitorRequest) ProtoMessage() {}
+
+func (x *UnlinkVisitorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlinkVisitorRequest.ProtoReflect.Descriptor instead.
+func (*UnlinkVisitorRequest) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UnlinkVisitorRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *UnlinkVisitorRequest) GetVisitorId() string {
+	if x != nil {
+		return x.VisitorId
+	}
+	return ""
+}
+
+func (x *UnlinkVisitorRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *UnlinkVisitorRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+// Answers UnlinkVisitor.
+type UnlinkVisitorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lists the visitors that are linked to the customer now, the oldest link first.
+	Links []*CustomerLink `protobuf:"bytes,1,rep,name=links,proto3" json:"links,omitempty"`
+	// Names the position from which on it holds.
+	Position      string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlinkVisitorResponse) Reset() {
+	*x = UnlinkVisitorResponse{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlinkVisitorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlinkVisitorResponse) ProtoMessage() {}
+
+func (x *UnlinkVisitorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlinkVisitorResponse.ProtoReflect.Descriptor instead.
+func (*UnlinkVisitorResponse) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UnlinkVisitorResponse) GetLinks() []*CustomerLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *UnlinkVisitorResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// A visitor that is linked to a customer.
+type CustomerLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the visitor.
+	VisitorId string `protobuf:"bytes,1,opt,name=visitor_id,json=visitorId,proto3" json:"visitor_id,omitempty"`
+	// Says why.
+	Why string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// Says who said so. Empty: nobody.
+	Author string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	// Says when it was linked.
+	LinkTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=link_time,json=linkTime,proto3" json:"link_time,omitempty"`
+	// Names the position of the entry.
+	Position      string `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CustomerLink) Reset() {
+	*x = CustomerLink{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CustomerLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CustomerLink) ProtoMessage() {}
+
+func (x *CustomerLink) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CustomerLink.ProtoReflect.Descriptor instead.
+func (*CustomerLink) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CustomerLink) GetVisitorId() string {
+	if x != nil {
+		return x.VisitorId
+	}
+	return ""
+}
+
+func (x *CustomerLink) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *CustomerLink) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *CustomerLink) GetLinkTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LinkTime
+	}
+	return nil
+}
+
+func (x *CustomerLink) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
 var File_rte_v1_customer_service_proto protoreflect.FileDescriptor
 
 const file_rte_v1_customer_service_proto_rawDesc = "" +
@@ -383,9 +730,10 @@ const file_rte_v1_customer_service_proto_rawDesc = "" +
 	"\x12GetCustomerRequest\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x122\n" +
-	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\"C\n" +
+	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\"o\n" +
 	"\x13GetCustomerResponse\x12,\n" +
-	"\bcustomer\x18\x01 \x01(\v2\x10.rte.v1.CustomerR\bcustomer\"q\n" +
+	"\bcustomer\x18\x01 \x01(\v2\x10.rte.v1.CustomerR\bcustomer\x12*\n" +
+	"\x05links\x18\x02 \x03(\v2\x14.rte.v1.CustomerLinkR\x05links\"q\n" +
 	"\x18BatchGetCustomersRequest\x12!\n" +
 	"\fcustomer_ids\x18\x01 \x03(\tR\vcustomerIds\x122\n" +
 	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\"K\n" +
@@ -404,11 +752,40 @@ const file_rte_v1_customer_service_proto_rawDesc = "" +
 	"\x06author\x18\x06 \x01(\tR\x06author\x12\x10\n" +
 	"\x03why\x18\a \x01(\tR\x03whyJ\x04\b\x0f\x10\x10\"F\n" +
 	"\x16UpdateCustomerResponse\x12,\n" +
-	"\bcustomer\x18\x01 \x01(\v2\x10.rte.v1.CustomerR\bcustomer2\xf1\x02\n" +
+	"\bcustomer\x18\x01 \x01(\v2\x10.rte.v1.CustomerR\bcustomer\"\x84\x01\n" +
+	"\x12LinkVisitorRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x1d\n" +
+	"\n" +
+	"visitor_id\x18\x02 \x01(\tR\tvisitorId\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x16\n" +
+	"\x06author\x18\x04 \x01(\tR\x06authorJ\x04\b\x0f\x10\x10\"]\n" +
+	"\x13LinkVisitorResponse\x12*\n" +
+	"\x05links\x18\x01 \x03(\v2\x14.rte.v1.CustomerLinkR\x05links\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\"\x86\x01\n" +
+	"\x14UnlinkVisitorRequest\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x1d\n" +
+	"\n" +
+	"visitor_id\x18\x02 \x01(\tR\tvisitorId\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12\x16\n" +
+	"\x06author\x18\x04 \x01(\tR\x06authorJ\x04\b\x0f\x10\x10\"_\n" +
+	"\x15UnlinkVisitorResponse\x12*\n" +
+	"\x05links\x18\x01 \x03(\v2\x14.rte.v1.CustomerLinkR\x05links\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\"\xac\x01\n" +
+	"\fCustomerLink\x12\x1d\n" +
+	"\n" +
+	"visitor_id\x18\x01 \x01(\tR\tvisitorId\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x127\n" +
+	"\tlink_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blinkTime\x12\x1a\n" +
+	"\bposition\x18\x05 \x01(\tR\bposition2\xe3\x04\n" +
 	"\x0fCustomerService\x12k\n" +
 	"\vGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n" +
 	"\x11BatchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n" +
-	"\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 :\x01*2\x1b/v1/customers/{customer_id}BA\n" +
+	"\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 :\x01*2\x1b/v1/customers/{customer_id}\x12s\n" +
+	"\vLinkVisitor\x12\x1a.rte.v1.LinkVisitorRequest\x1a\x1b.rte.v1.LinkVisitorResponse\"+\x82\xd3\xe4\x93\x02%:\x01*\" /v1/customers/{customer_id}:link\x12{\n" +
+	"\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/customers/{customer_id}:unlinkBA\n" +
 	"\n" +
 	"com.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3"
 
@@ -424,7 +801,7 @@ func file_rte_v1_customer_service_proto_rawDescGZIP() []byte {
 	return file_rte_v1_customer_service_proto_rawDescData
 }
 
-var file_rte_v1_customer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_rte_v1_customer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_rte_v1_customer_service_proto_goTypes = []any{
 	(*GetCustomerRequest)(nil),        // 0: rte.v1.GetCustomerRequest
 	(*GetCustomerResponse)(nil),       // 1: rte.v1.GetCustomerResponse
@@ -432,30 +809,43 @@ var file_rte_v1_customer_service_proto_goTypes = []any{
 	(*BatchGetCustomersResponse)(nil), // 3: rte.v1.BatchGetCustomersResponse
 	(*UpdateCustomerRequest)(nil),     // 4: rte.v1.UpdateCustomerRequest
 	(*UpdateCustomerResponse)(nil),    // 5: rte.v1.UpdateCustomerResponse
-	(*durationpb.Duration)(nil),       // 6: google.protobuf.Duration
-	(*Customer)(nil),                  // 7: rte.v1.Customer
-	(*structpb.Struct)(nil),           // 8: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
+	(*LinkVisitorRequest)(nil),        // 6: rte.v1.LinkVisitorRequest
+	(*LinkVisitorResponse)(nil),       // 7: rte.v1.LinkVisitorResponse
+	(*UnlinkVisitorRequest)(nil),      // 8: rte.v1.UnlinkVisitorRequest
+	(*UnlinkVisitorResponse)(nil),     // 9: rte.v1.UnlinkVisitorResponse
+	(*CustomerLink)(nil),              // 10: rte.v1.CustomerLink
+	(*durationpb.Duration)(nil),       // 11: google.protobuf.Duration
+	(*Customer)(nil),                  // 12: rte.v1.Customer
+	(*structpb.Struct)(nil),           // 13: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
 }
 var file_rte_v1_customer_service_proto_depIdxs = []int32{
-	6,  // 0: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
-	7,  // 1: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
-	6,  // 2: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
-	7,  // 3: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
-	8,  // 4: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
-	9,  // 5: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 6: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
-	0,  // 7: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
-	2,  // 8: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
-	4,  // 9: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
-	1,  // 10: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
-	3,  // 11: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
-	5,  // 12: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	11, // 0: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
+	12, // 1: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
+	10, // 2: rte.v1.GetCustomerResponse.links:type_name -> rte.v1.CustomerLink
+	11, // 3: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
+	12, // 4: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
+	13, // 5: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
+	14, // 6: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
+	12, // 7: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
+	10, // 8: rte.v1.LinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	10, // 9: rte.v1.UnlinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	14, // 10: rte.v1.CustomerLink.link_time:type_name -> google.protobuf.Timestamp
+	0,  // 11: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
+	2,  // 12: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
+	4,  // 13: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
+	6,  // 14: rte.v1.CustomerService.LinkVisitor:input_type -> rte.v1.LinkVisitorRequest
+	8,  // 15: rte.v1.CustomerService.UnlinkVisitor:input_type -> rte.v1.UnlinkVisitorRequest
+	1,  // 16: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
+	3,  // 17: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
+	5,  // 18: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
+	7,  // 19: rte.v1.CustomerService.LinkVisitor:output_type -> rte.v1.LinkVisitorResponse
+	9,  // 20: rte.v1.CustomerService.UnlinkVisitor:output_type -> rte.v1.UnlinkVisitorResponse
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_customer_service_proto_init() }
@@ -470,7 +860,7 @@ func file_rte_v1_customer_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rte_v1_customer_service_proto_rawDesc), len(file_rte_v1_customer_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

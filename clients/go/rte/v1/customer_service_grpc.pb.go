@@ -22,6 +22,8 @@ const (
 	CustomerService_GetCustomer_FullMethodName       = "/rte.v1.CustomerService/GetCustomer"
 	CustomerService_BatchGetCustomers_FullMethodName = "/rte.v1.CustomerService/BatchGetCustomers"
 	CustomerService_UpdateCustomer_FullMethodName    = "/rte.v1.CustomerService/UpdateCustomer"
+	CustomerService_LinkVisitor_FullMethodName       = "/rte.v1.CustomerService/LinkVisitor"
+	CustomerService_UnlinkVisitor_FullMethodName     = "/rte.v1.CustomerService/UnlinkVisitor"
 )
 
 // CustomerServiceClient is the client API for CustomerService service.
@@ -43,9 +45,19 @@ type CustomerServiceClient interface {
 	// Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
 	// transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
 	// Writing the same again changes only the `etag`.
-	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-	// (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+	// FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
 	UpdateCustomer(ctx context.Context, in *UpdateCustomerRequest, opts ...grpc.CallOption) (*UpdateCustomerResponse, error)
+	// Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+	// session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+	// (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+	// RESOURCE_EXHAUSTED (OVERLOADED).
+	LinkVisitor(ctx context.Context, in *LinkVisitorRequest, opts ...grpc.CallOption) (*LinkVisitorResponse, error)
+	// Takes a link back.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
+	UnlinkVisitor(ctx context.Context, in *UnlinkVisitorRequest, opts ...grpc.CallOption) (*UnlinkVisitorResponse, error)
 }
 
 type customerServiceClient struct {
@@ -86,6 +98,26 @@ func (c *customerServiceClient) UpdateCustomer(ctx context.Context, in *UpdateCu
 	return out, nil
 }
 
+func (c *customerServiceClient) LinkVisitor(ctx context.Context, in *LinkVisitorRequest, opts ...grpc.CallOption) (*LinkVisitorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LinkVisitorResponse)
+	err := c.cc.Invoke(ctx, CustomerService_LinkVisitor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *customerServiceClient) UnlinkVisitor(ctx context.Context, in *UnlinkVisitorRequest, opts ...grpc.CallOption) (*UnlinkVisitorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlinkVisitorResponse)
+	err := c.cc.Invoke(ctx, CustomerService_UnlinkVisitor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CustomerServiceServer is the server API for CustomerService service.
 // All implementations must embed UnimplementedCustomerServiceServer
 // for forward compatibility.
@@ -105,9 +137,19 @@ type CustomerServiceServer interface {
 	// Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
 	// transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
 	// Writing the same again changes only the `etag`.
-	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-	// (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+	// FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
 	UpdateCustomer(context.Context, *UpdateCustomerRequest) (*UpdateCustomerResponse, error)
+	// Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+	// session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+	// (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+	// RESOURCE_EXHAUSTED (OVERLOADED).
+	LinkVisitor(context.Context, *LinkVisitorRequest) (*LinkVisitorResponse, error)
+	// Takes a link back.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
+	UnlinkVisitor(context.Context, *UnlinkVisitorRequest) (*UnlinkVisitorResponse, error)
 	mustEmbedUnimplementedCustomerServiceServer()
 }
 
@@ -126,6 +168,12 @@ func (UnimplementedCustomerServiceServer) BatchGetCustomers(context.Context, *Ba
 }
 func (UnimplementedCustomerServiceServer) UpdateCustomer(context.Context, *UpdateCustomerRequest) (*UpdateCustomerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateCustomer not implemented")
+}
+func (UnimplementedCustomerServiceServer) LinkVisitor(context.Context, *LinkVisitorRequest) (*LinkVisitorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LinkVisitor not implemented")
+}
+func (UnimplementedCustomerServiceServer) UnlinkVisitor(context.Context, *UnlinkVisitorRequest) (*UnlinkVisitorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnlinkVisitor not implemented")
 }
 func (UnimplementedCustomerServiceServer) mustEmbedUnimplementedCustomerServiceServer() {}
 func (UnimplementedCustomerServiceServer) testEmbeddedByValue()                         {}
@@ -202,6 +250,42 @@ func _CustomerService_UpdateCustomer_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CustomerService_LinkVisitor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LinkVisitorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CustomerServiceServer).LinkVisitor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CustomerService_LinkVisitor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CustomerServiceServer).LinkVisitor(ctx, req.(*LinkVisitorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CustomerService_UnlinkVisitor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlinkVisitorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CustomerServiceServer).UnlinkVisitor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CustomerService_UnlinkVisitor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CustomerServiceServer).UnlinkVisitor(ctx, req.(*UnlinkVisitorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CustomerService_ServiceDesc is the grpc.ServiceDesc for CustomerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -220,6 +304,14 @@ var CustomerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateCustomer",
 			Handler:    _CustomerService_UpdateCustomer_Handler,
+		},
+		{
+			MethodName: "LinkVisitor",
+			Handler:    _CustomerService_LinkVisitor_Handler,
+		},
+		{
+			MethodName: "UnlinkVisitor",
+			Handler:    _CustomerService_UnlinkVisitor_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -93,6 +93,13 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_POSITION ErrorReason = 32
 	// A resume token is damaged, or belongs to a watch with another filter. Start without it.
 	ErrorReason_ERROR_REASON_INVALID_RESUME_TOKEN ErrorReason = 33
+	// The data mart answers that there is no such customer, and no session names it. NOT_FOUND.
+	ErrorReason_ERROR_REASON_CUSTOMER_NOT_FOUND ErrorReason = 34
+	// RTE has no tables of its own in the data mart (`mart.own_tables`), so that nothing can be written about customers.
+	// FAILED_PRECONDITION.
+	ErrorReason_ERROR_REASON_CUSTOMER_NOT_WRITABLE ErrorReason = 35
+	// The visitor is not linked to the customer. NOT_FOUND.
+	ErrorReason_ERROR_REASON_LINK_NOT_FOUND ErrorReason = 36
 	// A queue of the server is full. RESOURCE_EXHAUSTED with `google.rpc.RetryInfo`: nothing was taken, retry later.
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 40
 	// More calls are open than the server allows (watches, streams). RESOURCE_EXHAUSTED with `RetryInfo`.
@@ -104,6 +111,8 @@ const (
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 43
 	// The journal cannot be written (disk full, device error). UNAVAILABLE with `RetryInfo`: nothing was taken.
 	ErrorReason_ERROR_REASON_JOURNAL_UNAVAILABLE ErrorReason = 44
+	// The customer data mart does not answer. Nothing was written. UNAVAILABLE: send it again later.
+	ErrorReason_ERROR_REASON_MART_UNAVAILABLE ErrorReason = 45
 	// A fault of the server itself. INTERNAL. The message names an incident id that stands in the server's log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 50
 	// The public port knows no such path. NOT_FOUND (HTTP 404).
@@ -150,11 +159,15 @@ var (
 		31: "ERROR_REASON_INVALID_PAGE_TOKEN",
 		32: "ERROR_REASON_INVALID_POSITION",
 		33: "ERROR_REASON_INVALID_RESUME_TOKEN",
+		34: "ERROR_REASON_CUSTOMER_NOT_FOUND",
+		35: "ERROR_REASON_CUSTOMER_NOT_WRITABLE",
+		36: "ERROR_REASON_LINK_NOT_FOUND",
 		40: "ERROR_REASON_OVERLOADED",
 		41: "ERROR_REASON_TOO_MANY_CALLS",
 		42: "ERROR_REASON_DEADLINE_EXCEEDED",
 		43: "ERROR_REASON_SHUTTING_DOWN",
 		44: "ERROR_REASON_JOURNAL_UNAVAILABLE",
+		45: "ERROR_REASON_MART_UNAVAILABLE",
 		50: "ERROR_REASON_INTERNAL",
 		60: "ERROR_REASON_UNKNOWN_PATH",
 		61: "ERROR_REASON_METHOD_NOT_ALLOWED",
@@ -190,11 +203,15 @@ var (
 		"ERROR_REASON_INVALID_PAGE_TOKEN":          31,
 		"ERROR_REASON_INVALID_POSITION":            32,
 		"ERROR_REASON_INVALID_RESUME_TOKEN":        33,
+		"ERROR_REASON_CUSTOMER_NOT_FOUND":          34,
+		"ERROR_REASON_CUSTOMER_NOT_WRITABLE":       35,
+		"ERROR_REASON_LINK_NOT_FOUND":              36,
 		"ERROR_REASON_OVERLOADED":                  40,
 		"ERROR_REASON_TOO_MANY_CALLS":              41,
 		"ERROR_REASON_DEADLINE_EXCEEDED":           42,
 		"ERROR_REASON_SHUTTING_DOWN":               43,
 		"ERROR_REASON_JOURNAL_UNAVAILABLE":         44,
+		"ERROR_REASON_MART_UNAVAILABLE":            45,
 		"ERROR_REASON_INTERNAL":                    50,
 		"ERROR_REASON_UNKNOWN_PATH":                60,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":          61,
@@ -235,8 +252,7 @@ var File_rte_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_rte_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x19rte/v1/error_reason.proto\x12\x06rte.v1*\xb3\n" +
-	"\n" +
+	"\x19rte/v1/error_reason.proto\x12\x06rte.v1*\xc4\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ERROR_REASON_MALFORMED\x10\x01\x12\x1e\n" +
@@ -265,12 +281,16 @@ const file_rte_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_INVALID_EXPRESSION\x10\x1e\x12#\n" +
 	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\x1f\x12!\n" +
 	"\x1dERROR_REASON_INVALID_POSITION\x10 \x12%\n" +
-	"!ERROR_REASON_INVALID_RESUME_TOKEN\x10!\x12\x1b\n" +
+	"!ERROR_REASON_INVALID_RESUME_TOKEN\x10!\x12#\n" +
+	"\x1fERROR_REASON_CUSTOMER_NOT_FOUND\x10\"\x12&\n" +
+	"\"ERROR_REASON_CUSTOMER_NOT_WRITABLE\x10#\x12\x1f\n" +
+	"\x1bERROR_REASON_LINK_NOT_FOUND\x10$\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10(\x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MANY_CALLS\x10)\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10*\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10+\x12$\n" +
-	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10,\x12\x19\n" +
+	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10,\x12!\n" +
+	"\x1dERROR_REASON_MART_UNAVAILABLE\x10-\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x102\x12\x1d\n" +
 	"\x19ERROR_REASON_UNKNOWN_PATH\x10<\x12#\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10=\x12\"\n" +

@@ -95,7 +95,7 @@ func (x ExplainedEvent_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExplainedEvent_Outcome.Descriptor instead.
 func (ExplainedEvent_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{4, 0}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Says why an attribute of a session has the value that it has: the definition, and then what fits its kind. What is
@@ -124,7 +124,9 @@ type Explanation struct {
 	// Holds what went into a score.
 	Score *ScoreEvidence `protobuf:"bytes,9,opt,name=score,proto3" json:"score,omitempty"`
 	// Says what the attribute waits for, where it changes or fires without an event.
-	Timer         *TimerEvidence `protobuf:"bytes,10,opt,name=timer,proto3" json:"timer,omitempty"`
+	Timer *TimerEvidence `protobuf:"bytes,10,opt,name=timer,proto3" json:"timer,omitempty"`
+	// Says where the value of an attribute of the customer comes from.
+	Customer      *CustomerEvidence `protobuf:"bytes,11,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -229,6 +231,113 @@ func (x *Explanation) GetTimer() *TimerEvidence {
 	return nil
 }
 
+func (x *Explanation) GetCustomer() *CustomerEvidence {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+// Where the value of a customer's attribute comes from that models read: what the data mart said, and when.
+type CustomerEvidence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the session's customer. Empty if it has none.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Names the table, view or query that holds it, or what UpdateCustomer said as `source`.
+	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// Names its column. Empty for what UpdateCustomer wrote.
+	Column string `protobuf:"bytes,3,opt,name=column,proto3" json:"column,omitempty"`
+	// Says at which time the row was written, where it says so itself. Else absent.
+	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	// Names the position of the entry of the journal that brought it into the session. Empty if none has.
+	Position string `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	// Says when that entry was appended. Absent if none has been, or it was trimmed.
+	ReceivedTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received_time,json=receivedTime,proto3" json:"received_time,omitempty"`
+	// Says in one sentence why there is no value, or why more is not known. Empty otherwise.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CustomerEvidence) Reset() {
+	*x = CustomerEvidence{}
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CustomerEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CustomerEvidence) ProtoMessage() {}
+
+func (x *CustomerEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CustomerEvidence.ProtoReflect.Descriptor instead.
+func (*CustomerEvidence) Descriptor() ([]byte, []int) {
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CustomerEvidence) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *CustomerEvidence) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *CustomerEvidence) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *CustomerEvidence) GetAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return nil
+}
+
+func (x *CustomerEvidence) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *CustomerEvidence) GetReceivedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedTime
+	}
+	return nil
+}
+
+func (x *CustomerEvidence) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // The lines of a model's source that define an attribute.
 type Definition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -242,7 +351,7 @@ type Definition struct {
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[1]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +363,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[1]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +376,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{1}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Definition) GetLine() int32 {
@@ -316,7 +425,7 @@ type EventEvidence struct {
 
 func (x *EventEvidence) Reset() {
 	*x = EventEvidence{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[2]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +437,7 @@ func (x *EventEvidence) String() string {
 func (*EventEvidence) ProtoMessage() {}
 
 func (x *EventEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[2]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +450,7 @@ func (x *EventEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventEvidence.ProtoReflect.Descriptor instead.
 func (*EventEvidence) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{2}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EventEvidence) GetEvents() []*ExplainedEvent {
@@ -430,7 +539,7 @@ type OutcomeCounts struct {
 
 func (x *OutcomeCounts) Reset() {
 	*x = OutcomeCounts{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[3]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +551,7 @@ func (x *OutcomeCounts) String() string {
 func (*OutcomeCounts) ProtoMessage() {}
 
 func (x *OutcomeCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[3]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +564,7 @@ func (x *OutcomeCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeCounts.ProtoReflect.Descriptor instead.
 func (*OutcomeCounts) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{3}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OutcomeCounts) GetContributed() int32 {
@@ -537,7 +646,7 @@ type ExplainedEvent struct {
 
 func (x *ExplainedEvent) Reset() {
 	*x = ExplainedEvent{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[4]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +658,7 @@ func (x *ExplainedEvent) String() string {
 func (*ExplainedEvent) ProtoMessage() {}
 
 func (x *ExplainedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[4]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +671,7 @@ func (x *ExplainedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedEvent.ProtoReflect.Descriptor instead.
 func (*ExplainedEvent) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{4}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExplainedEvent) GetEventId() string {
@@ -657,7 +766,7 @@ type ExpressionPart struct {
 
 func (x *ExpressionPart) Reset() {
 	*x = ExpressionPart{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[5]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +778,7 @@ func (x *ExpressionPart) String() string {
 func (*ExpressionPart) ProtoMessage() {}
 
 func (x *ExpressionPart) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[5]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +791,7 @@ func (x *ExpressionPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpressionPart.ProtoReflect.Descriptor instead.
 func (*ExpressionPart) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{5}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExpressionPart) GetText() string {
@@ -759,7 +868,7 @@ type ScoreEvidence struct {
 
 func (x *ScoreEvidence) Reset() {
 	*x = ScoreEvidence{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[6]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +880,7 @@ func (x *ScoreEvidence) String() string {
 func (*ScoreEvidence) ProtoMessage() {}
 
 func (x *ScoreEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[6]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +893,7 @@ func (x *ScoreEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreEvidence.ProtoReflect.Descriptor instead.
 func (*ScoreEvidence) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{6}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScoreEvidence) GetMethod() string {
@@ -871,7 +980,7 @@ type ScoreInput struct {
 
 func (x *ScoreInput) Reset() {
 	*x = ScoreInput{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[7]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +992,7 @@ func (x *ScoreInput) String() string {
 func (*ScoreInput) ProtoMessage() {}
 
 func (x *ScoreInput) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[7]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1005,7 @@ func (x *ScoreInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreInput.ProtoReflect.Descriptor instead.
 func (*ScoreInput) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{7}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ScoreInput) GetName() string {
@@ -954,7 +1063,7 @@ type TimerEvidence struct {
 
 func (x *TimerEvidence) Reset() {
 	*x = TimerEvidence{}
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[8]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1075,7 @@ func (x *TimerEvidence) String() string {
 func (*TimerEvidence) ProtoMessage() {}
 
 func (x *TimerEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_session_explanation_proto_msgTypes[8]
+	mi := &file_rte_v1_session_explanation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1088,7 @@ func (x *TimerEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimerEvidence.ProtoReflect.Descriptor instead.
 func (*TimerEvidence) Descriptor() ([]byte, []int) {
-	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{8}
+	return file_rte_v1_session_explanation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TimerEvidence) GetWaitsFor() string {
@@ -1000,7 +1109,7 @@ var File_rte_v1_session_explanation_proto protoreflect.FileDescriptor
 
 const file_rte_v1_session_explanation_proto_rawDesc = "" +
 	"\n" +
-	" rte/v1/session_explanation.proto\x12\x06rte.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rte/v1/model.proto\"\xb3\x03\n" +
+	" rte/v1/session_explanation.proto\x12\x06rte.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rte/v1/model.proto\"\xe9\x03\n" +
 	"\vExplanation\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12/\n" +
@@ -1015,7 +1124,18 @@ const file_rte_v1_session_explanation_proto_rawDesc = "" +
 	"\x04rule\x18\b \x01(\v2\x16.rte.v1.ExpressionPartR\x04rule\x12+\n" +
 	"\x05score\x18\t \x01(\v2\x15.rte.v1.ScoreEvidenceR\x05score\x12+\n" +
 	"\x05timer\x18\n" +
-	" \x01(\v2\x15.rte.v1.TimerEvidenceR\x05timer\"8\n" +
+	" \x01(\v2\x15.rte.v1.TimerEvidenceR\x05timer\x124\n" +
+	"\bcustomer\x18\v \x01(\v2\x18.rte.v1.CustomerEvidenceR\bcustomer\"\x92\x02\n" +
+	"\x10CustomerEvidence\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x16\n" +
+	"\x06column\x18\x03 \x01(\tR\x06column\x128\n" +
+	"\n" +
+	"as_of_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12\x1a\n" +
+	"\bposition\x18\x05 \x01(\tR\bposition\x12?\n" +
+	"\rreceived_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\freceivedTime\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"8\n" +
 	"\n" +
 	"Definition\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\x05R\x04line\x12\x16\n" +
@@ -1112,52 +1232,56 @@ func file_rte_v1_session_explanation_proto_rawDescGZIP() []byte {
 }
 
 var file_rte_v1_session_explanation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rte_v1_session_explanation_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_rte_v1_session_explanation_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_rte_v1_session_explanation_proto_goTypes = []any{
 	(ExplainedEvent_Outcome)(0),   // 0: rte.v1.ExplainedEvent.Outcome
 	(*Explanation)(nil),           // 1: rte.v1.Explanation
-	(*Definition)(nil),            // 2: rte.v1.Definition
-	(*EventEvidence)(nil),         // 3: rte.v1.EventEvidence
-	(*OutcomeCounts)(nil),         // 4: rte.v1.OutcomeCounts
-	(*ExplainedEvent)(nil),        // 5: rte.v1.ExplainedEvent
-	(*ExpressionPart)(nil),        // 6: rte.v1.ExpressionPart
-	(*ScoreEvidence)(nil),         // 7: rte.v1.ScoreEvidence
-	(*ScoreInput)(nil),            // 8: rte.v1.ScoreInput
-	(*TimerEvidence)(nil),         // 9: rte.v1.TimerEvidence
-	(*Attribute)(nil),             // 10: rte.v1.Attribute
-	(*structpb.Value)(nil),        // 11: google.protobuf.Value
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 13: google.protobuf.Struct
+	(*CustomerEvidence)(nil),      // 2: rte.v1.CustomerEvidence
+	(*Definition)(nil),            // 3: rte.v1.Definition
+	(*EventEvidence)(nil),         // 4: rte.v1.EventEvidence
+	(*OutcomeCounts)(nil),         // 5: rte.v1.OutcomeCounts
+	(*ExplainedEvent)(nil),        // 6: rte.v1.ExplainedEvent
+	(*ExpressionPart)(nil),        // 7: rte.v1.ExpressionPart
+	(*ScoreEvidence)(nil),         // 8: rte.v1.ScoreEvidence
+	(*ScoreInput)(nil),            // 9: rte.v1.ScoreInput
+	(*TimerEvidence)(nil),         // 10: rte.v1.TimerEvidence
+	(*Attribute)(nil),             // 11: rte.v1.Attribute
+	(*structpb.Value)(nil),        // 12: google.protobuf.Value
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 14: google.protobuf.Struct
 }
 var file_rte_v1_session_explanation_proto_depIdxs = []int32{
-	10, // 0: rte.v1.Explanation.attribute:type_name -> rte.v1.Attribute
-	11, // 1: rte.v1.Explanation.value:type_name -> google.protobuf.Value
-	2,  // 2: rte.v1.Explanation.definition:type_name -> rte.v1.Definition
-	3,  // 3: rte.v1.Explanation.events:type_name -> rte.v1.EventEvidence
-	6,  // 4: rte.v1.Explanation.rule:type_name -> rte.v1.ExpressionPart
-	7,  // 5: rte.v1.Explanation.score:type_name -> rte.v1.ScoreEvidence
-	9,  // 6: rte.v1.Explanation.timer:type_name -> rte.v1.TimerEvidence
-	5,  // 7: rte.v1.EventEvidence.events:type_name -> rte.v1.ExplainedEvent
-	4,  // 8: rte.v1.EventEvidence.counts:type_name -> rte.v1.OutcomeCounts
-	12, // 9: rte.v1.EventEvidence.journal_begin_time:type_name -> google.protobuf.Timestamp
-	11, // 10: rte.v1.EventEvidence.refolded_value:type_name -> google.protobuf.Value
-	12, // 11: rte.v1.ExplainedEvent.event_time:type_name -> google.protobuf.Timestamp
-	12, // 12: rte.v1.ExplainedEvent.received_time:type_name -> google.protobuf.Timestamp
-	13, // 13: rte.v1.ExplainedEvent.properties:type_name -> google.protobuf.Struct
-	11, // 14: rte.v1.ExplainedEvent.contribution:type_name -> google.protobuf.Value
-	0,  // 15: rte.v1.ExplainedEvent.outcome:type_name -> rte.v1.ExplainedEvent.Outcome
-	6,  // 16: rte.v1.ExplainedEvent.condition:type_name -> rte.v1.ExpressionPart
-	11, // 17: rte.v1.ExpressionPart.value:type_name -> google.protobuf.Value
-	6,  // 18: rte.v1.ExpressionPart.parts:type_name -> rte.v1.ExpressionPart
-	8,  // 19: rte.v1.ScoreEvidence.inputs:type_name -> rte.v1.ScoreInput
-	12, // 20: rte.v1.ScoreEvidence.computed_time:type_name -> google.protobuf.Timestamp
-	11, // 21: rte.v1.ScoreInput.value:type_name -> google.protobuf.Value
-	12, // 22: rte.v1.TimerEvidence.change_time:type_name -> google.protobuf.Timestamp
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	11, // 0: rte.v1.Explanation.attribute:type_name -> rte.v1.Attribute
+	12, // 1: rte.v1.Explanation.value:type_name -> google.protobuf.Value
+	3,  // 2: rte.v1.Explanation.definition:type_name -> rte.v1.Definition
+	4,  // 3: rte.v1.Explanation.events:type_name -> rte.v1.EventEvidence
+	7,  // 4: rte.v1.Explanation.rule:type_name -> rte.v1.ExpressionPart
+	8,  // 5: rte.v1.Explanation.score:type_name -> rte.v1.ScoreEvidence
+	10, // 6: rte.v1.Explanation.timer:type_name -> rte.v1.TimerEvidence
+	2,  // 7: rte.v1.Explanation.customer:type_name -> rte.v1.CustomerEvidence
+	13, // 8: rte.v1.CustomerEvidence.as_of_time:type_name -> google.protobuf.Timestamp
+	13, // 9: rte.v1.CustomerEvidence.received_time:type_name -> google.protobuf.Timestamp
+	6,  // 10: rte.v1.EventEvidence.events:type_name -> rte.v1.ExplainedEvent
+	5,  // 11: rte.v1.EventEvidence.counts:type_name -> rte.v1.OutcomeCounts
+	13, // 12: rte.v1.EventEvidence.journal_begin_time:type_name -> google.protobuf.Timestamp
+	12, // 13: rte.v1.EventEvidence.refolded_value:type_name -> google.protobuf.Value
+	13, // 14: rte.v1.ExplainedEvent.event_time:type_name -> google.protobuf.Timestamp
+	13, // 15: rte.v1.ExplainedEvent.received_time:type_name -> google.protobuf.Timestamp
+	14, // 16: rte.v1.ExplainedEvent.properties:type_name -> google.protobuf.Struct
+	12, // 17: rte.v1.ExplainedEvent.contribution:type_name -> google.protobuf.Value
+	0,  // 18: rte.v1.ExplainedEvent.outcome:type_name -> rte.v1.ExplainedEvent.Outcome
+	7,  // 19: rte.v1.ExplainedEvent.condition:type_name -> rte.v1.ExpressionPart
+	12, // 20: rte.v1.ExpressionPart.value:type_name -> google.protobuf.Value
+	7,  // 21: rte.v1.ExpressionPart.parts:type_name -> rte.v1.ExpressionPart
+	9,  // 22: rte.v1.ScoreEvidence.inputs:type_name -> rte.v1.ScoreInput
+	13, // 23: rte.v1.ScoreEvidence.computed_time:type_name -> google.protobuf.Timestamp
+	12, // 24: rte.v1.ScoreInput.value:type_name -> google.protobuf.Value
+	13, // 25: rte.v1.TimerEvidence.change_time:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_session_explanation_proto_init() }
@@ -1172,7 +1296,7 @@ func file_rte_v1_session_explanation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rte_v1_session_explanation_proto_rawDesc), len(file_rte_v1_session_explanation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

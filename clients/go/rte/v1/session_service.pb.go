@@ -173,8 +173,13 @@ type GetSessionRequest struct {
 	// Asks the data mart first if the customer's state is older, and waits for it up to `mart.read_wait_ms`; `freshness`
 	// says whether it came. Up to 1 day; 0 asks it in any case. Default: answers with what is known.
 	CustomerMaxAge *durationpb.Duration `protobuf:"bytes,7,opt,name=customer_max_age,json=customerMaxAge,proto3" json:"customer_max_age,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// With `customer_id`: gives all active sessions of the customer as one, computed when it is read, those of linked visitors
+	// (`LinkVisitor`) included: what one session would show that had received all their events. If none is active, the one
+	// with the latest event. It has neither `session_id` nor `visitor_id` nor `etag`, and scores by graphs and plug-ins are
+	// absent. At most 64 sessions, those with the latest events. Default false: the customer's session with the latest event.
+	Merged        bool `protobuf:"varint,8,opt,name=merged,proto3" json:"merged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSessionRequest) Reset() {
@@ -271,6 +276,13 @@ func (x *GetSessionRequest) GetCustomerMaxAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *GetSessionRequest) GetMerged() bool {
+	if x != nil {
+		return x.Merged
+	}
+	return false
+}
+
 type isGetSessionRequest_Key interface {
 	isGetSessionRequest_Key()
 }
@@ -311,9 +323,11 @@ type GetSessionResponse struct {
 	// Says at which time of the server the state was read.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// Names the position that the state had reached.
-	Position      string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Position string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
+	// With `merged`: lists the sessions that went into it.
+	MergedSessionIds []string `protobuf:"bytes,4,rep,name=merged_session_ids,json=mergedSessionIds,proto3" json:"merged_session_ids,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetSessionResponse) Reset() {
@@ -365,6 +379,13 @@ func (x *GetSessionResponse) GetPosition() string {
 		return x.Position
 	}
 	return ""
+}
+
+func (x *GetSessionResponse) GetMergedSessionIds() []string {
+	if x != nil {
+		return x.MergedSessionIds
+	}
+	return nil
 }
 
 // Asks for several sessions.
@@ -613,7 +634,10 @@ type ListSessionsRequest struct {
 	// Chooses by state. Default ACTIVE.
 	State StateFilter `protobuf:"varint,6,opt,name=state,proto3,enum=rte.v1.StateFilter" json:"state,omitempty"`
 	// Waits until the state has reached this position. Default: does not wait.
-	MinPosition   string `protobuf:"bytes,7,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
+	MinPosition string `protobuf:"bytes,7,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
+	// Chooses the sessions of one customer: those whose events name it, and those of visitors that are linked to it
+	// (`LinkVisitor`); up to 1,000. Up to 128 bytes. Default: of everybody.
+	CustomerId    string `protobuf:"bytes,8,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +717,13 @@ func (x *ListSessionsRequest) GetState() StateFilter {
 func (x *ListSessionsRequest) GetMinPosition() string {
 	if x != nil {
 		return x.MinPosition
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
 	}
 	return ""
 }
@@ -1438,7 +1469,7 @@ var File_rte_v1_session_service_proto protoreflect.FileDescriptor
 
 const file_rte_v1_session_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1crte/v1/session_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x17google/rpc/status.proto\x1a\x14rte/v1/session.proto\x1a rte/v1/session_explanation.proto\"\xce\x02\n" +
+	"\x1crte/v1/session_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/rpc/error_details.proto\x1a\x17google/rpc/status.proto\x1a\x14rte/v1/session.proto\x1a rte/v1/session_explanation.proto\"\xe6\x02\n" +
 	"\x11GetSessionRequest\x12\x1f\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tH\x00R\tsessionId\x12\x1f\n" +
@@ -1449,13 +1480,15 @@ const file_rte_v1_session_service_proto_rawDesc = "" +
 	"\x11client_session_id\x18\x04 \x01(\tH\x00R\x0fclientSessionId\x127\n" +
 	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12!\n" +
 	"\fmin_position\x18\x06 \x01(\tR\vminPosition\x12C\n" +
-	"\x10customer_max_age\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0ecustomerMaxAgeB\x05\n" +
-	"\x03key\"\x95\x01\n" +
+	"\x10customer_max_age\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0ecustomerMaxAge\x12\x16\n" +
+	"\x06merged\x18\b \x01(\bR\x06mergedB\x05\n" +
+	"\x03key\"\xc3\x01\n" +
 	"\x12GetSessionResponse\x12)\n" +
 	"\asession\x18\x01 \x01(\v2\x0f.rte.v1.SessionR\asession\x128\n" +
 	"\n" +
 	"as_of_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12\x1a\n" +
-	"\bposition\x18\x03 \x01(\tR\bposition\"\xb7\x01\n" +
+	"\bposition\x18\x03 \x01(\tR\bposition\x12,\n" +
+	"\x12merged_session_ids\x18\x04 \x03(\tR\x10mergedSessionIds\"\xb7\x01\n" +
 	"\x17BatchGetSessionsRequest\x12\x1f\n" +
 	"\vsession_ids\x18\x01 \x03(\tR\n" +
 	"sessionIds\x12\x1f\n" +
@@ -1471,7 +1504,7 @@ const file_rte_v1_session_service_proto_rawDesc = "" +
 	"\rSessionResult\x12+\n" +
 	"\asession\x18\x01 \x01(\v2\x0f.rte.v1.SessionH\x00R\asession\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
-	"\x06result\"\x8b\x02\n" +
+	"\x06result\"\xac\x02\n" +
 	"\x13ListSessionsRequest\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x19\n" +
 	"\border_by\x18\x02 \x01(\tR\aorderBy\x12\x1b\n" +
@@ -1480,7 +1513,9 @@ const file_rte_v1_session_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x127\n" +
 	"\tread_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12)\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x13.rte.v1.StateFilterR\x05state\x12!\n" +
-	"\fmin_position\x18\a \x01(\tR\vminPosition\"\xe2\x01\n" +
+	"\fmin_position\x18\a \x01(\tR\vminPosition\x12\x1f\n" +
+	"\vcustomer_id\x18\b \x01(\tR\n" +
+	"customerId\"\xe2\x01\n" +
 	"\x14ListSessionsResponse\x12+\n" +
 	"\bsessions\x18\x01 \x03(\v2\x0f.rte.v1.SessionR\bsessions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1f\n" +

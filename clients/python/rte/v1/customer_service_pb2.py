@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rte.v1 import customer_pb2 as rte_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"9\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer\"\xcb\x01\n\x15UpdateCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\tJ\x04\x08\x0f\x10\x10\"<\n\x16UpdateCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer2\xf1\x02\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/customers/{customer_id}:\x01*BA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\x12#\n\x05links\x18\x02 \x03(\x0b\x32\x14.rte.v1.CustomerLink\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer\"\xcb\x01\n\x15UpdateCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\tJ\x04\x08\x0f\x10\x10\"<\n\x16UpdateCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"`\n\x12LinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"L\n\x13LinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"b\n\x14UnlinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"N\n\x15UnlinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"\x80\x01\n\x0c\x43ustomerLink\x12\x12\n\nvisitor_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12-\n\tlink_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\t2\xe3\x04\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/customers/{customer_id}:\x01*\x12s\n\x0bLinkVisitor\x12\x1a.rte.v1.LinkVisitorRequest\x1a\x1b.rte.v1.LinkVisitorResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/customers/{customer_id}:link:\x01*\x12{\n\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/customers/{customer_id}:unlink:\x01*BA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,18 +43,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMERSERVICE'].methods_by_name['BatchGetCustomers']._serialized_options = b'\202\323\344\223\002\030\022\026/v1/customers:batchGet'
   _globals['_CUSTOMERSERVICE'].methods_by_name['UpdateCustomer']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['UpdateCustomer']._serialized_options = b'\202\323\344\223\002 2\033/v1/customers/{customer_id}:\001*'
+  _globals['_CUSTOMERSERVICE'].methods_by_name['LinkVisitor']._loaded_options = None
+  _globals['_CUSTOMERSERVICE'].methods_by_name['LinkVisitor']._serialized_options = b'\202\323\344\223\002%\" /v1/customers/{customer_id}:link:\001*'
+  _globals['_CUSTOMERSERVICE'].methods_by_name['UnlinkVisitor']._loaded_options = None
+  _globals['_CUSTOMERSERVICE'].methods_by_name['UnlinkVisitor']._serialized_options = b'\202\323\344\223\002\'\"\"/v1/customers/{customer_id}:unlink:\001*'
   _globals['_GETCUSTOMERREQUEST']._serialized_start=189
   _globals['_GETCUSTOMERREQUEST']._serialized_end=274
   _globals['_GETCUSTOMERRESPONSE']._serialized_start=276
-  _globals['_GETCUSTOMERRESPONSE']._serialized_end=333
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=335
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=427
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=429
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=493
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=496
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=699
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=701
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=761
-  _globals['_CUSTOMERSERVICE']._serialized_start=764
-  _globals['_CUSTOMERSERVICE']._serialized_end=1133
+  _globals['_GETCUSTOMERRESPONSE']._serialized_end=370
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=372
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=464
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=466
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=530
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=533
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=736
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=738
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=798
+  _globals['_LINKVISITORREQUEST']._serialized_start=800
+  _globals['_LINKVISITORREQUEST']._serialized_end=896
+  _globals['_LINKVISITORRESPONSE']._serialized_start=898
+  _globals['_LINKVISITORRESPONSE']._serialized_end=974
+  _globals['_UNLINKVISITORREQUEST']._serialized_start=976
+  _globals['_UNLINKVISITORREQUEST']._serialized_end=1074
+  _globals['_UNLINKVISITORRESPONSE']._serialized_start=1076
+  _globals['_UNLINKVISITORRESPONSE']._serialized_end=1154
+  _globals['_CUSTOMERLINK']._serialized_start=1157
+  _globals['_CUSTOMERLINK']._serialized_end=1285
+  _globals['_CUSTOMERSERVICE']._serialized_start=1288
+  _globals['_CUSTOMERSERVICE']._serialized_end=1899
 # @@protoc_insertion_point(module_scope)

@@ -22,10 +22,12 @@ class GetCustomerRequest(_message.Message):
     def __init__(self, customer_id: _Optional[str] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetCustomerResponse(_message.Message):
-    __slots__ = ("customer",)
+    __slots__ = ("customer", "links")
     CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
     customer: _customer_pb2.Customer
-    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ...) -> None: ...
+    links: _containers.RepeatedCompositeFieldContainer[CustomerLink]
+    def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ..., links: _Optional[_Iterable[_Union[CustomerLink, _Mapping]]] = ...) -> None: ...
 
 class BatchGetCustomersRequest(_message.Message):
     __slots__ = ("customer_ids", "max_age")
@@ -64,3 +66,57 @@ class UpdateCustomerResponse(_message.Message):
     CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     customer: _customer_pb2.Customer
     def __init__(self, customer: _Optional[_Union[_customer_pb2.Customer, _Mapping]] = ...) -> None: ...
+
+class LinkVisitorRequest(_message.Message):
+    __slots__ = ("customer_id", "visitor_id", "why", "author")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    visitor_id: str
+    why: str
+    author: str
+    def __init__(self, customer_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., why: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+
+class LinkVisitorResponse(_message.Message):
+    __slots__ = ("links", "position")
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    links: _containers.RepeatedCompositeFieldContainer[CustomerLink]
+    position: str
+    def __init__(self, links: _Optional[_Iterable[_Union[CustomerLink, _Mapping]]] = ..., position: _Optional[str] = ...) -> None: ...
+
+class UnlinkVisitorRequest(_message.Message):
+    __slots__ = ("customer_id", "visitor_id", "why", "author")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    visitor_id: str
+    why: str
+    author: str
+    def __init__(self, customer_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., why: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+
+class UnlinkVisitorResponse(_message.Message):
+    __slots__ = ("links", "position")
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    links: _containers.RepeatedCompositeFieldContainer[CustomerLink]
+    position: str
+    def __init__(self, links: _Optional[_Iterable[_Union[CustomerLink, _Mapping]]] = ..., position: _Optional[str] = ...) -> None: ...
+
+class CustomerLink(_message.Message):
+    __slots__ = ("visitor_id", "why", "author", "link_time", "position")
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    LINK_TIME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    visitor_id: str
+    why: str
+    author: str
+    link_time: _timestamp_pb2.Timestamp
+    position: str
+    def __init__(self, visitor_id: _Optional[str] = ..., why: _Optional[str] = ..., author: _Optional[str] = ..., link_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., position: _Optional[str] = ...) -> None: ...

@@ -54,6 +54,16 @@ class CustomerServiceStub:
                 request_serializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.FromString,
                 _registered_method=True)
+        self.LinkVisitor = channel.unary_unary(
+                '/rte.v1.CustomerService/LinkVisitor',
+                request_serializer=rte_dot_v1_dot_customer__service__pb2.LinkVisitorRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_customer__service__pb2.LinkVisitorResponse.FromString,
+                _registered_method=True)
+        self.UnlinkVisitor = channel.unary_unary(
+                '/rte.v1.CustomerService/UnlinkVisitor',
+                request_serializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
@@ -84,8 +94,28 @@ class CustomerServiceServicer:
         """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
         transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
         Writing the same again changes only the `etag`.
-        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-        (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+        FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkVisitor(self, request, context):
+        """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+        session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+        (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+        RESOURCE_EXHAUSTED (OVERLOADED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlinkVisitor(self, request, context):
+        """Takes a link back.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +138,16 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.UpdateCustomer,
                     request_deserializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.FromString,
                     response_serializer=rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.SerializeToString,
+            ),
+            'LinkVisitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkVisitor,
+                    request_deserializer=rte_dot_v1_dot_customer__service__pb2.LinkVisitorRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_customer__service__pb2.LinkVisitorResponse.SerializeToString,
+            ),
+            'UnlinkVisitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlinkVisitor,
+                    request_deserializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -196,6 +236,60 @@ class CustomerService:
             '/rte.v1.CustomerService/UpdateCustomer',
             rte_dot_v1_dot_customer__service__pb2.UpdateCustomerRequest.SerializeToString,
             rte_dot_v1_dot_customer__service__pb2.UpdateCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkVisitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.CustomerService/LinkVisitor',
+            rte_dot_v1_dot_customer__service__pb2.LinkVisitorRequest.SerializeToString,
+            rte_dot_v1_dot_customer__service__pb2.LinkVisitorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlinkVisitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.CustomerService/UnlinkVisitor',
+            rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.SerializeToString,
+            rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.FromString,
             options,
             channel_credentials,
             insecure,

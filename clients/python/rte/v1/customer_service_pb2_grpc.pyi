@@ -50,8 +50,20 @@ class CustomerServiceStub:
     """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
     transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
     Writing the same again changes only the `etag`.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-    (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+    FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+    """
+    LinkVisitor: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.LinkVisitorRequest, _customer_service_pb2.LinkVisitorResponse]
+    """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+    session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+    (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+    RESOURCE_EXHAUSTED (OVERLOADED).
+    """
+    UnlinkVisitor: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.UnlinkVisitorRequest, _customer_service_pb2.UnlinkVisitorResponse]
+    """Takes a link back.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
     """
 
 @_typing.type_check_only
@@ -76,8 +88,20 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
     transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
     Writing the same again changes only the `etag`.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-    (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+    FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+    """
+    LinkVisitor: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.LinkVisitorRequest, _customer_service_pb2.LinkVisitorResponse]  # type: ignore[assignment]
+    """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+    session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+    (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+    RESOURCE_EXHAUSTED (OVERLOADED).
+    """
+    UnlinkVisitor: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.UnlinkVisitorRequest, _customer_service_pb2.UnlinkVisitorResponse]  # type: ignore[assignment]
+    """Takes a link back.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -117,8 +141,32 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes attributes of a customer into RTE's own tables in the data mart, with an entry for the audit, in one
         transaction. They hide attributes of the same name from other sources. Answers when they are in the live sessions.
         Writing the same again changes only the `etag`.
-        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH), UNAVAILABLE
-        (SERVER_UNAVAILABLE: the data mart does not answer, or RTE may not write there; nothing was written).
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
+        FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
+        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+        """
+
+    @_abc_1.abstractmethod
+    def LinkVisitor(
+        self,
+        request: _customer_service_pb2.LinkVisitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customer_service_pb2.LinkVisitorResponse, _abc.Awaitable[_customer_service_pb2.LinkVisitorResponse]]:
+        """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
+        session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: 64 visitors are linked already), NOT_FOUND
+        (CUSTOMER_NOT_FOUND: the data mart answers that there is no such customer, and no session names it),
+        RESOURCE_EXHAUSTED (OVERLOADED).
+        """
+
+    @_abc_1.abstractmethod
+    def UnlinkVisitor(
+        self,
+        request: _customer_service_pb2.UnlinkVisitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customer_service_pb2.UnlinkVisitorResponse, _abc.Awaitable[_customer_service_pb2.UnlinkVisitorResponse]]:
+        """Takes a link back.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

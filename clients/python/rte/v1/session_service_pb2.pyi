@@ -30,7 +30,7 @@ STATE_FILTER_CLOSED: StateFilter
 STATE_FILTER_ANY: StateFilter
 
 class GetSessionRequest(_message.Message):
-    __slots__ = ("session_id", "visitor_id", "customer_id", "client_session_id", "read_mask", "min_position", "customer_max_age")
+    __slots__ = ("session_id", "visitor_id", "customer_id", "client_session_id", "read_mask", "min_position", "customer_max_age", "merged")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class GetSessionRequest(_message.Message):
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITION_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     visitor_id: str
     customer_id: str
@@ -45,17 +46,20 @@ class GetSessionRequest(_message.Message):
     read_mask: _field_mask_pb2.FieldMask
     min_position: str
     customer_max_age: _duration_pb2.Duration
-    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., min_position: _Optional[str] = ..., customer_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    merged: bool
+    def __init__(self, session_id: _Optional[str] = ..., visitor_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., min_position: _Optional[str] = ..., customer_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., merged: _Optional[bool] = ...) -> None: ...
 
 class GetSessionResponse(_message.Message):
-    __slots__ = ("session", "as_of_time", "position")
+    __slots__ = ("session", "as_of_time", "position", "merged_session_ids")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    MERGED_SESSION_IDS_FIELD_NUMBER: _ClassVar[int]
     session: _session_pb2.Session
     as_of_time: _timestamp_pb2.Timestamp
     position: str
-    def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., position: _Optional[str] = ...) -> None: ...
+    merged_session_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., position: _Optional[str] = ..., merged_session_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BatchGetSessionsRequest(_message.Message):
     __slots__ = ("session_ids", "visitor_ids", "read_mask", "min_position")
@@ -88,7 +92,7 @@ class SessionResult(_message.Message):
     def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class ListSessionsRequest(_message.Message):
-    __slots__ = ("filter", "order_by", "page_size", "page_token", "read_mask", "state", "min_position")
+    __slots__ = ("filter", "order_by", "page_size", "page_token", "read_mask", "state", "min_position", "customer_id")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +100,7 @@ class ListSessionsRequest(_message.Message):
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITION_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
     filter: str
     order_by: str
     page_size: int
@@ -103,7 +108,8 @@ class ListSessionsRequest(_message.Message):
     read_mask: _field_mask_pb2.FieldMask
     state: StateFilter
     min_position: str
-    def __init__(self, filter: _Optional[str] = ..., order_by: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., state: _Optional[_Union[StateFilter, str]] = ..., min_position: _Optional[str] = ...) -> None: ...
+    customer_id: str
+    def __init__(self, filter: _Optional[str] = ..., order_by: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., state: _Optional[_Union[StateFilter, str]] = ..., min_position: _Optional[str] = ..., customer_id: _Optional[str] = ...) -> None: ...
 
 class ListSessionsResponse(_message.Message):
     __slots__ = ("sessions", "next_page_token", "total_count", "as_of_time", "position")
