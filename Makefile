@@ -126,5 +126,5 @@ check: lint gen-check test ## All that CI does
 
 .PHONY: clean
 clean: ## Remove what the other targets made, .venv included
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .cache clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
