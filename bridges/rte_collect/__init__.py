@@ -6,6 +6,8 @@ A client of the gRPC contract like any other. Names and properties are translate
     requests     what came: body, headers, query
     protocol     what a protocol has to do: take a request apart, translate one event
     segment      Segment and RudderStack
+    snowplow     Snowplow
+    cloudevents  CloudEvents
     names        the tables
     values       ids, times and texts as they come in JSON
     intake       events of one request -> one call of IngestEvents

@@ -12,10 +12,8 @@ import uvloop
 
 from rte_bridge.bodies import BodyLimits
 from rte_bridge.serving import channel_to, log_to_supervisor, options_of, serve
-from rte_collect.app import App
+from rte_collect.app import App, Collectors
 from rte_collect.intake import Intake
-from rte_collect.names import Table
-from rte_collect.segment import Segment
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -54,7 +52,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     channel = channel_to(options.server)
     app = App(
         Intake(channel, settings.batch_events_max),
-        Segment(Table.load("segment", settings.tables), settings.write_keys),
+        Collectors.of(settings.tables, settings.write_keys),
         BodyLimits(body_bytes_max=settings.body_bytes_max),
     )
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -13,11 +14,14 @@ import msgspec
 
 from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send, decompressed
 from rte_bridge.problems import Problem, Reason
-from rte_collect import segment
+from rte_collect import cloudevents, segment, snowplow
+from rte_collect.cloudevents import CloudEvents
 from rte_collect.intake import Intake, Taken
+from rte_collect.names import Table
 from rte_collect.protocol import Collector, Parcel, Reply
 from rte_collect.requests import Request
 from rte_collect.segment import Segment
+from rte_collect.snowplow import Snowplow
 
 FORWARDED_HEADERS = ("x-request-id", "traceparent", "tracestate")
 """Headers that become metadata of the gRPC call. Write keys are none of the server's credentials and end here."""
@@ -33,19 +37,50 @@ _CODES = {400: 3, 401: 16, 404: 5, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14, 500
 _log = logging.getLogger("rte_collect")
 
 
+@dataclass(frozen=True, slots=True)
+class Collectors:
+    """One collector per protocol."""
+
+    segment: Segment
+    snowplow: Snowplow
+    cloudevents: CloudEvents
+
+    @classmethod
+    def of(cls, tables: str, write_keys: Sequence[str]) -> Collectors:
+        """Return collectors.
+
+        Args:
+            tables: Directory of tables that take the place of those that ship; empty: none.
+            write_keys: Those that are taken; empty: all.
+
+        Raises:
+            TableError: A table cannot be used.
+        """
+        return cls(
+            Segment(Table.load("segment", tables), write_keys),
+            Snowplow(Table.load("snowplow", tables)),
+            CloudEvents(Table.load("cloudevents", tables)),
+        )
+
+
 class App:
     """The collectors as an ASGI application."""
 
-    def __init__(self, intake: Intake, segment_collector: Segment, limits: BodyLimits) -> None:
+    def __init__(self, intake: Intake, collectors: Collectors, limits: BodyLimits) -> None:
         """Make the application.
 
         Args:
             intake: Sends events to the server.
-            segment_collector: Takes Segment's and RudderStack's calls.
+            collectors: Of the protocols.
             limits: How much is taken at a time.
         """
         self._intake = intake
-        self._segment = segment_collector
+        self._segment = collectors.segment
+        self._posted: dict[str, Collector] = {
+            snowplow.POST_PATH: collectors.snowplow,
+            cloudevents.PATH: collectors.cloudevents,
+        }
+        self._pixel = collectors.snowplow
         self._limits = limits
         self._bodies = Bodies(limits, "requests of collectors")
 
@@ -74,6 +109,10 @@ class App:
                 return fixed(request) if method in ("GET", "HEAD") else _wrong_method("GET")
             if collector is None:
                 return refusal(404, "UNKNOWN_PATH", "", "no such path")
+            if request.path == snowplow.PIXEL_PATH:
+                if method not in ("GET", "HEAD"):
+                    return _wrong_method("GET")
+                return await self._sent(collector, request, collector.take_apart(request))
             if method != "POST":
                 return _wrong_method("POST")
             return await self._collected(collector, request, receive)
@@ -91,9 +130,11 @@ class App:
             return self._segment.settings, None
         if segment.SOURCE_PATH.match(path):
             return self._segment.source, None
+        if path == snowplow.PIXEL_PATH:
+            return None, self._pixel
         if path == "/health":
             return lambda _: Reply(200, b"ok", "text/plain"), None
-        return None, None
+        return None, self._posted.get(path)
 
     async def _collected(self, collector: Collector, request: Request, receive: Receive) -> Reply:
         async with self._bodies.taken(receive) as body:

@@ -98,6 +98,10 @@ class Table:
         except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
             raise TableError(f"{path} is no table: {error!r}") from error
 
+    def known(self, name: str) -> Rule | None:
+        """Return what an event becomes if the table has it."""
+        return self._rules.get(_key(name))
+
     def properties(self, name: str) -> tuple[tuple[str, str], ...]:
         """Return a set of properties."""
         return self._set(name)
