@@ -11,4 +11,7 @@ A client of the gRPC contract like any other. Names and properties are translate
     names        the tables
     values       ids, times and texts as they come in JSON
     intake       events of one request -> one call of IngestEvents
+    quarantine   refused events, in a file
+    keeper       the quarantine for the event loop: in, and out once more
+    quarantine_service   the same over gRPC
 """

@@ -7,13 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc.aio
 import msgspec
 import uvloop
 
+from rte.v1.collector_service_pb2_grpc import add_CollectorServiceServicer_to_server
 from rte_bridge.bodies import BodyLimits
-from rte_bridge.serving import channel_to, log_to_supervisor, options_of, serve
+from rte_bridge.serving import GRACE_S, channel_to, log_to_supervisor, options_of, serve
 from rte_collect.app import App, Collectors
 from rte_collect.intake import Intake
+from rte_collect.keeper import Keeper
+from rte_collect.quarantine import Bounds, Quarantine
+from rte_collect.quarantine_service import QuarantineService
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -49,21 +54,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(options: argparse.Namespace, settings: Settings) -> None:
+    collectors = Collectors.of(settings.tables, settings.write_keys)
+    bounds = Bounds(settings.quarantine_max, settings.quarantine_bytes_max, settings.quarantine_ms)
     channel = channel_to(options.server)
-    app = App(
-        Intake(channel, settings.batch_events_max),
-        Collectors.of(settings.tables, settings.write_keys),
-        BodyLimits(body_bytes_max=settings.body_bytes_max),
-    )
+    intake = Intake(channel, settings.batch_events_max)
+    keeper = Keeper(Quarantine(settings.quarantine, bounds), intake, collectors.by_name())
+    quarantine = grpc.aio.server()
+    add_CollectorServiceServicer_to_server(QuarantineService(keeper), quarantine)
+    quarantine.add_insecure_port(options.grpc_listen or grpc_address(options.listen))
     try:
+        await quarantine.start()
+        app = App(intake, keeper, collectors, BodyLimits(body_bytes_max=settings.body_bytes_max))
         await serve(app, options.listen)
     finally:
+        await quarantine.stop(GRACE_S)
+        keeper.close()
         await channel.close()
+
+
+def grpc_address(listen: str) -> str:
+    """Return where the bridge listens for gRPC if nothing else is said: beside its socket, or at the next port."""
+    if listen.startswith("unix:"):
+        return f"{listen}.grpc"
+    host, _, port = listen.rpartition(":")
+    return f"{host}:{int(port) + 1}"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = options_of("rte_collect", main.__doc__, "127.0.0.1:50053")
     parser.add_argument("--settings", default="", metavar="FILE", help="JSON; none: what a server has by default")
+    parser.add_argument("--grpc-listen", default="", metavar="ADDRESS", help="for the quarantine; see grpc_address")
     return parser.parse_args(arguments)
 
 

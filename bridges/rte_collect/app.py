@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,13 @@ import grpc
 import grpc.aio
 import msgspec
 
+from rte.v1 import error_reason_pb2
 from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send, decompressed
 from rte_bridge.problems import Problem, Reason
 from rte_collect import cloudevents, segment, snowplow
 from rte_collect.cloudevents import CloudEvents
 from rte_collect.intake import Intake, Taken
+from rte_collect.keeper import Keeper
 from rte_collect.names import Table
 from rte_collect.protocol import Collector, Parcel, Reply
 from rte_collect.requests import Request
@@ -34,6 +37,8 @@ _ANSWERED = {grpc.StatusCode.RESOURCE_EXHAUSTED: 429, grpc.StatusCode.INVALID_AR
 _CODES = {400: 3, 401: 16, 404: 5, 405: 12, 413: 8, 415: 3, 429: 8, 503: 14, 500: 13}
 """Status of HTTP -> code of `google.rpc.Status`."""
 
+_CONTRACT_REASONS = frozenset(error_reason_pb2.ErrorReason.keys())
+
 _log = logging.getLogger("rte_collect")
 
 
@@ -44,6 +49,11 @@ class Collectors:
     segment: Segment
     snowplow: Snowplow
     cloudevents: CloudEvents
+
+    def by_name(self) -> dict[str, Collector]:
+        """Return the collectors by the names that the quarantine has for them."""
+        found: tuple[Collector, ...] = (self.segment, self.snowplow, self.cloudevents)
+        return {each.name: each for each in found}
 
     @classmethod
     def of(cls, tables: str, write_keys: Sequence[str]) -> Collectors:
@@ -66,15 +76,17 @@ class Collectors:
 class App:
     """The collectors as an ASGI application."""
 
-    def __init__(self, intake: Intake, collectors: Collectors, limits: BodyLimits) -> None:
+    def __init__(self, intake: Intake, keeper: Keeper, collectors: Collectors, limits: BodyLimits) -> None:
         """Make the application.
 
         Args:
             intake: Sends events to the server.
+            keeper: Keeps those that are refused.
             collectors: Of the protocols.
             limits: How much is taken at a time.
         """
         self._intake = intake
+        self._keeper = keeper
         self._segment = collectors.segment
         self._posted: dict[str, Collector] = {
             snowplow.POST_PATH: collectors.snowplow,
@@ -117,9 +129,8 @@ class App:
                 return _wrong_method("POST")
             return await self._collected(collector, request, receive)
         except Problem as problem:
-            status = 429 if problem.reason is Reason.OVERLOADED else 400
-            if collector is not None and status == 400:
-                status = collector.status_of(problem)
+            is_later = problem.reason is Reason.OVERLOADED
+            status = 429 if is_later else (collector or self._segment).status_of(problem)
             return refusal(status, problem.reason.value, problem.field, problem.message)
 
     def _route(self, path: str) -> tuple[Callable[[Request], Reply] | None, Collector | None]:
@@ -147,8 +158,14 @@ class App:
         metadata = [(name, request.headers[name]) for name in FORWARDED_HEADERS if name in request.headers]
         try:
             taken = await self._intake.take(collector, parcel, metadata)
+            if taken.refused:
+                await self._keeper.keep(collector.name, taken.refused)
         except grpc.aio.AioRpcError as error:
             return _not_taken(error)
+        except sqlite3.Error as error:
+            # What the server took is recognized when it comes again; what it refused is then not lost.
+            _log.error("the quarantine takes nothing: %s", error)
+            return refusal(503, Reason.SERVER_UNAVAILABLE.value, "", "the quarantine takes nothing")
         return self._told(collector, request, parcel, taken)
 
     def _told(self, collector: Collector, request: Request, parcel: Parcel, taken: Taken) -> Reply:
@@ -163,7 +180,7 @@ def refusal(status: int, reason: str, field: str, message: str, headers: Mapping
     info: dict[str, Any] = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason,
-        "domain": "rte.v1",
+        "domain": "rte.v1" if f"ERROR_REASON_{reason}" in _CONTRACT_REASONS else "rte.collect",
         "metadata": {"field": field} if field else {},
     }
     body = msgspec.json.encode({"code": _CODES[status], "message": message, "details": [info]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,13 @@ METHOD = "/rte.v1.EventService/IngestEvents"
 CALL_S_MAX = 20.0
 """As long as a call may wait for the disk; then the sender is told to come again."""
 
+CLOCK_ERROR_MS = 10_000
+"""A difference of clocks up to this is none, as the server has it (`IngestEventsRequest.sent_time`)."""
+
 _BATCH_BYTES = 1 << 20
 """Bytes of one call, about: a body of 4 MiB may grow on its way."""
+
+_log = logging.getLogger("rte_collect")
 
 _REJECTED = event_pb2.EventVerdict.OUTCOME_REJECTED
 
@@ -57,6 +63,23 @@ class Taken:
     refused: Sequence[Refused]
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An event that came before.
+
+    Attributes:
+        collector: Of its protocol.
+        raw: As it came.
+        received_ms: When it came, milliseconds since 1970.
+        sent_ms: When it was sent, by the sender's clock; None: not told, or told by the event.
+    """
+
+    collector: Collector
+    raw: Raw
+    received_ms: int
+    sent_ms: int | None
+
+
 class Intake:
     """Sends events to the server. Belongs to the event loop in which it is made."""
 
@@ -87,26 +110,57 @@ class Intake:
         good: list[tuple[int, Translated]] = []
         for index, raw in enumerate(parcel.events):
             try:
-                good += [(index, each) for each in collector.translate(raw)]
+                good += [(index, each) for each in translated(collector, raw)]
             except Problem as problem:
-                field, message = problem.field, problem.message
-                refused.append(Refused(index, raw, problem.reason.value, field, message, parcel.sent_ms))
+                refused.append(_refused(index, raw, problem, parcel.sent_ms))
         sent_ms = parcel.sent_ms
         if sent_ms is None:
             sent_ms = max((each.sent_ms for _, each in good if each.sent_ms is not None), default=None)
         bodies: list[tuple[int, bytes]] = []
         for index, event in good:
+            if (
+                parcel.sent_ms is None
+                and sent_ms is not None
+                and event.sent_ms is not None
+                and event.time_ms is not None
+            ):
+                # The server corrects all by one time of sending: what was sent earlier happened that much later.
+                event.time_ms += sent_ms - event.sent_ms
             try:
-                bodies.append((index, wire_body(event, parcel.sent_ms, sent_ms)))
+                bodies.append((index, wire_body(event)))
             except Problem as problem:
-                raw = parcel.events[index]
-                refused.append(Refused(index, raw, problem.reason.value, problem.field, problem.message, sent_ms))
-        for start, end in self._chunks(bodies):
-            for index, verdict in await self._send(bodies[start:end], sent_ms, metadata):
-                reason = error_reason_pb2.ErrorReason.Name(verdict.reason).removeprefix("ERROR_REASON_")
-                refused.append(Refused(index, parcel.events[index], reason, verdict.field, verdict.message, sent_ms))
+                refused.append(_refused(index, parcel.events[index], problem, parcel.sent_ms))
+        for index, verdict in await self._send_all(bodies, sent_ms, metadata):
+            refused.append(_refused(index, parcel.events[index], verdict, parcel.sent_ms))
         refused.sort(key=lambda each: each.index)
         return Taken(len(parcel.events) - len({each.index for each in refused}), refused)
+
+    async def take_again(self, events: Sequence[Again]) -> list[Refused]:
+        """Translate events that came before and send them to the server; return those that are refused.
+
+        Raises:
+            grpc.aio.AioRpcError: The server took nothing, or not all.
+        """
+        refused: list[Refused] = []
+        bodies: list[tuple[int, bytes]] = []
+        for index, each in enumerate(events):
+            try:
+                for event in translated(each.collector, each.raw):
+                    event.time_ms = _time_then(event, each)
+                    bodies.append((index, wire_body(event)))
+            except Problem as problem:
+                refused.append(_refused(index, each.raw, problem, each.sent_ms))
+        for index, verdict in await self._send_all(bodies, None, ()):
+            refused.append(_refused(index, events[index].raw, verdict, events[index].sent_ms))
+        return refused
+
+    async def _send_all(
+        self, bodies: Sequence[tuple[int, bytes]], sent_ms: int | None, metadata: Sequence[tuple[str, str]]
+    ) -> list[tuple[int, event_pb2.EventVerdict]]:
+        found = []
+        for start, end in self._chunks(bodies):
+            found += await self._send(bodies[start:end], sent_ms, metadata)
+        return found
 
     def _chunks(self, bodies: Sequence[tuple[int, bytes]]) -> list[tuple[int, int]]:
         """Return the half-open intervals of events that go in one call each; usually one."""
@@ -140,26 +194,32 @@ class Intake:
         return found
 
 
-def wire_body(event: Translated, parcel_sent_ms: int | None, sent_ms: int | None) -> bytes:
-    """Return an event as the wire wants it.
+def translated(collector: Collector, raw: Raw) -> Sequence[Translated]:
+    """Return an event in the words of RTE. A fault of the collector refuses the event, not the others of its batch.
 
-    Args:
-        event: In RTE's words.
-        parcel_sent_ms: When its request was sent, if that is told for all; else each event tells it.
-        sent_ms: What the call tells the server as the time of sending; where the event was sent at another time, the
-            difference is added to its time, so that the server's correction fits it, too.
+    Raises:
+        Problem: It cannot be used.
+    """
+    try:
+        return collector.translate(raw)
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001 - at this border every fault of a collector becomes INTERNAL
+        _log.exception("an event of %s cannot be translated", collector.name)
+        raise Problem(Reason.INTERNAL, f"the collector failed: {type(error).__name__}") from None
+
+
+def wire_body(event: Translated) -> bytes:
+    """Return an event as the wire wants it.
 
     Raises:
         Problem: MALFORMED, OUT_OF_RANGE, WRONG_TYPE: JSON can say it, and the wire cannot.
     """
-    time_ms = event.time_ms
-    if time_ms is not None and parcel_sent_ms is None and sent_ms is not None and event.sent_ms is not None:
-        time_ms += sent_ms - event.sent_ms
     try:
         return wire_events.event(
             event_id=event.event_id,
             name=event.name,
-            time_ms=time_ms,
+            time_ms=event.time_ms,
             visitor_id=event.visitor_id,
             customer_id=event.customer_id,
             client_session_id=event.client_session_id,
@@ -174,3 +234,19 @@ def wire_body(event: Translated, parcel_sent_ms: int | None, sent_ms: int | None
         raise Problem(Reason.WRONG_TYPE, str(error)) from None
     except RecursionError:
         raise Problem(Reason.TOO_DEEP, "the properties are nested too deeply") from None
+
+
+def _time_then(event: Translated, again: Again) -> int:
+    """Return the time of an event as it would have been corrected when it came, milliseconds since 1970."""
+    sent_ms = event.sent_ms if again.sent_ms is None else again.sent_ms
+    if event.time_ms is None:
+        return again.received_ms
+    error_ms = 0 if sent_ms is None else again.received_ms - sent_ms
+    return event.time_ms + (error_ms if abs(error_ms) > CLOCK_ERROR_MS else 0)
+
+
+def _refused(index: int, raw: Raw, why: Problem | event_pb2.EventVerdict, sent_ms: int | None) -> Refused:
+    if isinstance(why, Problem):
+        return Refused(index, raw, why.reason.value, why.field, why.message, sent_ms)
+    reason = error_reason_pb2.ErrorReason.Name(why.reason).removeprefix("ERROR_REASON_")
+    return Refused(index, raw, reason, why.field, why.message, sent_ms)

@@ -39,6 +39,8 @@ from rte_server.runners.at_once import score_rows_at_once
 from rte_server.runners.packages import GraphStore, keep_graphs
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
+from rte_server.service.collector_service import SERVICE as COLLECTOR_SERVICE
+from rte_server.service.collector_service import CollectorService
 from rte_server.service.customer_inputs import CustomerFeed
 from rte_server.service.customer_join import CustomerFollower, CustomerJoin
 from rte_server.service.customer_links import LinkCalls
@@ -270,6 +272,9 @@ class Application:
             customers = CustomerService(self.engine, mart, self._clock_ms, self.config.mart.customer_bytes_max)
             links = LinkCalls(reads, self.pipeline, mart, self._clock_ms)
             handlers["rte.v1.CustomerService"] = {**customers.handlers(), **links.handlers()}
+        self._collectors = self._collector_service()
+        if self._collectors is not None:
+            handlers[COLLECTOR_SERVICE] = self._collectors.handlers()
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
         grpc_server = GrpcServer(
             handlers,
@@ -298,6 +303,14 @@ class Application:
 
         self._stack.push_async_callback(announce)
         _log.info("serving: gRPC on port %d, HTTP on port %d", self.grpc_port, self.http_port)
+
+    def _collector_service(self) -> CollectorService | None:
+        """Return what passes calls on to the collectors, if they are wanted; it ends with the server."""
+        if not (self.config.edge.enabled and self.config.collect.enabled):
+            return None
+        service = CollectorService()
+        self._stack.push_async_callback(service.close)
+        return service
 
     def _explainer(
         self, reads: SessionReads, journal: Journal, secret: NDArray[np.uint64], runners: Runners
@@ -417,6 +430,8 @@ class Application:
         }
         for bridge in bridges.values():
             self._stack.push_async_callback(bridge.stop)
+        if self._collectors is not None:
+            self._collectors.connect(f"{bridges['collect'].upstream}.grpc")
         return bridges
 
     def _collect_settings(self) -> dict[str, Any]:

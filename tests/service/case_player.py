@@ -21,7 +21,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from lxml import etree
 
-from rte.v1 import customer_service_pb2, event_service_pb2, model_service_pb2, session_service_pb2
+from rte.v1 import (
+    collector_service_pb2,
+    customer_service_pb2,
+    event_service_pb2,
+    model_service_pb2,
+    session_service_pb2,
+)
 from rte_server.engine.reasons import Reason
 from rte_soap.client import SoapClient, SoapFault
 from rte_soap.contract import new_message
@@ -191,7 +197,13 @@ def play(case: Mapping[str, Any], way: Way, visitor: str) -> None:
 def method_of(call: str) -> MethodDescriptor:
     """Return the method that a step calls, for example `SessionService.GetSession`."""
     service, _, name = call.partition(".")
-    for module in (customer_service_pb2, event_service_pb2, model_service_pb2, session_service_pb2):
+    for module in (
+        collector_service_pb2,
+        customer_service_pb2,
+        event_service_pb2,
+        model_service_pb2,
+        session_service_pb2,
+    ):
         if service in module.DESCRIPTOR.services_by_name:
             method: MethodDescriptor = module.DESCRIPTOR.services_by_name[service].methods_by_name[name]
             return method

@@ -16,6 +16,7 @@ import typer
 
 from rte_server.cli import (
     check_command,
+    collect_commands,
     customers_commands,
     models_commands,
     replay_command,
@@ -44,6 +45,7 @@ app.add_typer(sessions_commands.app, name="sessions")
 app.add_typer(customers_commands.app, name="customers")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(soap_commands.app, name="soap")
+app.add_typer(collect_commands.app, name="collect")
 app.command("check", epilog=check_command.CHECK_EXAMPLES)(check_command.check)
 app.command(
     "bench",

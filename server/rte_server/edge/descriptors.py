@@ -71,7 +71,9 @@ def derive_edge_set(public: FileDescriptorSet) -> FileDescriptorSet:
         file.ClearField("source_code_info")
         changed |= _change_requests(file)
     _check_sharing(edge, changed)
-    return edge
+    # Files that did not import it may do so now, and stand before it. It imports nothing itself.
+    files = sorted(edge.file, key=lambda file: file.name != STRUCT_FILE)
+    return FileDescriptorSet(file=files)
 
 
 def path_parameters(edge: FileDescriptorSet) -> list[str]:
