@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,14 +119,8 @@ class Intake:
             sent_ms = max((each.sent_ms for _, each in good if each.sent_ms is not None), default=None)
         bodies: list[tuple[int, bytes]] = []
         for index, event in good:
-            if (
-                parcel.sent_ms is None
-                and sent_ms is not None
-                and event.sent_ms is not None
-                and event.time_ms is not None
-            ):
-                # The server corrects all by one time of sending: what was sent earlier happened that much later.
-                event.time_ms += sent_ms - event.sent_ms
+            if parcel.sent_ms is None and sent_ms is not None:
+                _fit_to(event, sent_ms)
             try:
                 bodies.append((index, wire_body(event)))
             except Problem as problem:
@@ -234,6 +229,21 @@ def wire_body(event: Translated) -> bytes:
         raise Problem(Reason.WRONG_TYPE, str(error)) from None
     except RecursionError:
         raise Problem(Reason.TOO_DEEP, "the properties are nested too deeply") from None
+
+
+def _fit_to(event: Translated, sent_ms: int) -> None:
+    """Change the time of an event so that the server's correction by one time of sending for all is right for it.
+
+    What was sent earlier happened that much later; what does not tell when it was sent is not to be corrected.
+    """
+    if event.time_ms is None:
+        return
+    if event.sent_ms is not None:
+        event.time_ms += sent_ms - event.sent_ms
+        return
+    error_ms = time.time_ns() // 1_000_000 - sent_ms
+    if abs(error_ms) > CLOCK_ERROR_MS:
+        event.time_ms -= error_ms
 
 
 def _time_then(event: Translated, again: Again) -> int:

@@ -81,6 +81,7 @@ class Segment:
         self._table = table
         self._keys = [key.encode() for key in write_keys]
         self._consent = dict(table.properties("consent"))
+        self._no_referrers = frozenset(table.settings.get("no_referrers", ()))
         self._channels: Mapping[str, str] = table.settings.get("channels", {})
 
     def take_apart(self, request: Request) -> Parcel:
@@ -107,6 +108,8 @@ class Segment:
         out = renamed(properties, rule.properties)
         self._add_traits(out, kind, traits, customer)
         add_context(out, context, self._table)
+        if out.get("page_referrer") in self._no_referrers:
+            del out["page_referrer"]
         if rule.name == "consent_update":
             self._add_consent(out, context)
         event = Translated(

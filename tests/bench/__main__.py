@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tests.bench import (
     client_part,
+    collect_part,
     customer_part,
     engine_part,
     scale_part,
@@ -71,6 +72,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "scale": _scale,
     "time": _time,
     "client": lambda options: client_part.measure(FULL_EVENTS // 10 if options.quick else FULL_EVENTS // 4),
+    "collect": lambda options: collect_part.measure(4_000 if options.quick else 20_000),
     "soap": lambda options: soap_part.measure(300 if options.quick else 2_000),
     "customers": lambda options: customer_part.measure(300 if options.quick else 2_000),
     "start": _start,
