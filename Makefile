@@ -53,12 +53,14 @@ bench: setup ## Measure, and write docs/benchmarks.md
 	$(BIN)/rte bench $(ARGS)
 
 .PHONY: gen
-gen: setup ## Generate from proto/: Python and Go stubs, Envoy's descriptor set, OpenAPI, the SOAP bridge's contract
+gen: setup ## Generate from proto/: Python, Go and TypeScript stubs, Envoy's descriptor set, OpenAPI, the SOAP bridge's contract
 	find $(STUBS)/rte/v1 -name '*_pb2*' -delete
 	rm -f envoy/rte.pb envoy/openapi.json envoy/api.html bridges/rte_soap/contract.binpb
 	$(call generate,$(STUBS),envoy,bridges/rte_soap/contract.binpb)
 	rm -rf .cache/gen && clients/go/generate.sh .cache/gen/go $(PROTOC)
 	test ! -d .cache/gen/go || { rm -f clients/go/rte/v1/*.pb.go && cp .cache/gen/go/rte/v1/*.pb.go clients/go/rte/v1; }
+	clients/typescript/generate.sh .cache/gen/es $(PROTOC)
+	test ! -d .cache/gen/es || { rm -rf clients/typescript/src/gen && cp -R .cache/gen/es clients/typescript/src/gen; }
 
 # $(call generate,FOLDER,EDGE,CONTRACT): stubs of messages for all files, of calls for the services; what Envoy serves with.
 define generate
@@ -108,6 +110,8 @@ gen-check: setup ## Check that the generated files are what proto/ generates
 	cmp .cache/gen/contract.binpb bridges/rte_soap/contract.binpb
 	clients/go/generate.sh .cache/gen/go $(PROTOC)
 	test ! -d .cache/gen/go || diff --recursive --brief .cache/gen/go/rte/v1 clients/go/rte/v1
+	clients/typescript/generate.sh .cache/gen/es $(PROTOC)
+	test ! -d .cache/gen/es || diff --recursive --brief .cache/gen/es clients/typescript/src/gen
 
 # Debian's names. Those of npm and Maven the tests install themselves; what is missing is skipped, with its reason.
 .PHONY: soap-clients

@@ -106,14 +106,15 @@ def test_grpc_web_error_is_no_json(port: int) -> None:
     assert trailers == "5" or "grpc-status:5" in trailers.replace(" ", "")
 
 
-def test_cors_preflight_from_this_machine(port: int) -> None:
-    """A page on localhost may call; a page elsewhere gets no permission."""
+@pytest.mark.parametrize("path", ["/v1/events:ingest", "/rte.v1.SessionService/GetSession"])
+def test_cors_preflight_from_this_machine(port: int, path: str) -> None:
+    """A page on localhost may call, by JSON and by gRPC-Web; a page elsewhere gets no permission."""
     ask = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    near = call(port, "OPTIONS", "/v1/events:ingest", headers={"origin": "http://localhost:3000", **ask})
+    near = call(port, "OPTIONS", path, headers={"origin": "http://localhost:3000", **ask})
     assert near.status == 200
     assert near.headers["access-control-allow-origin"] == "http://localhost:3000"
     assert "content-type" in near.headers["access-control-allow-headers"]
-    far = call(port, "OPTIONS", "/v1/events:ingest", headers={"origin": "https://elsewhere.example", **ask})
+    far = call(port, "OPTIONS", path, headers={"origin": "https://elsewhere.example", **ask})
     assert "access-control-allow-origin" not in far.headers
 
 
