@@ -6,15 +6,19 @@ import inspect
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 import pytest
 
 import rte
 import rte.aio
+import rte.v1
 from rte import errors
-from rte.connection import Connection
+from rte.aio import Stubs as AioStubs
+from rte.connection import SERVICE_CONFIG, Connection
 from rte.results import ChangeKind
+from rte.stubs import Stubs
 from rte.v1 import session_service_pb2
 from rte.v1.error_reason_pb2 import ErrorReason
 from rte.v1.model_service_pb2 import ListModelsRequest
@@ -116,6 +120,18 @@ def test_customers(client: rte.Client, visitor: str) -> None:
         client.update_customer(visitor, {"tier": "x"}, source="test", etag="nonsense")
 
 
+def test_a_customer_has_sessions_of_several_visitors(client: rte.Client, visitor: str) -> None:
+    """Visitors that are linked to a customer are one session when that is asked for, until the link is taken back."""
+    person, phone = f"c-{visitor}", f"{visitor}-phone"
+    client.ingest([rte.Event("login", visitor, customer_id=person), *events(phone, 2)], wait="applied")
+    client.link_visitor(person, phone, why="called from this number")
+    assert client.get_session(customer_id=person, merged=True).event_count == 3
+    client.unlink_visitor(person, phone, why="a mistake", author="ann")
+    assert client.get_session(customer_id=person, merged=True).event_count == 1
+    with pytest.raises(errors.LinkNotFound):
+        client.unlink_visitor(person, phone, why="again")
+
+
 def test_a_watch_tells_snapshot_and_changes(client: rte.Client, visitor: str) -> None:
     """A watch tells what matches, that this is all, and then what changes."""
     client.ingest(events(visitor, 1), wait="applied")
@@ -175,6 +191,18 @@ def test_both_clients_have_the_same_methods() -> None:
         return {name: list(inspect.signature(each).parameters) for name, each in members if not name.startswith("_")}
 
     assert signatures(rte.Client) == signatures(rte.aio.Client)
+
+
+def test_every_service_has_deadlines_and_stubs() -> None:
+    """Each service of the contract stands in the service config, and among the stubs of both clients."""
+    names = {
+        path.name.removesuffix("_service_pb2_grpc.py")
+        for path in Path(rte.v1.__path__[0]).glob("*_service_pb2_grpc.py")
+    }
+    configured = {name["service"] for name in SERVICE_CONFIG["methodConfig"][0]["name"]}  # type: ignore[index]
+    assert configured == {f"rte.v1.{name.title()}Service" for name in names}
+    for stubs in (Stubs, AioStubs):
+        assert {f"{name}s" for name in names} <= set(dir(stubs))
 
 
 def test_every_reason_has_a_class() -> None:

@@ -16,11 +16,14 @@ import grpc.aio
 from rte import requests
 from rte.aio_tracker import AioTracker
 from rte.backlog import Batch, OnRejected, TrackSettings, TrackStats
-from rte.client import DELIVERY_S_MAX, INGEST, translated
+from rte.client import DELIVERY_S_MAX
 from rte.connection import DEADLINE_S, Connection, Tls
 from rte.errors import RteError, error_of_status
 from rte.events import Event
 from rte.results import Change, Customer, Ingested, Session, SessionOrError, customer_of, ingested_of, session_of
+from rte.stubs import INGEST, translated
+from rte.v1.collector_service_pb2_grpc import CollectorServiceStub
+from rte.v1.customer_service_pb2 import LinkVisitorRequest, UnlinkVisitorRequest
 from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
 from rte.v1.event_service_pb2 import IngestEventsResponse
 from rte.v1.event_service_pb2_grpc import EventServiceStub
@@ -30,6 +33,7 @@ from rte.values import Json
 from rte.watching import WatchCursor
 
 if TYPE_CHECKING:
+    from rte.v1.collector_service_pb2_grpc import CollectorServiceAsyncStub
     from rte.v1.customer_service_pb2_grpc import CustomerServiceAsyncStub
     from rte.v1.event_service_pb2_grpc import EventServiceAsyncStub
     from rte.v1.model_service_pb2_grpc import ModelServiceAsyncStub
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stubs:
-    """The generated stubs of one channel; see `rte.client.Stubs`."""
+    """The generated stubs of one channel; see `rte.stubs.Stubs`."""
 
     channel: grpc.aio.Channel
 
@@ -61,6 +65,11 @@ class Stubs:
     def models(self) -> ModelServiceAsyncStub:
         """Models, attributes and scores."""
         return ModelServiceStub(self.channel)
+
+    @cached_property
+    def collectors(self) -> CollectorServiceAsyncStub:
+        """What collectors keep in quarantine."""
+        return CollectorServiceStub(self.channel)
 
 
 class Client:
@@ -159,11 +168,12 @@ class Client:
         fields: Iterable[str] = (),
         min_position: str = "",
         customer_max_age_s: float | None = None,
+        merged: bool = False,
         timeout_s: float = DEADLINE_S,
     ) -> Session:
         """Return a session, by exactly one of its ids. See `rte.Client.get_session`."""
         request = requests.get_session(
-            session_id, visitor_id, customer_id, client_session_id, fields, min_position, customer_max_age_s
+            session_id, visitor_id, customer_id, client_session_id, fields, min_position, customer_max_age_s, merged
         )
         with translated():
             return session_of((await self.raw.sessions.GetSession(request, timeout=timeout_s)).session)
@@ -291,6 +301,22 @@ class Client:
         request = requests.update_customer(customer_id, attributes, source, expire_time, etag, author, why)
         with translated():
             return customer_of((await self.raw.customers.UpdateCustomer(request, timeout=timeout_s)).customer)
+
+    async def link_visitor(
+        self, customer_id: str, visitor_id: str, *, why: str, author: str = "", timeout_s: float = DEADLINE_S
+    ) -> None:
+        """Count a visitor's sessions as the customer's. See `rte.Client.link_visitor`."""
+        request = LinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+        with translated():
+            await self.raw.customers.LinkVisitor(request, timeout=timeout_s)
+
+    async def unlink_visitor(
+        self, customer_id: str, visitor_id: str, *, why: str, author: str = "", timeout_s: float = DEADLINE_S
+    ) -> None:
+        """Take a link back. See `rte.Client.unlink_visitor`."""
+        request = UnlinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+        with translated():
+            await self.raw.customers.UnlinkVisitor(request, timeout=timeout_s)
 
     @cached_property
     def _ingest(self) -> grpc.aio.UnaryUnaryMultiCallable[bytes, IngestEventsResponse]:

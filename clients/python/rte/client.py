@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +14,7 @@ import grpc
 from rte import requests
 from rte.backlog import Batch, OnRejected, TrackSettings, TrackStats
 from rte.connection import DEADLINE_S, Connection, Tls
-from rte.errors import RteError, error_of_call, error_of_status
+from rte.errors import RteError, error_of_status
 from rte.events import Event
 from rte.results import (
     Change,
@@ -29,59 +26,16 @@ from rte.results import (
     ingested_of,
     session_of,
 )
+from rte.stubs import INGEST, Stubs, translated
 from rte.tracker import Tracker
-from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+from rte.v1.customer_service_pb2 import LinkVisitorRequest, UnlinkVisitorRequest
 from rte.v1.event_service_pb2 import IngestEventsResponse
-from rte.v1.event_service_pb2_grpc import EventServiceStub
-from rte.v1.model_service_pb2_grpc import ModelServiceStub
 from rte.v1.session_service_pb2 import ListSessionsRequest
-from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte.values import Json
 from rte.watching import WatchCursor
 
-INGEST = "/rte.v1.EventService/IngestEvents"
 DELIVERY_S_MAX = 30.0
 """How long `flush` and `close` wait by default, seconds."""
-
-
-@dataclass(frozen=True)
-class Stubs:
-    """The generated stubs of one channel, for whatever the client has no method for.
-
-    Attributes:
-        channel: What they call through, with its deadlines, retries and token.
-    """
-
-    channel: grpc.Channel
-
-    @cached_property
-    def events(self) -> EventServiceStub:
-        """Events in."""
-        return EventServiceStub(self.channel)
-
-    @cached_property
-    def sessions(self) -> SessionServiceStub:
-        """Session States."""
-        return SessionServiceStub(self.channel)
-
-    @cached_property
-    def customers(self) -> CustomerServiceStub:
-        """Customer States."""
-        return CustomerServiceStub(self.channel)
-
-    @cached_property
-    def models(self) -> ModelServiceStub:
-        """Models, attributes and scores."""
-        return ModelServiceStub(self.channel)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise what a stub raises as an RteError."""
-    try:
-        yield
-    except grpc.RpcError as failure:
-        raise error_of_call(failure) from None
 
 
 class Client:
@@ -232,6 +186,7 @@ class Client:
         fields: Iterable[str] = (),
         min_position: str = "",
         customer_max_age_s: float | None = None,
+        merged: bool = False,
         timeout_s: float = DEADLINE_S,
     ) -> Session:
         """Return a session, by exactly one of its ids.
@@ -244,6 +199,7 @@ class Client:
             fields: Paths of a session, such as `event_count` or `attributes.basket_value`; none: all.
             min_position: Waits until the state has reached it.
             customer_max_age_s: Asks the data mart first if what is known of the customer is older, seconds.
+            merged: With `customer_id`: all active sessions of the customer as one, those of linked visitors included.
             timeout_s: See the class.
 
         Raises:
@@ -251,7 +207,7 @@ class Client:
             TypeError: Not exactly one id is given.
         """
         request = requests.get_session(
-            session_id, visitor_id, customer_id, client_session_id, fields, min_position, customer_max_age_s
+            session_id, visitor_id, customer_id, client_session_id, fields, min_position, customer_max_age_s, merged
         )
         with translated():
             return session_of(self.raw.sessions.GetSession(request, timeout=timeout_s).session)
@@ -423,6 +379,37 @@ class Client:
         request = requests.update_customer(customer_id, attributes, source, expire_time, etag, author, why)
         with translated():
             return customer_of(self.raw.customers.UpdateCustomer(request, timeout=timeout_s).customer)
+
+    def link_visitor(
+        self, customer_id: str, visitor_id: str, *, why: str, author: str = "", timeout_s: float = DEADLINE_S
+    ) -> None:
+        """Count a visitor's sessions as the customer's when sessions are read by customer; linking again changes nothing.
+
+        Args:
+            customer_id: The person.
+            visitor_id: The device or browser; it need not have a session.
+            why: Why they are the same person, for the audit.
+            author: Who says so.
+            timeout_s: See the class.
+
+        Raises:
+            CustomerNotFound: Neither the data mart nor a session knows the customer.
+        """
+        request = LinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+        with translated():
+            self.raw.customers.LinkVisitor(request, timeout=timeout_s)
+
+    def unlink_visitor(
+        self, customer_id: str, visitor_id: str, *, why: str, author: str = "", timeout_s: float = DEADLINE_S
+    ) -> None:
+        """Take a link back.
+
+        Raises:
+            LinkNotFound: There is none.
+        """
+        request = UnlinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
+        with translated():
+            self.raw.customers.UnlinkVisitor(request, timeout=timeout_s)
 
     @property
     def _ingest(self) -> grpc.UnaryUnaryMultiCallable[bytes, IngestEventsResponse]:

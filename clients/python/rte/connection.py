@@ -33,7 +33,7 @@ _RETRIES = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }
-_SERVICES = [{"service": f"rte.v1.{name}Service"} for name in ("Event", "Session", "Customer", "Model")]
+_SERVICES = [{"service": f"rte.v1.{name}Service"} for name in ("Event", "Session", "Customer", "Model", "Collector")]
 _STREAMS = [
     {"service": "rte.v1.SessionService", "method": "WatchSessions"},
     {"service": "rte.v1.EventService", "method": "StreamEvents"},

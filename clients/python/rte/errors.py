@@ -159,6 +159,18 @@ class WeightsNotFound(NotFound):
     """No score that learns has the name, or it keeps no such version of its weights."""
 
 
+class CustomerNotFound(NotFound):
+    """The data mart answers that there is no such customer, and no session names it."""
+
+
+class LinkNotFound(NotFound):
+    """The visitor is not linked to the customer."""
+
+
+class CustomerNotWritable(FailedPrecondition):
+    """RTE has no tables of its own in the data mart."""
+
+
 class EtagMismatch(Aborted):
     """The session or customer changed since the `etag` was read."""
 
@@ -211,8 +223,12 @@ class JournalUnavailable(Unavailable):
     """The journal cannot be written; nothing was taken."""
 
 
+class MartUnavailable(Unavailable):
+    """The customer data mart does not answer; nothing was written."""
+
+
 class ServerUnavailable(Unavailable):
-    """What stands behind does not answer: the server, or the data mart that a write goes to."""
+    """What stands behind the public port does not answer."""
 
 
 class UnknownPath(NotFound):
@@ -246,6 +262,9 @@ BY_REASON: Mapping[str, type[RteError]] = {
     "ATTRIBUTE_NOT_FOUND": AttributeNotFound,
     "CONFIGURATION_NOT_FOUND": ConfigurationNotFound,
     "WEIGHTS_NOT_FOUND": WeightsNotFound,
+    "CUSTOMER_NOT_FOUND": CustomerNotFound,
+    "LINK_NOT_FOUND": LinkNotFound,
+    "CUSTOMER_NOT_WRITABLE": CustomerNotWritable,
     "ETAG_MISMATCH": EtagMismatch,
     "TOO_MANY_WRITTEN_ATTRIBUTES": TooManyWrittenAttributes,
     "ATTRIBUTE_NOT_WRITABLE": AttributeNotWritable,
@@ -260,6 +279,7 @@ BY_REASON: Mapping[str, type[RteError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "SHUTTING_DOWN": ShuttingDown,
     "JOURNAL_UNAVAILABLE": JournalUnavailable,
+    "MART_UNAVAILABLE": MartUnavailable,
     "SERVER_UNAVAILABLE": ServerUnavailable,
     "INTERNAL": Internal,
     "UNKNOWN_PATH": UnknownPath,

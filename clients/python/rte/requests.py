@@ -51,6 +51,7 @@ def get_session(
     fields: Iterable[str],
     min_position: str,
     customer_max_age_s: float | None,
+    merged: bool,
 ) -> session_service_pb2.GetSessionRequest:
     """Return the request for one session.
 
@@ -66,7 +67,7 @@ def get_session(
     given = {name: value for name, value in keys.items() if value}
     if len(given) != 1:
         raise TypeError(f"give exactly one of {', '.join(keys)}, not {', '.join(given) or 'none'}")
-    request = session_service_pb2.GetSessionRequest(read_mask=mask_of(fields), min_position=min_position)
+    request = session_service_pb2.GetSessionRequest(read_mask=mask_of(fields), min_position=min_position, merged=merged)
     for name, value in given.items():
         setattr(request, name, value)
     if customer_max_age_s is not None:

@@ -4,6 +4,7 @@ import { create, type JsonObject, type MessageInitShape } from "@bufbuild/protob
 import { durationFromMs, FieldMaskSchema, timestampFromDate, timestampNow } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Client, type Interceptor, type Transport } from "@connectrpc/connect";
 import { RteError } from "./errors.js";
+import { CollectorService } from "./gen/rte/v1/collector_service_pb.js";
 import type { Customer } from "./gen/rte/v1/customer_pb.js";
 import { CustomerService } from "./gen/rte/v1/customer_service_pb.js";
 import { EventService, Wait, type IngestEventsResponse } from "./gen/rte/v1/event_service_pb.js";
@@ -97,6 +98,7 @@ export class RteClient {
     readonly sessions: Client<typeof SessionService>;
     readonly customers: Client<typeof CustomerService>;
     readonly models: Client<typeof ModelService>;
+    readonly collectors: Client<typeof CollectorService>;
   };
   private readonly tracker: Tracker;
 
@@ -106,6 +108,7 @@ export class RteClient {
       sessions: createClient(SessionService, transport),
       customers: createClient(CustomerService, transport),
       models: createClient(ModelService, transport),
+      collectors: createClient(CollectorService, transport),
     };
     // The time of this attempt, by which the server corrects the clock of this machine.
     this.tracker = new Tracker(
@@ -151,13 +154,17 @@ export class RteClient {
     return translated(this.raw.events.ingestEvents(request, deadline(options.timeoutMs)));
   }
 
-  /** Returns a session by exactly one of its ids; rejects with the reason SESSION_NOT_FOUND. */
-  async getSession(key: SessionKey, options: ReadOptions & { customerMaxAgeMs?: number } = {}): Promise<Session> {
+  /**
+   * Returns a session by exactly one of its ids; rejects with the reason SESSION_NOT_FOUND. `merged`, by customer: all active
+   * sessions of the customer as one, those of linked visitors included.
+   */
+  async getSession(key: SessionKey, options: ReadOptions & { customerMaxAgeMs?: number; merged?: boolean } = {}): Promise<Session> {
     const [[name, value] = ["", ""]] = Object.entries(key);
     const age = options.customerMaxAgeMs;
     const request: MessageInitShape<typeof GetSessionRequestSchema> = {
       key: { case: name, value } as never,
       minPosition: options.minPosition ?? "",
+      merged: options.merged ?? false,
       ...mask(options.fields),
       ...(age === undefined ? {} : { customerMaxAge: durationFromMs(age) }),
     };
@@ -283,6 +290,26 @@ export class RteClient {
     const expiry = expireTime === undefined ? {} : { expireTime: timestampFromDate(expireTime) };
     const request = { customerId, attributes, ...rest, ...expiry };
     return present((await translated(this.raw.customers.updateCustomer(request, deadline(timeoutMs)))).customer);
+  }
+
+  /** Counts a visitor's sessions as the customer's when sessions are read by customer; `why` stands in the audit. */
+  async linkVisitor(
+    customerId: string,
+    visitorId: string,
+    options: { why: string; author?: string; timeoutMs?: number },
+  ): Promise<void> {
+    const { timeoutMs, ...rest } = options;
+    await translated(this.raw.customers.linkVisitor({ customerId, visitorId, ...rest }, deadline(timeoutMs)));
+  }
+
+  /** Takes a link back; rejects with the reason LINK_NOT_FOUND. */
+  async unlinkVisitor(
+    customerId: string,
+    visitorId: string,
+    options: { why: string; author?: string; timeoutMs?: number },
+  ): Promise<void> {
+    const { timeoutMs, ...rest } = options;
+    await translated(this.raw.customers.unlinkVisitor({ customerId, visitorId, ...rest }, deadline(timeoutMs)));
   }
 }
 
