@@ -191,7 +191,9 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
     assert changed == {
         "DropQuarantinedEventsRequest",
         "IngestEventsRequest",
+        "LinkVisitorRequest",
         "ResubmitQuarantinedEventsRequest",
+        "UnlinkVisitorRequest",
         "UpdateSessionRequest",
         "EndSessionRequest",
         "GetCustomerRequest",
