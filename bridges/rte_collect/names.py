@@ -11,7 +11,7 @@ A table is a YAML file with up to four members:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +78,10 @@ class Table:
             name: ItemRule(str(found["name"]), self._set(found.get("properties", "")))
             for name, found in document.get("lists", {}).items()
         }
-        self.context = [(tuple(path.split(".")), ours) for path, ours in _texts(document.get("context", {}), origin)]
+        self.context: dict[str, list[tuple[Sequence[str], str]]] = {}
+        for path, ours in _texts(document.get("context", {}), origin):
+            first, *rest = path.split(".")
+            self.context.setdefault(first, []).append((rest, ours))
         self.settings: Mapping[str, Any] = document.get("settings", {})
         self.rule = lru_cache(NAMES_CACHED_MAX)(self._found)
 
@@ -155,14 +158,18 @@ def renamed(given: Mapping[str, Any], names: tuple[tuple[str, str], ...]) -> dic
 
 def add_context(out: dict[str, Any], context: Mapping[str, Any], table: Table) -> None:
     """Add what the table wants of the surroundings of an event, where the event does not say it itself."""
-    for path, ours in table.context:
-        if ours in out:
+    for first, paths in table.context.items():
+        top = context.get(first)
+        if top is None:
             continue
-        found: Any = context
-        for part in path:
-            found = found.get(part) if isinstance(found, dict) else None
-        if found is not None and not isinstance(found, dict | list):
-            out[ours] = found
+        for rest, ours in paths:
+            if ours in out:
+                continue
+            found = top
+            for part in rest:
+                found = found.get(part) if isinstance(found, dict) else None
+            if found is not None and not isinstance(found, dict | list):
+                out[ours] = found
 
 
 def with_lists(given: Mapping[str, Any], table: Table) -> dict[str, Any]:

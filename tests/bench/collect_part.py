@@ -9,9 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ ROUNDS = 5
 CALLERS = 2
 BATCH_EVENTS = 100
 VISITORS = 2_000
+START_S_MAX = 120.0
 
 Make = Callable[[int], dict[str, Any]]
 """Makes the event of a number."""
@@ -41,6 +42,7 @@ def measure(events: int) -> list[Figure]:
     """
     numbers = iter(range(1 << 40))
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "data") as server:
+        _wait_for_collectors(server.http_port)
         ways = _ways(server)
         for way in ways.values():
             _rate(way, CALLERS * BATCH_EVENTS, next(numbers))
@@ -195,10 +197,27 @@ def _rate(way: tuple[Bodies, Callable[[], Send]], events: int, run: int) -> floa
     """Return the events per second of CALLERS callers that send `events` events together."""
     make, caller = way
     bodies = make(events, run)
-    threads = [threading.Thread(target=caller(), args=(bodies[number::CALLERS],)) for number in range(CALLERS)]
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(bodies) * BATCH_EVENTS / (time.perf_counter() - begun)
+    with ThreadPoolExecutor(CALLERS) as callers:
+        begun = time.perf_counter()
+        parts = [callers.submit(caller(), bodies[number::CALLERS]) for number in range(CALLERS)]
+        for part in parts:
+            part.result()
+        return len(bodies) * BATCH_EVENTS / (time.perf_counter() - begun)
+
+
+def _wait_for_collectors(port: int) -> None:
+    """Wait until the collectors answer, which start beside Envoy."""
+    end_s = time.monotonic() + START_S_MAX
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        if time.monotonic() > end_s:
+            raise RuntimeError(f"the collectors do not answer within {START_S_MAX} s")
+        time.sleep(0.05)
