@@ -46,10 +46,13 @@ from rte_server.service.customer_join import CustomerFollower, CustomerJoin
 from rte_server.service.customer_links import LinkCalls
 from rte_server.service.customer_messages import CustomerEncoder
 from rte_server.service.customer_service import CustomerService
+from rte_server.service.erasure.calls import ErasureCalls
+from rte_server.service.erasure.eraser import Eraser
+from rte_server.service.erasure.receipt import ReceiptSeal
 from rte_server.service.event_service import EventService
 from rte_server.service.explain import Explainer, JournalSearch
 from rte_server.service.history_facts import with_history_facts
-from rte_server.service.interceptors import Guard
+from rte_server.service.interceptors import Guard, Handler
 from rte_server.service.lifecycle import LifecycleSettings, ModelLifecycle
 from rte_server.service.log_format import configure_logging
 from rte_server.service.metrics import Metrics
@@ -269,9 +272,7 @@ class Application:
             },
         }
         if mart is not None:
-            customers = CustomerService(self.engine, mart, self._clock_ms, self.config.mart.customer_bytes_max)
-            links = LinkCalls(reads, self.pipeline, mart, self._clock_ms)
-            handlers["rte.v1.CustomerService"] = {**customers.handlers(), **links.handlers()}
+            handlers["rte.v1.CustomerService"] = self._customer_calls(mart, reads, journal, key)
         self._collectors = self._collector_service()
         if self._collectors is not None:
             handlers[COLLECTOR_SERVICE] = self._collectors.handlers()
@@ -365,6 +366,19 @@ class Application:
         feed.start(mart.states.state)
         self.metrics.add_numbers("rte_mart", lambda: mart.stats() | {"attributes_left_out": encode.left_out_count})
         return mart
+
+    def _customer_calls(
+        self, mart: CustomerMart, reads: SessionReads, journal: Journal, key: bytes
+    ) -> dict[str, Handler]:
+        """Return the methods of CustomerService, and finish erasures that had begun."""
+        customers = CustomerService(self.engine, mart, self._clock_ms, self.config.mart.customer_bytes_max)
+        links = LinkCalls(reads, self.pipeline, mart, self._clock_ms)
+        seal = ReceiptSeal(key)
+        self.eraser = Eraser(self.engine, self.pipeline, journal, mart, secret_from_bytes(key), seal, self._clock_ms)
+        self._stack.push_async_callback(self.eraser.close)
+        self.eraser.resume()
+        erasures = ErasureCalls(mart, self.eraser, seal, self._clock_ms)
+        return {**customers.handlers(), **links.handlers(), **erasures.handlers()}
 
     def _start_runners(self, told: Callable[[NDArray[np.int64]], None]) -> Runners:
         """Start what computes scores beside the fold; it ends with the server."""

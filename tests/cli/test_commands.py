@@ -37,7 +37,7 @@ def test_help_names_every_command_and_costs_little() -> None:
     [
         *((name,) for name in COMMANDS),
         *(("sessions", name) for name in ("get", "list", "watch")),
-        *(("customers", name) for name in ("get", "update", "change-feed")),
+        *(("customers", name) for name in ("get", "update", "erase", "verify-receipt", "change-feed")),
         *(("models", name) for name in ("list", "show", "check", "test", "apply", "rollback", "versions", "diff")),
     ],
 )

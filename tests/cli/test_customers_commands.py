@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Rte
 from tests.service.live_server import LiveServer
@@ -32,3 +36,26 @@ def test_the_change_feed_is_printed(rte: Rte) -> None:
     assert "rte_watch_table" in rte("customers", "change-feed", "postgresql").out
     assert rte("customers", "change-feed", "oracle").exit_code == 2
     assert rte("customers", "update", "c", "n", "--source", "x").exit_code == 2
+
+
+def test_a_person_is_erased(rte: Rte, server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`erase` prints a receipt that `verify-receipt` knows, about this person only; without a yes nothing happens."""
+    at = ("--server", server.address)
+    assert rte("customers", "update", "c2", "n=3", "--source", "crm", *at).exit_code == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert rte("customers", "erase", "c2", *at).exit_code == 1
+    assert "c2: FRESH" in rte("customers", "get", "c2", *at).out
+    erased = rte("customers", "erase", "c2", "--yes", *at)
+    assert erased.exit_code == 0, erased.err
+    assert json.loads(erased.out)["row_count"] >= 3
+    assert "UNKNOWN_CUSTOMER" in rte("customers", "get", "c2", "--max-age", "0", *at).out
+    receipt = tmp_path / "receipt.json"
+    receipt.write_text(erased.out)
+    assert "Genuine" in rte("customers", "verify-receipt", str(receipt), *at).out
+    assert "this person" in rte("customers", "verify-receipt", str(receipt), "--customer", "c2", *at).out
+    assert rte("customers", "verify-receipt", str(receipt), "--visitor", "c2", *at).exit_code == 1
+    receipt.write_text(json.dumps(json.loads(erased.out) | {"event_count": 7}))
+    assert "changed" in rte("customers", "verify-receipt", str(receipt), *at).err
+    receipt.write_text("nothing")
+    assert rte("customers", "verify-receipt", str(receipt), *at).exit_code == 2
+    assert rte("customers", "erase", "nobody", "--visitor", "--yes", *at).exit_code == 0

@@ -198,6 +198,8 @@ def test_answers_are_the_public_messages(public: FileDescriptorSet, edge_set: Fi
         "EndSessionRequest",
         "GetCustomerRequest",
         "UpdateCustomerRequest",
+        "DeleteCustomerRequest",
+        "VerifyErasureReceiptRequest",
         "GetSessionRequest",
         "ExplainSessionRequest",
         "GetModelRequest",

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,8 @@ app = typer.Typer(
     "  rte customers get c7 c8 --max-age 0 --format json\n\n"
     "  rte customers update c7 tier=gold score=0.9 --source crm --why 'call of today'\n\n"
     "  rte customers link c7 v-000007a --why 'called from this number' --author ann\n\n"
+    "  rte customers erase c7 > receipt.json\n\n"
+    "  rte customers verify-receipt receipt.json --customer c7\n\n"
     "  rte customers change-feed postgresql | psql crm",
 )
 
@@ -131,6 +134,68 @@ def unlink(
     request = UnlinkVisitorRequest(customer_id=customer_id, visitor_id=visitor_id, why=why, author=author)
     with connect(server) as channel:
         _print_links(customer_id, call(CustomerServiceStub(channel).UnlinkVisitor, request, timeout).links)
+
+
+@app.command("erase")
+def erase(
+    person_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the person: the customer's.")],
+    visitor: Annotated[bool, typer.Option("--visitor", help="ID is that of one visitor (device).")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 600.0,
+) -> None:
+    """Erase a person for good: sessions, journal, snapshots, RTE's rows in the data mart. Prints the receipt as JSON."""
+    from google.protobuf.json_format import MessageToDict
+
+    from rte.v1.customer_service_pb2 import DeleteCustomerRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    whom = f"the visitor {person_id}" if visitor else f"{person_id} and all visitors who ever named this customer"
+    if not yes and not typer.confirm(f"Erase {whom}?", err=True):
+        raise CommandError("Nothing was erased.")
+    request = DeleteCustomerRequest()
+    setattr(request, "visitor_id" if visitor else "customer_id", person_id)
+    with connect(server) as channel:
+        answer = call(CustomerServiceStub(channel).DeleteCustomer, request, timeout)
+    if answer.remaining_sources:
+        sources = ", ".join(answer.remaining_sources)
+        typer.echo(f"The data mart still knows the customer, in {sources}: these are yours to clear.", err=True)
+    typer.echo(json.dumps(MessageToDict(answer.receipt, preserving_proto_field_name=True), ensure_ascii=False))
+
+
+@app.command("verify-receipt")
+def verify_receipt(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A receipt as `erase` printed it.")],
+    customer: Annotated[str, typer.Option(help="Check that it is about this customer.")] = "",
+    visitor: Annotated[str, typer.Option(help="Check that it is about this visitor.")] = "",
+    server: ServerOption = SERVER_DEFAULT,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Check that a receipt is genuine, without the person's id or with it; exit code 1 if it is not."""
+    from google.protobuf.json_format import ParseDict, ParseError
+
+    from rte.v1.customer_service_pb2 import VerifyErasureReceiptRequest
+    from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
+
+    request = VerifyErasureReceiptRequest()
+    try:
+        ParseDict(json.loads(path.read_text(encoding="utf-8")), request.receipt)
+    except (OSError, ValueError, ParseError) as error:
+        raise CommandError(f"{path} holds no receipt: {error}", USAGE) from error
+    if customer and visitor:
+        raise CommandError("A receipt is about a customer or about a visitor; give one of them.", USAGE)
+    if customer or visitor:
+        setattr(request, "customer_id" if customer else "visitor_id", customer or visitor)
+    with connect(server) as channel:
+        answer = call(CustomerServiceStub(channel).VerifyErasureReceipt, request, timeout)
+    if not answer.genuine:
+        raise CommandError("The receipt is not one of this server, or was changed.")
+    if (customer or visitor) and not answer.person_matches:
+        raise CommandError("The receipt is genuine, but about another person.")
+    receipt = request.receipt
+    typer.echo(f"Genuine: erasure {receipt.erasure_id}, {receipt.erase_time.ToJsonString()}.")
+    if customer or visitor:
+        typer.echo(f"It is about this person, who has {answer.session_count} sessions that began since.")
 
 
 @app.command("change-feed")

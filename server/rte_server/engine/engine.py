@@ -30,13 +30,13 @@ from rte_server.engine.ids import etag_text, session_id_text
 from rte_server.engine.links import Links
 from rte_server.engine.masks import Mask
 from rte_server.engine.moves import carried, copied, moved_rows, needs_history, since_after
-from rte_server.engine.native import siphash24_128, text_id
+from rte_server.engine.native import text_id
 from rte_server.engine.online_report import carried_online, roll_back
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import Program
 from rte_server.engine.reader import NO_ROW, Reader, State
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.engine.requests import SessionWrite, read_end, read_update
+from rte_server.engine.requests import SessionWrite, read_end, read_update, write_hash
 from rte_server.engine.rows import start_entry
 from rte_server.engine.scores import carry_scores, new_scores, scores_after
 from rte_server.engine.settings import EngineSettings
@@ -265,7 +265,7 @@ class Engine(Reader):
                     field="session_id",
                     value=request.session_id,
                 )
-            request_hash = self._request_hash(request.request_id) if request.request_id else 0
+            request_hash = write_hash(request.request_id, self._secret) if request.request_id else 0
             if request_hash != 0 and knows_request(state.context, request_hash):
                 state.table.counts[REQUESTS_DUPLICATE] += 1
                 return self._outcome(_NOTHING, row)
@@ -293,11 +293,6 @@ class Engine(Reader):
         # What only the person said must not stay in the pool, and so in a snapshot.
         self.sweep()
         return outcome
-
-    def _request_hash(self, request_id: str) -> int:
-        text = np.frombuffer(b"write\0" + request_id.encode(), np.uint8)
-        low, _ = siphash24_128(text, 0, len(text), self._secret[0], self._secret[1])
-        return int(low) or 1
 
     def _write(self, row: int, request: SessionWrite) -> None:
         state = self._state

@@ -71,13 +71,16 @@ class Links:
         """Make or take back a link, as a LINK entry says.
 
         Args:
-            body: Of the entry: UTF-8 JSON `{"customer_id", "visitor_id", "is_linked", "why", "author"}`.
+            body: Of the entry: UTF-8 JSON `{"customer_id", "visitor_id", "is_linked", "why", "author"}`; empty where it has
+                been erased: it does nothing then.
             position: Of the entry.
             now_ms: The clock of the entry.
 
         Returns:
             Why nothing was done: LINK_NOT_FOUND, OVERLOADED; None if the link is as it says.
         """
+        if not body:
+            return None
         said = json.loads(body)
         customer_id, visitor_id = said["customer_id"], said["visitor_id"]
         before = self.of(customer_id)

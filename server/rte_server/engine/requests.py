@@ -6,6 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.native import siphash24_128
 from rte_server.engine.reasons import EngineError, Reason
 
 Written = bool | float | str | None
@@ -58,6 +62,13 @@ def read_end(body: bytes) -> SessionWrite:
         if number in texts:
             texts[number] = _text(content)
     return SessionWrite(texts[1], {}, "", texts[2])
+
+
+def write_hash(request_id: str, secret: NDArray[np.uint64]) -> int:
+    """Return the keyed hash by which the id of such a request is remembered, an int64 that is not 0."""
+    text = np.frombuffer(b"write\0" + request_id.encode(), np.uint8)
+    low, _ = siphash24_128(text, 0, len(text), secret[0], secret[1])
+    return int(low) or 1
 
 
 def _member(entry: bytes) -> tuple[str, Written]:

@@ -158,6 +158,14 @@ class CustomerMart:
         """
         await asyncio.wrap_future(self._call(self._erase(customer_id)))
 
+    async def forget(self, customer_id: str) -> None:
+        """Remember nothing of a customer. On any event loop."""
+
+        async def work() -> None:
+            self.states.forget(customer_id)
+
+        await asyncio.wrap_future(self._call(work()))
+
     # On the mart's event loop.
 
     def _call(self, work: Coroutine[Any, Any, T]) -> Future[T]:

@@ -21,8 +21,10 @@ UNARY_SECONDS_MAX = 30.0
 """How long a unary call may take if its caller gives no deadline, or a later one."""
 
 LONG_SECONDS_MAX = 600.0
-LONG_METHODS = frozenset(("rte.v1.ModelService/ApplyModels", "rte.v1.ModelService/RollBackModels"))
-"""The same for calls that fold history: envoy.yaml gives them as long."""
+LONG_METHODS = frozenset(
+    ("rte.v1.ModelService/ApplyModels", "rte.v1.ModelService/RollBackModels", "rte.v1.CustomerService/DeleteCustomer")
+)
+"""The same for calls that fold or search history: envoy.yaml gives them as long."""
 
 DEADLINE_MARGIN_S = 0.02
 """The server gives up this long before the caller does, so that its answer still arrives and names the reason."""

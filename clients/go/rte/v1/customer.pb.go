@@ -167,7 +167,7 @@ func (x CustomerAttribute_Type) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CustomerAttribute_Type.Descriptor instead.
 func (CustomerAttribute_Type) EnumDescriptor() ([]byte, []int) {
-	return file_rte_v1_customer_proto_rawDescGZIP(), []int{1, 0}
+	return file_rte_v1_customer_proto_rawDescGZIP(), []int{2, 0}
 }
 
 // The Customer State: what the customer data mart says about a person, and what the back office has written.
@@ -262,6 +262,143 @@ func (x *Customer) GetEtag() string {
 	return ""
 }
 
+// Proves what was erased of a person, and names nobody.
+type ErasureReceipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifies the erasure.
+	ErasureId string `protobuf:"bytes,1,opt,name=erasure_id,json=erasureId,proto3" json:"erasure_id,omitempty"`
+	// Says when it was complete, by the server's time.
+	EraseTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=erase_time,json=eraseTime,proto3" json:"erase_time,omitempty"`
+	// Names the first and the last place of the journal that the erasure covers: what stands there or in between holds
+	// nothing of the person any more.
+	FirstPosition string `protobuf:"bytes,3,opt,name=first_position,json=firstPosition,proto3" json:"first_position,omitempty"`
+	// See `first_position`.
+	LastPosition string `protobuf:"bytes,4,opt,name=last_position,json=lastPosition,proto3" json:"last_position,omitempty"`
+	// Counts the sessions that left.
+	SessionCount int32 `protobuf:"varint,5,opt,name=session_count,json=sessionCount,proto3" json:"session_count,omitempty"`
+	// Counts the visitors (devices) that were forgotten.
+	VisitorCount int32 `protobuf:"varint,6,opt,name=visitor_count,json=visitorCount,proto3" json:"visitor_count,omitempty"`
+	// Counts the events that were cut out of the journal.
+	EventCount int32 `protobuf:"varint,7,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	// Counts the writes of applications to the person's sessions that were emptied in the journal.
+	WriteCount int32 `protobuf:"varint,8,opt,name=write_count,json=writeCount,proto3" json:"write_count,omitempty"`
+	// Counts the rows that were deleted in RTE's own tables in the data mart, those of the audit included.
+	RowCount int32 `protobuf:"varint,9,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// Stands for the person: a hash of the id with a key of this deployment. Without the key nobody can try ids.
+	PersonDigest string `protobuf:"bytes,10,opt,name=person_digest,json=personDigest,proto3" json:"person_digest,omitempty"`
+	// Seals all of that with the same key.
+	Seal          string `protobuf:"bytes,11,opt,name=seal,proto3" json:"seal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErasureReceipt) Reset() {
+	*x = ErasureReceipt{}
+	mi := &file_rte_v1_customer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErasureReceipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErasureReceipt) ProtoMessage() {}
+
+func (x *ErasureReceipt) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErasureReceipt.ProtoReflect.Descriptor instead.
+func (*ErasureReceipt) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ErasureReceipt) GetErasureId() string {
+	if x != nil {
+		return x.ErasureId
+	}
+	return ""
+}
+
+func (x *ErasureReceipt) GetEraseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EraseTime
+	}
+	return nil
+}
+
+func (x *ErasureReceipt) GetFirstPosition() string {
+	if x != nil {
+		return x.FirstPosition
+	}
+	return ""
+}
+
+func (x *ErasureReceipt) GetLastPosition() string {
+	if x != nil {
+		return x.LastPosition
+	}
+	return ""
+}
+
+func (x *ErasureReceipt) GetSessionCount() int32 {
+	if x != nil {
+		return x.SessionCount
+	}
+	return 0
+}
+
+func (x *ErasureReceipt) GetVisitorCount() int32 {
+	if x != nil {
+		return x.VisitorCount
+	}
+	return 0
+}
+
+func (x *ErasureReceipt) GetEventCount() int32 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
+func (x *ErasureReceipt) GetWriteCount() int32 {
+	if x != nil {
+		return x.WriteCount
+	}
+	return 0
+}
+
+func (x *ErasureReceipt) GetRowCount() int32 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *ErasureReceipt) GetPersonDigest() string {
+	if x != nil {
+		return x.PersonDigest
+	}
+	return ""
+}
+
+func (x *ErasureReceipt) GetSeal() string {
+	if x != nil {
+		return x.Seal
+	}
+	return ""
+}
+
 // Holds one attribute of a customer and says where it comes from.
 type CustomerAttribute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -284,7 +421,7 @@ type CustomerAttribute struct {
 
 func (x *CustomerAttribute) Reset() {
 	*x = CustomerAttribute{}
-	mi := &file_rte_v1_customer_proto_msgTypes[1]
+	mi := &file_rte_v1_customer_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +433,7 @@ func (x *CustomerAttribute) String() string {
 func (*CustomerAttribute) ProtoMessage() {}
 
 func (x *CustomerAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_proto_msgTypes[1]
+	mi := &file_rte_v1_customer_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +446,7 @@ func (x *CustomerAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomerAttribute.ProtoReflect.Descriptor instead.
 func (*CustomerAttribute) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_proto_rawDescGZIP(), []int{1}
+	return file_rte_v1_customer_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CustomerAttribute) GetValue() *structpb.Value {
@@ -378,7 +515,24 @@ const file_rte_v1_customer_proto_rawDesc = "" +
 	"\x0fFRESHNESS_FRESH\x10\x01\x12\x13\n" +
 	"\x0fFRESHNESS_STALE\x10\x02\x12\x19\n" +
 	"\x15FRESHNESS_UNAVAILABLE\x10\x03\x12\x1e\n" +
-	"\x1aFRESHNESS_UNKNOWN_CUSTOMER\x10\x04\"\xdf\x03\n" +
+	"\x1aFRESHNESS_UNKNOWN_CUSTOMER\x10\x04\"\x98\x03\n" +
+	"\x0eErasureReceipt\x12\x1d\n" +
+	"\n" +
+	"erasure_id\x18\x01 \x01(\tR\terasureId\x129\n" +
+	"\n" +
+	"erase_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\teraseTime\x12%\n" +
+	"\x0efirst_position\x18\x03 \x01(\tR\rfirstPosition\x12#\n" +
+	"\rlast_position\x18\x04 \x01(\tR\flastPosition\x12#\n" +
+	"\rsession_count\x18\x05 \x01(\x05R\fsessionCount\x12#\n" +
+	"\rvisitor_count\x18\x06 \x01(\x05R\fvisitorCount\x12\x1f\n" +
+	"\vevent_count\x18\a \x01(\x05R\n" +
+	"eventCount\x12\x1f\n" +
+	"\vwrite_count\x18\b \x01(\x05R\n" +
+	"writeCount\x12\x1b\n" +
+	"\trow_count\x18\t \x01(\x05R\browCount\x12#\n" +
+	"\rperson_digest\x18\n" +
+	" \x01(\tR\fpersonDigest\x12\x12\n" +
+	"\x04seal\x18\v \x01(\tR\x04seal\"\xdf\x03\n" +
 	"\x11CustomerAttribute\x12,\n" +
 	"\x05value\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x05value\x122\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1e.rte.v1.CustomerAttribute.TypeR\x04type\x12\x16\n" +
@@ -418,32 +572,34 @@ func file_rte_v1_customer_proto_rawDescGZIP() []byte {
 }
 
 var file_rte_v1_customer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rte_v1_customer_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_rte_v1_customer_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_rte_v1_customer_proto_goTypes = []any{
 	(Customer_Freshness)(0),       // 0: rte.v1.Customer.Freshness
 	(CustomerAttribute_Type)(0),   // 1: rte.v1.CustomerAttribute.Type
 	(*Customer)(nil),              // 2: rte.v1.Customer
-	(*CustomerAttribute)(nil),     // 3: rte.v1.CustomerAttribute
-	nil,                           // 4: rte.v1.Customer.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
-	(*structpb.Value)(nil),        // 7: google.protobuf.Value
+	(*ErasureReceipt)(nil),        // 3: rte.v1.ErasureReceipt
+	(*CustomerAttribute)(nil),     // 4: rte.v1.CustomerAttribute
+	nil,                           // 5: rte.v1.Customer.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(*structpb.Value)(nil),        // 8: google.protobuf.Value
 }
 var file_rte_v1_customer_proto_depIdxs = []int32{
-	0, // 0: rte.v1.Customer.freshness:type_name -> rte.v1.Customer.Freshness
-	5, // 1: rte.v1.Customer.as_of_time:type_name -> google.protobuf.Timestamp
-	6, // 2: rte.v1.Customer.age:type_name -> google.protobuf.Duration
-	4, // 3: rte.v1.Customer.attributes:type_name -> rte.v1.Customer.AttributesEntry
-	7, // 4: rte.v1.CustomerAttribute.value:type_name -> google.protobuf.Value
-	1, // 5: rte.v1.CustomerAttribute.type:type_name -> rte.v1.CustomerAttribute.Type
-	5, // 6: rte.v1.CustomerAttribute.as_of_time:type_name -> google.protobuf.Timestamp
-	5, // 7: rte.v1.CustomerAttribute.expire_time:type_name -> google.protobuf.Timestamp
-	3, // 8: rte.v1.Customer.AttributesEntry.value:type_name -> rte.v1.CustomerAttribute
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	0,  // 0: rte.v1.Customer.freshness:type_name -> rte.v1.Customer.Freshness
+	6,  // 1: rte.v1.Customer.as_of_time:type_name -> google.protobuf.Timestamp
+	7,  // 2: rte.v1.Customer.age:type_name -> google.protobuf.Duration
+	5,  // 3: rte.v1.Customer.attributes:type_name -> rte.v1.Customer.AttributesEntry
+	6,  // 4: rte.v1.ErasureReceipt.erase_time:type_name -> google.protobuf.Timestamp
+	8,  // 5: rte.v1.CustomerAttribute.value:type_name -> google.protobuf.Value
+	1,  // 6: rte.v1.CustomerAttribute.type:type_name -> rte.v1.CustomerAttribute.Type
+	6,  // 7: rte.v1.CustomerAttribute.as_of_time:type_name -> google.protobuf.Timestamp
+	6,  // 8: rte.v1.CustomerAttribute.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 9: rte.v1.Customer.AttributesEntry.value:type_name -> rte.v1.CustomerAttribute
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_customer_proto_init() }
@@ -457,7 +613,7 @@ func file_rte_v1_customer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rte_v1_customer_proto_rawDesc), len(file_rte_v1_customer_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

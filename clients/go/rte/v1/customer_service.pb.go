@@ -25,6 +25,309 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Asks to erase a person.
+type DeleteCustomerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Says whom. Required.
+	//
+	// Types that are valid to be assigned to Person:
+	//
+	//	*DeleteCustomerRequest_CustomerId
+	//	*DeleteCustomerRequest_VisitorId
+	Person        isDeleteCustomerRequest_Person `protobuf_oneof:"person"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCustomerRequest) Reset() {
+	*x = DeleteCustomerRequest{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCustomerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCustomerRequest) ProtoMessage() {}
+
+func (x *DeleteCustomerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCustomerRequest.ProtoReflect.Descriptor instead.
+func (*DeleteCustomerRequest) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DeleteCustomerRequest) GetPerson() isDeleteCustomerRequest_Person {
+	if x != nil {
+		return x.Person
+	}
+	return nil
+}
+
+func (x *DeleteCustomerRequest) GetCustomerId() string {
+	if x != nil {
+		if x, ok := x.Person.(*DeleteCustomerRequest_CustomerId); ok {
+			return x.CustomerId
+		}
+	}
+	return ""
+}
+
+func (x *DeleteCustomerRequest) GetVisitorId() string {
+	if x != nil {
+		if x, ok := x.Person.(*DeleteCustomerRequest_VisitorId); ok {
+			return x.VisitorId
+		}
+	}
+	return ""
+}
+
+type isDeleteCustomerRequest_Person interface {
+	isDeleteCustomerRequest_Person()
+}
+
+type DeleteCustomerRequest_CustomerId struct {
+	// The customer with all visitors that ever named it. 1 to 128 bytes.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3,oneof"`
+}
+
+type DeleteCustomerRequest_VisitorId struct {
+	// One visitor (device), whether it ever named a customer or not; the customer itself stays. 1 to 128 bytes.
+	VisitorId string `protobuf:"bytes,2,opt,name=visitor_id,json=visitorId,proto3,oneof"`
+}
+
+func (*DeleteCustomerRequest_CustomerId) isDeleteCustomerRequest_Person() {}
+
+func (*DeleteCustomerRequest_VisitorId) isDeleteCustomerRequest_Person() {}
+
+// Answers DeleteCustomer.
+type DeleteCustomerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Says what was erased, and proves it.
+	Receipt *ErasureReceipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Names the sources of the data mart that are not RTE's own and still know the customer: they are for their owner to
+	// clear. As long as they do, GetCustomer shows the customer from them.
+	RemainingSources []string `protobuf:"bytes,2,rep,name=remaining_sources,json=remainingSources,proto3" json:"remaining_sources,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DeleteCustomerResponse) Reset() {
+	*x = DeleteCustomerResponse{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCustomerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCustomerResponse) ProtoMessage() {}
+
+func (x *DeleteCustomerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCustomerResponse.ProtoReflect.Descriptor instead.
+func (*DeleteCustomerResponse) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DeleteCustomerResponse) GetReceipt() *ErasureReceipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *DeleteCustomerResponse) GetRemainingSources() []string {
+	if x != nil {
+		return x.RemainingSources
+	}
+	return nil
+}
+
+// Asks whether a receipt is genuine.
+type VerifyErasureReceiptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Holds the receipt, unchanged. Required.
+	Receipt *ErasureReceipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Says whom it should be about. Default: it is not checked.
+	//
+	// Types that are valid to be assigned to Person:
+	//
+	//	*VerifyErasureReceiptRequest_CustomerId
+	//	*VerifyErasureReceiptRequest_VisitorId
+	Person        isVerifyErasureReceiptRequest_Person `protobuf_oneof:"person"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyErasureReceiptRequest) Reset() {
+	*x = VerifyErasureReceiptRequest{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyErasureReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyErasureReceiptRequest) ProtoMessage() {}
+
+func (x *VerifyErasureReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyErasureReceiptRequest.ProtoReflect.Descriptor instead.
+func (*VerifyErasureReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *VerifyErasureReceiptRequest) GetReceipt() *ErasureReceipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *VerifyErasureReceiptRequest) GetPerson() isVerifyErasureReceiptRequest_Person {
+	if x != nil {
+		return x.Person
+	}
+	return nil
+}
+
+func (x *VerifyErasureReceiptRequest) GetCustomerId() string {
+	if x != nil {
+		if x, ok := x.Person.(*VerifyErasureReceiptRequest_CustomerId); ok {
+			return x.CustomerId
+		}
+	}
+	return ""
+}
+
+func (x *VerifyErasureReceiptRequest) GetVisitorId() string {
+	if x != nil {
+		if x, ok := x.Person.(*VerifyErasureReceiptRequest_VisitorId); ok {
+			return x.VisitorId
+		}
+	}
+	return ""
+}
+
+type isVerifyErasureReceiptRequest_Person interface {
+	isVerifyErasureReceiptRequest_Person()
+}
+
+type VerifyErasureReceiptRequest_CustomerId struct {
+	// The customer.
+	CustomerId string `protobuf:"bytes,2,opt,name=customer_id,json=customerId,proto3,oneof"`
+}
+
+type VerifyErasureReceiptRequest_VisitorId struct {
+	// The visitor.
+	VisitorId string `protobuf:"bytes,3,opt,name=visitor_id,json=visitorId,proto3,oneof"`
+}
+
+func (*VerifyErasureReceiptRequest_CustomerId) isVerifyErasureReceiptRequest_Person() {}
+
+func (*VerifyErasureReceiptRequest_VisitorId) isVerifyErasureReceiptRequest_Person() {}
+
+// Answers VerifyErasureReceipt.
+type VerifyErasureReceiptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Says whether it is a receipt of this deployment in which nothing was changed.
+	Genuine bool `protobuf:"varint,1,opt,name=genuine,proto3" json:"genuine,omitempty"`
+	// Says whether it is genuine and about the person whose id was given; false where none was.
+	PersonMatches bool `protobuf:"varint,2,opt,name=person_matches,json=personMatches,proto3" json:"person_matches,omitempty"`
+	// Counts the sessions that the person has now; they began after the erasure. 0 where no id was given.
+	SessionCount  int32 `protobuf:"varint,3,opt,name=session_count,json=sessionCount,proto3" json:"session_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyErasureReceiptResponse) Reset() {
+	*x = VerifyErasureReceiptResponse{}
+	mi := &file_rte_v1_customer_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyErasureReceiptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyErasureReceiptResponse) ProtoMessage() {}
+
+func (x *VerifyErasureReceiptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rte_v1_customer_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyErasureReceiptResponse.ProtoReflect.Descriptor instead.
+func (*VerifyErasureReceiptResponse) Descriptor() ([]byte, []int) {
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *VerifyErasureReceiptResponse) GetGenuine() bool {
+	if x != nil {
+		return x.Genuine
+	}
+	return false
+}
+
+func (x *VerifyErasureReceiptResponse) GetPersonMatches() bool {
+	if x != nil {
+		return x.PersonMatches
+	}
+	return false
+}
+
+func (x *VerifyErasureReceiptResponse) GetSessionCount() int32 {
+	if x != nil {
+		return x.SessionCount
+	}
+	return 0
+}
+
 // Asks for one customer.
 type GetCustomerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -39,7 +342,7 @@ type GetCustomerRequest struct {
 
 func (x *GetCustomerRequest) Reset() {
 	*x = GetCustomerRequest{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[0]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -51,7 +354,7 @@ func (x *GetCustomerRequest) String() string {
 func (*GetCustomerRequest) ProtoMessage() {}
 
 func (x *GetCustomerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[0]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -64,7 +367,7 @@ func (x *GetCustomerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCustomerRequest.ProtoReflect.Descriptor instead.
 func (*GetCustomerRequest) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{0}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetCustomerRequest) GetCustomerId() string {
@@ -94,7 +397,7 @@ type GetCustomerResponse struct {
 
 func (x *GetCustomerResponse) Reset() {
 	*x = GetCustomerResponse{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[1]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +409,7 @@ func (x *GetCustomerResponse) String() string {
 func (*GetCustomerResponse) ProtoMessage() {}
 
 func (x *GetCustomerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[1]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +422,7 @@ func (x *GetCustomerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCustomerResponse.ProtoReflect.Descriptor instead.
 func (*GetCustomerResponse) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{1}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetCustomerResponse) GetCustomer() *Customer {
@@ -149,7 +452,7 @@ type BatchGetCustomersRequest struct {
 
 func (x *BatchGetCustomersRequest) Reset() {
 	*x = BatchGetCustomersRequest{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[2]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -161,7 +464,7 @@ func (x *BatchGetCustomersRequest) String() string {
 func (*BatchGetCustomersRequest) ProtoMessage() {}
 
 func (x *BatchGetCustomersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[2]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -174,7 +477,7 @@ func (x *BatchGetCustomersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCustomersRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetCustomersRequest) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{2}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BatchGetCustomersRequest) GetCustomerIds() []string {
@@ -202,7 +505,7 @@ type BatchGetCustomersResponse struct {
 
 func (x *BatchGetCustomersResponse) Reset() {
 	*x = BatchGetCustomersResponse{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[3]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +517,7 @@ func (x *BatchGetCustomersResponse) String() string {
 func (*BatchGetCustomersResponse) ProtoMessage() {}
 
 func (x *BatchGetCustomersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[3]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +530,7 @@ func (x *BatchGetCustomersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetCustomersResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetCustomersResponse) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{3}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BatchGetCustomersResponse) GetCustomers() []*Customer {
@@ -261,7 +564,7 @@ type UpdateCustomerRequest struct {
 
 func (x *UpdateCustomerRequest) Reset() {
 	*x = UpdateCustomerRequest{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[4]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +576,7 @@ func (x *UpdateCustomerRequest) String() string {
 func (*UpdateCustomerRequest) ProtoMessage() {}
 
 func (x *UpdateCustomerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[4]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +589,7 @@ func (x *UpdateCustomerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCustomerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCustomerRequest) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{4}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateCustomerRequest) GetCustomerId() string {
@@ -349,7 +652,7 @@ type UpdateCustomerResponse struct {
 
 func (x *UpdateCustomerResponse) Reset() {
 	*x = UpdateCustomerResponse{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[5]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +664,7 @@ func (x *UpdateCustomerResponse) String() string {
 func (*UpdateCustomerResponse) ProtoMessage() {}
 
 func (x *UpdateCustomerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[5]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +677,7 @@ func (x *UpdateCustomerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCustomerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateCustomerResponse) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{5}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateCustomerResponse) GetCustomer() *Customer {
@@ -401,7 +704,7 @@ type LinkVisitorRequest struct {
 
 func (x *LinkVisitorRequest) Reset() {
 	*x = LinkVisitorRequest{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +716,7 @@ func (x *LinkVisitorRequest) String() string {
 func (*LinkVisitorRequest) ProtoMessage() {}
 
 func (x *LinkVisitorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[6]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +729,7 @@ func (x *LinkVisitorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkVisitorRequest.ProtoReflect.Descriptor instead.
 func (*LinkVisitorRequest) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{6}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LinkVisitorRequest) GetCustomerId() string {
@@ -470,7 +773,7 @@ type LinkVisitorResponse struct {
 
 func (x *LinkVisitorResponse) Reset() {
 	*x = LinkVisitorResponse{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +785,7 @@ func (x *LinkVisitorResponse) String() string {
 func (*LinkVisitorResponse) ProtoMessage() {}
 
 func (x *LinkVisitorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[7]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +798,7 @@ func (x *LinkVisitorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkVisitorResponse.ProtoReflect.Descriptor instead.
 func (*LinkVisitorResponse) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{7}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LinkVisitorResponse) GetLinks() []*CustomerLink {
@@ -529,7 +832,7 @@ type UnlinkVisitorRequest struct {
 
 func (x *UnlinkVisitorRequest) Reset() {
 	*x = UnlinkVisitorRequest{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +844,7 @@ func (x *UnlinkVisitorRequest) String() string {
 func (*UnlinkVisitorRequest) ProtoMessage() {}
 
 func (x *UnlinkVisitorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[8]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +857,7 @@ func (x *UnlinkVisitorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkVisitorRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkVisitorRequest) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{8}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UnlinkVisitorRequest) GetCustomerId() string {
@@ -598,7 +901,7 @@ type UnlinkVisitorResponse struct {
 
 func (x *UnlinkVisitorResponse) Reset() {
 	*x = UnlinkVisitorResponse{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +913,7 @@ func (x *UnlinkVisitorResponse) String() string {
 func (*UnlinkVisitorResponse) ProtoMessage() {}
 
 func (x *UnlinkVisitorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[9]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +926,7 @@ func (x *UnlinkVisitorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkVisitorResponse.ProtoReflect.Descriptor instead.
 func (*UnlinkVisitorResponse) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{9}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UnlinkVisitorResponse) GetLinks() []*CustomerLink {
@@ -659,7 +962,7 @@ type CustomerLink struct {
 
 func (x *CustomerLink) Reset() {
 	*x = CustomerLink{}
-	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +974,7 @@ func (x *CustomerLink) String() string {
 func (*CustomerLink) ProtoMessage() {}
 
 func (x *CustomerLink) ProtoReflect() protoreflect.Message {
-	mi := &file_rte_v1_customer_service_proto_msgTypes[10]
+	mi := &file_rte_v1_customer_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +987,7 @@ func (x *CustomerLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomerLink.ProtoReflect.Descriptor instead.
 func (*CustomerLink) Descriptor() ([]byte, []int) {
-	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{10}
+	return file_rte_v1_customer_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CustomerLink) GetVisitorId() string {
@@ -726,7 +1029,27 @@ var File_rte_v1_customer_service_proto protoreflect.FileDescriptor
 
 const file_rte_v1_customer_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"i\n" +
+	"\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"e\n" +
+	"\x15DeleteCustomerRequest\x12!\n" +
+	"\vcustomer_id\x18\x01 \x01(\tH\x00R\n" +
+	"customerId\x12\x1f\n" +
+	"\n" +
+	"visitor_id\x18\x02 \x01(\tH\x00R\tvisitorIdB\b\n" +
+	"\x06person\"w\n" +
+	"\x16DeleteCustomerResponse\x120\n" +
+	"\areceipt\x18\x01 \x01(\v2\x16.rte.v1.ErasureReceiptR\areceipt\x12+\n" +
+	"\x11remaining_sources\x18\x02 \x03(\tR\x10remainingSources\"\xa3\x01\n" +
+	"\x1bVerifyErasureReceiptRequest\x120\n" +
+	"\areceipt\x18\x01 \x01(\v2\x16.rte.v1.ErasureReceiptR\areceipt\x12!\n" +
+	"\vcustomer_id\x18\x02 \x01(\tH\x00R\n" +
+	"customerId\x12\x1f\n" +
+	"\n" +
+	"visitor_id\x18\x03 \x01(\tH\x00R\tvisitorIdB\b\n" +
+	"\x06personJ\x04\b\x0f\x10\x10\"\x84\x01\n" +
+	"\x1cVerifyErasureReceiptResponse\x12\x18\n" +
+	"\agenuine\x18\x01 \x01(\bR\agenuine\x12%\n" +
+	"\x0eperson_matches\x18\x02 \x01(\bR\rpersonMatches\x12#\n" +
+	"\rsession_count\x18\x03 \x01(\x05R\fsessionCount\"i\n" +
 	"\x12GetCustomerRequest\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x122\n" +
@@ -779,13 +1102,15 @@ const file_rte_v1_customer_service_proto_rawDesc = "" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x16\n" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x127\n" +
 	"\tlink_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blinkTime\x12\x1a\n" +
-	"\bposition\x18\x05 \x01(\tR\bposition2\xe3\x04\n" +
+	"\bposition\x18\x05 \x01(\tR\bposition2\x8a\a\n" +
 	"\x0fCustomerService\x12k\n" +
 	"\vGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n" +
 	"\x11BatchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n" +
 	"\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 :\x01*2\x1b/v1/customers/{customer_id}\x12s\n" +
 	"\vLinkVisitor\x12\x1a.rte.v1.LinkVisitorRequest\x1a\x1b.rte.v1.LinkVisitorResponse\"+\x82\xd3\xe4\x93\x02%:\x01*\" /v1/customers/{customer_id}:link\x12{\n" +
-	"\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/customers/{customer_id}:unlinkBA\n" +
+	"\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/customers/{customer_id}:unlink\x12\x91\x01\n" +
+	"\x0eDeleteCustomer\x12\x1d.rte.v1.DeleteCustomerRequest\x1a\x1e.rte.v1.DeleteCustomerResponse\"@\x82\xd3\xe4\x93\x02:Z\x1b*\x19/v1/visitors/{visitor_id}*\x1b/v1/customers/{customer_id}\x12\x90\x01\n" +
+	"\x14VerifyErasureReceipt\x12#.rte.v1.VerifyErasureReceiptRequest\x1a$.rte.v1.VerifyErasureReceiptResponse\"-\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/customers:verifyErasureReceiptBA\n" +
 	"\n" +
 	"com.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3"
 
@@ -801,51 +1126,62 @@ func file_rte_v1_customer_service_proto_rawDescGZIP() []byte {
 	return file_rte_v1_customer_service_proto_rawDescData
 }
 
-var file_rte_v1_customer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_rte_v1_customer_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_rte_v1_customer_service_proto_goTypes = []any{
-	(*GetCustomerRequest)(nil),        // 0: rte.v1.GetCustomerRequest
-	(*GetCustomerResponse)(nil),       // 1: rte.v1.GetCustomerResponse
-	(*BatchGetCustomersRequest)(nil),  // 2: rte.v1.BatchGetCustomersRequest
-	(*BatchGetCustomersResponse)(nil), // 3: rte.v1.BatchGetCustomersResponse
-	(*UpdateCustomerRequest)(nil),     // 4: rte.v1.UpdateCustomerRequest
-	(*UpdateCustomerResponse)(nil),    // 5: rte.v1.UpdateCustomerResponse
-	(*LinkVisitorRequest)(nil),        // 6: rte.v1.LinkVisitorRequest
-	(*LinkVisitorResponse)(nil),       // 7: rte.v1.LinkVisitorResponse
-	(*UnlinkVisitorRequest)(nil),      // 8: rte.v1.UnlinkVisitorRequest
-	(*UnlinkVisitorResponse)(nil),     // 9: rte.v1.UnlinkVisitorResponse
-	(*CustomerLink)(nil),              // 10: rte.v1.CustomerLink
-	(*durationpb.Duration)(nil),       // 11: google.protobuf.Duration
-	(*Customer)(nil),                  // 12: rte.v1.Customer
-	(*structpb.Struct)(nil),           // 13: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
+	(*DeleteCustomerRequest)(nil),        // 0: rte.v1.DeleteCustomerRequest
+	(*DeleteCustomerResponse)(nil),       // 1: rte.v1.DeleteCustomerResponse
+	(*VerifyErasureReceiptRequest)(nil),  // 2: rte.v1.VerifyErasureReceiptRequest
+	(*VerifyErasureReceiptResponse)(nil), // 3: rte.v1.VerifyErasureReceiptResponse
+	(*GetCustomerRequest)(nil),           // 4: rte.v1.GetCustomerRequest
+	(*GetCustomerResponse)(nil),          // 5: rte.v1.GetCustomerResponse
+	(*BatchGetCustomersRequest)(nil),     // 6: rte.v1.BatchGetCustomersRequest
+	(*BatchGetCustomersResponse)(nil),    // 7: rte.v1.BatchGetCustomersResponse
+	(*UpdateCustomerRequest)(nil),        // 8: rte.v1.UpdateCustomerRequest
+	(*UpdateCustomerResponse)(nil),       // 9: rte.v1.UpdateCustomerResponse
+	(*LinkVisitorRequest)(nil),           // 10: rte.v1.LinkVisitorRequest
+	(*LinkVisitorResponse)(nil),          // 11: rte.v1.LinkVisitorResponse
+	(*UnlinkVisitorRequest)(nil),         // 12: rte.v1.UnlinkVisitorRequest
+	(*UnlinkVisitorResponse)(nil),        // 13: rte.v1.UnlinkVisitorResponse
+	(*CustomerLink)(nil),                 // 14: rte.v1.CustomerLink
+	(*ErasureReceipt)(nil),               // 15: rte.v1.ErasureReceipt
+	(*durationpb.Duration)(nil),          // 16: google.protobuf.Duration
+	(*Customer)(nil),                     // 17: rte.v1.Customer
+	(*structpb.Struct)(nil),              // 18: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),        // 19: google.protobuf.Timestamp
 }
 var file_rte_v1_customer_service_proto_depIdxs = []int32{
-	11, // 0: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
-	12, // 1: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
-	10, // 2: rte.v1.GetCustomerResponse.links:type_name -> rte.v1.CustomerLink
-	11, // 3: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
-	12, // 4: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
-	13, // 5: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
-	14, // 6: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
-	12, // 7: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
-	10, // 8: rte.v1.LinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
-	10, // 9: rte.v1.UnlinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
-	14, // 10: rte.v1.CustomerLink.link_time:type_name -> google.protobuf.Timestamp
-	0,  // 11: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
-	2,  // 12: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
-	4,  // 13: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
-	6,  // 14: rte.v1.CustomerService.LinkVisitor:input_type -> rte.v1.LinkVisitorRequest
-	8,  // 15: rte.v1.CustomerService.UnlinkVisitor:input_type -> rte.v1.UnlinkVisitorRequest
-	1,  // 16: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
-	3,  // 17: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
-	5,  // 18: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
-	7,  // 19: rte.v1.CustomerService.LinkVisitor:output_type -> rte.v1.LinkVisitorResponse
-	9,  // 20: rte.v1.CustomerService.UnlinkVisitor:output_type -> rte.v1.UnlinkVisitorResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	15, // 0: rte.v1.DeleteCustomerResponse.receipt:type_name -> rte.v1.ErasureReceipt
+	15, // 1: rte.v1.VerifyErasureReceiptRequest.receipt:type_name -> rte.v1.ErasureReceipt
+	16, // 2: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
+	17, // 3: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
+	14, // 4: rte.v1.GetCustomerResponse.links:type_name -> rte.v1.CustomerLink
+	16, // 5: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
+	17, // 6: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
+	18, // 7: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
+	19, // 8: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
+	17, // 9: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
+	14, // 10: rte.v1.LinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	14, // 11: rte.v1.UnlinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	19, // 12: rte.v1.CustomerLink.link_time:type_name -> google.protobuf.Timestamp
+	4,  // 13: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
+	6,  // 14: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
+	8,  // 15: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
+	10, // 16: rte.v1.CustomerService.LinkVisitor:input_type -> rte.v1.LinkVisitorRequest
+	12, // 17: rte.v1.CustomerService.UnlinkVisitor:input_type -> rte.v1.UnlinkVisitorRequest
+	0,  // 18: rte.v1.CustomerService.DeleteCustomer:input_type -> rte.v1.DeleteCustomerRequest
+	2,  // 19: rte.v1.CustomerService.VerifyErasureReceipt:input_type -> rte.v1.VerifyErasureReceiptRequest
+	5,  // 20: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
+	7,  // 21: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
+	9,  // 22: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
+	11, // 23: rte.v1.CustomerService.LinkVisitor:output_type -> rte.v1.LinkVisitorResponse
+	13, // 24: rte.v1.CustomerService.UnlinkVisitor:output_type -> rte.v1.UnlinkVisitorResponse
+	1,  // 25: rte.v1.CustomerService.DeleteCustomer:output_type -> rte.v1.DeleteCustomerResponse
+	3,  // 26: rte.v1.CustomerService.VerifyErasureReceipt:output_type -> rte.v1.VerifyErasureReceiptResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_customer_service_proto_init() }
@@ -854,13 +1190,21 @@ func file_rte_v1_customer_service_proto_init() {
 		return
 	}
 	file_rte_v1_customer_proto_init()
+	file_rte_v1_customer_service_proto_msgTypes[0].OneofWrappers = []any{
+		(*DeleteCustomerRequest_CustomerId)(nil),
+		(*DeleteCustomerRequest_VisitorId)(nil),
+	}
+	file_rte_v1_customer_service_proto_msgTypes[2].OneofWrappers = []any{
+		(*VerifyErasureReceiptRequest_CustomerId)(nil),
+		(*VerifyErasureReceiptRequest_VisitorId)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rte_v1_customer_service_proto_rawDesc), len(file_rte_v1_customer_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

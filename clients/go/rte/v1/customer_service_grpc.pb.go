@@ -19,11 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CustomerService_GetCustomer_FullMethodName       = "/rte.v1.CustomerService/GetCustomer"
-	CustomerService_BatchGetCustomers_FullMethodName = "/rte.v1.CustomerService/BatchGetCustomers"
-	CustomerService_UpdateCustomer_FullMethodName    = "/rte.v1.CustomerService/UpdateCustomer"
-	CustomerService_LinkVisitor_FullMethodName       = "/rte.v1.CustomerService/LinkVisitor"
-	CustomerService_UnlinkVisitor_FullMethodName     = "/rte.v1.CustomerService/UnlinkVisitor"
+	CustomerService_GetCustomer_FullMethodName          = "/rte.v1.CustomerService/GetCustomer"
+	CustomerService_BatchGetCustomers_FullMethodName    = "/rte.v1.CustomerService/BatchGetCustomers"
+	CustomerService_UpdateCustomer_FullMethodName       = "/rte.v1.CustomerService/UpdateCustomer"
+	CustomerService_LinkVisitor_FullMethodName          = "/rte.v1.CustomerService/LinkVisitor"
+	CustomerService_UnlinkVisitor_FullMethodName        = "/rte.v1.CustomerService/UnlinkVisitor"
+	CustomerService_DeleteCustomer_FullMethodName       = "/rte.v1.CustomerService/DeleteCustomer"
+	CustomerService_VerifyErasureReceipt_FullMethodName = "/rte.v1.CustomerService/VerifyErasureReceipt"
 )
 
 // CustomerServiceClient is the client API for CustomerService service.
@@ -58,6 +60,18 @@ type CustomerServiceClient interface {
 	// Takes a link back.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
 	UnlinkVisitor(ctx context.Context, in *UnlinkVisitorRequest, opts ...grpc.CallOption) (*UnlinkVisitorResponse, error)
+	// Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+	// what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+	// also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+	// restart; calling again then gives the receipt. Later events are those of a new person.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+	// not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	DeleteCustomer(ctx context.Context, in *DeleteCustomerRequest, opts ...grpc.CallOption) (*DeleteCustomerResponse, error)
+	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+	// there is of the person now.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
+	VerifyErasureReceipt(ctx context.Context, in *VerifyErasureReceiptRequest, opts ...grpc.CallOption) (*VerifyErasureReceiptResponse, error)
 }
 
 type customerServiceClient struct {
@@ -118,6 +132,26 @@ func (c *customerServiceClient) UnlinkVisitor(ctx context.Context, in *UnlinkVis
 	return out, nil
 }
 
+func (c *customerServiceClient) DeleteCustomer(ctx context.Context, in *DeleteCustomerRequest, opts ...grpc.CallOption) (*DeleteCustomerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteCustomerResponse)
+	err := c.cc.Invoke(ctx, CustomerService_DeleteCustomer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *customerServiceClient) VerifyErasureReceipt(ctx context.Context, in *VerifyErasureReceiptRequest, opts ...grpc.CallOption) (*VerifyErasureReceiptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyErasureReceiptResponse)
+	err := c.cc.Invoke(ctx, CustomerService_VerifyErasureReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CustomerServiceServer is the server API for CustomerService service.
 // All implementations must embed UnimplementedCustomerServiceServer
 // for forward compatibility.
@@ -150,6 +184,18 @@ type CustomerServiceServer interface {
 	// Takes a link back.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
 	UnlinkVisitor(context.Context, *UnlinkVisitorRequest) (*UnlinkVisitorResponse, error)
+	// Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+	// what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+	// also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+	// restart; calling again then gives the receipt. Later events are those of a new person.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+	// not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	DeleteCustomer(context.Context, *DeleteCustomerRequest) (*DeleteCustomerResponse, error)
+	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+	// there is of the person now.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
+	VerifyErasureReceipt(context.Context, *VerifyErasureReceiptRequest) (*VerifyErasureReceiptResponse, error)
 	mustEmbedUnimplementedCustomerServiceServer()
 }
 
@@ -174,6 +220,12 @@ func (UnimplementedCustomerServiceServer) LinkVisitor(context.Context, *LinkVisi
 }
 func (UnimplementedCustomerServiceServer) UnlinkVisitor(context.Context, *UnlinkVisitorRequest) (*UnlinkVisitorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnlinkVisitor not implemented")
+}
+func (UnimplementedCustomerServiceServer) DeleteCustomer(context.Context, *DeleteCustomerRequest) (*DeleteCustomerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteCustomer not implemented")
+}
+func (UnimplementedCustomerServiceServer) VerifyErasureReceipt(context.Context, *VerifyErasureReceiptRequest) (*VerifyErasureReceiptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyErasureReceipt not implemented")
 }
 func (UnimplementedCustomerServiceServer) mustEmbedUnimplementedCustomerServiceServer() {}
 func (UnimplementedCustomerServiceServer) testEmbeddedByValue()                         {}
@@ -286,6 +338,42 @@ func _CustomerService_UnlinkVisitor_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CustomerService_DeleteCustomer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteCustomerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CustomerServiceServer).DeleteCustomer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CustomerService_DeleteCustomer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CustomerServiceServer).DeleteCustomer(ctx, req.(*DeleteCustomerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CustomerService_VerifyErasureReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyErasureReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CustomerServiceServer).VerifyErasureReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CustomerService_VerifyErasureReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CustomerServiceServer).VerifyErasureReceipt(ctx, req.(*VerifyErasureReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CustomerService_ServiceDesc is the grpc.ServiceDesc for CustomerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -312,6 +400,14 @@ var CustomerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UnlinkVisitor",
 			Handler:    _CustomerService_UnlinkVisitor_Handler,
+		},
+		{
+			MethodName: "DeleteCustomer",
+			Handler:    _CustomerService_DeleteCustomer_Handler,
+		},
+		{
+			MethodName: "VerifyErasureReceipt",
+			Handler:    _CustomerService_VerifyErasureReceipt_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -47,6 +47,32 @@ class Customer(_message.Message):
     etag: str
     def __init__(self, customer_id: _Optional[str] = ..., freshness: _Optional[_Union[Customer.Freshness, str]] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., attributes: _Optional[_Mapping[str, CustomerAttribute]] = ..., etag: _Optional[str] = ...) -> None: ...
 
+class ErasureReceipt(_message.Message):
+    __slots__ = ("erasure_id", "erase_time", "first_position", "last_position", "session_count", "visitor_count", "event_count", "write_count", "row_count", "person_digest", "seal")
+    ERASURE_ID_FIELD_NUMBER: _ClassVar[int]
+    ERASE_TIME_FIELD_NUMBER: _ClassVar[int]
+    FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
+    LAST_POSITION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PERSON_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
+    erasure_id: str
+    erase_time: _timestamp_pb2.Timestamp
+    first_position: str
+    last_position: str
+    session_count: int
+    visitor_count: int
+    event_count: int
+    write_count: int
+    row_count: int
+    person_digest: str
+    seal: str
+    def __init__(self, erasure_id: _Optional[str] = ..., erase_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_position: _Optional[str] = ..., last_position: _Optional[str] = ..., session_count: _Optional[int] = ..., visitor_count: _Optional[int] = ..., event_count: _Optional[int] = ..., write_count: _Optional[int] = ..., row_count: _Optional[int] = ..., person_digest: _Optional[str] = ..., seal: _Optional[str] = ...) -> None: ...
+
 class CustomerAttribute(_message.Message):
     __slots__ = ("value", "type", "source", "column", "as_of_time", "expire_time")
     class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):

@@ -13,6 +13,42 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DeleteCustomerRequest(_message.Message):
+    __slots__ = ("customer_id", "visitor_id")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    visitor_id: str
+    def __init__(self, customer_id: _Optional[str] = ..., visitor_id: _Optional[str] = ...) -> None: ...
+
+class DeleteCustomerResponse(_message.Message):
+    __slots__ = ("receipt", "remaining_sources")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_SOURCES_FIELD_NUMBER: _ClassVar[int]
+    receipt: _customer_pb2.ErasureReceipt
+    remaining_sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, receipt: _Optional[_Union[_customer_pb2.ErasureReceipt, _Mapping]] = ..., remaining_sources: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class VerifyErasureReceiptRequest(_message.Message):
+    __slots__ = ("receipt", "customer_id", "visitor_id")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    VISITOR_ID_FIELD_NUMBER: _ClassVar[int]
+    receipt: _customer_pb2.ErasureReceipt
+    customer_id: str
+    visitor_id: str
+    def __init__(self, receipt: _Optional[_Union[_customer_pb2.ErasureReceipt, _Mapping]] = ..., customer_id: _Optional[str] = ..., visitor_id: _Optional[str] = ...) -> None: ...
+
+class VerifyErasureReceiptResponse(_message.Message):
+    __slots__ = ("genuine", "person_matches", "session_count")
+    GENUINE_FIELD_NUMBER: _ClassVar[int]
+    PERSON_MATCHES_FIELD_NUMBER: _ClassVar[int]
+    SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    genuine: bool
+    person_matches: bool
+    session_count: int
+    def __init__(self, genuine: _Optional[bool] = ..., person_matches: _Optional[bool] = ..., session_count: _Optional[int] = ...) -> None: ...
+
 class GetCustomerRequest(_message.Message):
     __slots__ = ("customer_id", "max_age")
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]

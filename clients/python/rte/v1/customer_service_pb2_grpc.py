@@ -64,6 +64,16 @@ class CustomerServiceStub:
                 request_serializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.SerializeToString,
                 response_deserializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.FromString,
                 _registered_method=True)
+        self.DeleteCustomer = channel.unary_unary(
+                '/rte.v1.CustomerService/DeleteCustomer',
+                request_serializer=rte_dot_v1_dot_customer__service__pb2.DeleteCustomerRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_customer__service__pb2.DeleteCustomerResponse.FromString,
+                _registered_method=True)
+        self.VerifyErasureReceipt = channel.unary_unary(
+                '/rte.v1.CustomerService/VerifyErasureReceipt',
+                request_serializer=rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptRequest.SerializeToString,
+                response_deserializer=rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
@@ -121,6 +131,28 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteCustomer(self, request, context):
+        """Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+        what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+        also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+        If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+        restart; calling again then gives the receipt. Later events are those of a new person.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+        not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyErasureReceipt(self, request, context):
+        """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+        there is of the person now.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustomerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +180,16 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.UnlinkVisitor,
                     request_deserializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.FromString,
                     response_serializer=rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.SerializeToString,
+            ),
+            'DeleteCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCustomer,
+                    request_deserializer=rte_dot_v1_dot_customer__service__pb2.DeleteCustomerRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_customer__service__pb2.DeleteCustomerResponse.SerializeToString,
+            ),
+            'VerifyErasureReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyErasureReceipt,
+                    request_deserializer=rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptRequest.FromString,
+                    response_serializer=rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -290,6 +332,60 @@ class CustomerService:
             '/rte.v1.CustomerService/UnlinkVisitor',
             rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorRequest.SerializeToString,
             rte_dot_v1_dot_customer__service__pb2.UnlinkVisitorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.CustomerService/DeleteCustomer',
+            rte_dot_v1_dot_customer__service__pb2.DeleteCustomerRequest.SerializeToString,
+            rte_dot_v1_dot_customer__service__pb2.DeleteCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyErasureReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rte.v1.CustomerService/VerifyErasureReceipt',
+            rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptRequest.SerializeToString,
+            rte_dot_v1_dot_customer__service__pb2.VerifyErasureReceiptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,20 @@ class CustomerServiceStub:
     """Takes a link back.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
     """
+    DeleteCustomer: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.DeleteCustomerRequest, _customer_service_pb2.DeleteCustomerResponse]
+    """Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+    what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+    also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+    If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+    restart; calling again then gives the receipt. Later events are those of a new person.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+    not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+    """
+    VerifyErasureReceipt: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]
+    """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+    there is of the person now.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
+    """
 
 @_typing.type_check_only
 class CustomerServiceAsyncStub(CustomerServiceStub):
@@ -102,6 +116,20 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     UnlinkVisitor: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.UnlinkVisitorRequest, _customer_service_pb2.UnlinkVisitorResponse]  # type: ignore[assignment]
     """Takes a link back.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
+    """
+    DeleteCustomer: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.DeleteCustomerRequest, _customer_service_pb2.DeleteCustomerResponse]  # type: ignore[assignment]
+    """Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+    what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+    also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+    If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+    restart; calling again then gives the receipt. Later events are those of a new person.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+    not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+    """
+    VerifyErasureReceipt: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]  # type: ignore[assignment]
+    """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+    there is of the person now.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +195,32 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_customer_service_pb2.UnlinkVisitorResponse, _abc.Awaitable[_customer_service_pb2.UnlinkVisitorResponse]]:
         """Takes a link back.
         Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), NOT_FOUND (LINK_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteCustomer(
+        self,
+        request: _customer_service_pb2.DeleteCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customer_service_pb2.DeleteCustomerResponse, _abc.Awaitable[_customer_service_pb2.DeleteCustomerResponse]]:
+        """Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+        what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+        also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+        If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+        restart; calling again then gives the receipt. Later events are those of a new person.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+        not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyErasureReceipt(
+        self,
+        request: _customer_service_pb2.VerifyErasureReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customer_service_pb2.VerifyErasureReceiptResponse, _abc.Awaitable[_customer_service_pb2.VerifyErasureReceiptResponse]]:
+        """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+        there is of the person now.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file rte/v1/customer.proto.
  */
 export const file_rte_v1_customer: GenFile = /*@__PURE__*/
-  fileDesc("ChVydGUvdjEvY3VzdG9tZXIucHJvdG8SBnJ0ZS52MSLGAwoIQ3VzdG9tZXISEwoLY3VzdG9tZXJfaWQYASABKAkSLQoJZnJlc2huZXNzGAIgASgOMhoucnRlLnYxLkN1c3RvbWVyLkZyZXNobmVzcxIuCgphc19vZl90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBImCgNhZ2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoKYXR0cmlidXRlcxgFIAMoCzIgLnJ0ZS52MS5DdXN0b21lci5BdHRyaWJ1dGVzRW50cnkSDAoEZXRhZxgGIAEoCRpMCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEigKBXZhbHVlGAIgASgLMhkucnRlLnYxLkN1c3RvbWVyQXR0cmlidXRlOgI4ASKLAQoJRnJlc2huZXNzEhkKFUZSRVNITkVTU19VTlNQRUNJRklFRBAAEhMKD0ZSRVNITkVTU19GUkVTSBABEhMKD0ZSRVNITkVTU19TVEFMRRACEhkKFUZSRVNITkVTU19VTkFWQUlMQUJMRRADEh4KGkZSRVNITkVTU19VTktOT1dOX0NVU1RPTUVSEAQirAMKEUN1c3RvbWVyQXR0cmlidXRlEiUKBXZhbHVlGAEgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiwKBHR5cGUYAiABKA4yHi5ydGUudjEuQ3VzdG9tZXJBdHRyaWJ1dGUuVHlwZRIOCgZzb3VyY2UYAyABKAkSDgoGY29sdW1uGAQgASgJEi4KCmFzX29mX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLAAQoEVHlwZRIUChBUWVBFX1VOU1BFQ0lGSUVEEAASEAoMVFlQRV9CT09MRUFOEAESEAoMVFlQRV9JTlRFR0VSEAISDwoLVFlQRV9OVU1CRVIQAxIQCgxUWVBFX0RFQ0lNQUwQBBIPCgtUWVBFX1NUUklORxAFEg0KCVRZUEVfVElNRRAGEg0KCVRZUEVfREFURRAHEg4KClRZUEVfQllURVMQCBINCglUWVBFX0pTT04QCRINCglUWVBFX0xJU1QQCkJBCgpjb20ucnRlLnYxUAFaMWdpdGh1Yi5jb20vcnRlLXNlcnZlci9ydGUvY2xpZW50cy9nby9ydGUvdjE7cnRldjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChVydGUvdjEvY3VzdG9tZXIucHJvdG8SBnJ0ZS52MSLGAwoIQ3VzdG9tZXISEwoLY3VzdG9tZXJfaWQYASABKAkSLQoJZnJlc2huZXNzGAIgASgOMhoucnRlLnYxLkN1c3RvbWVyLkZyZXNobmVzcxIuCgphc19vZl90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBImCgNhZ2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoKYXR0cmlidXRlcxgFIAMoCzIgLnJ0ZS52MS5DdXN0b21lci5BdHRyaWJ1dGVzRW50cnkSDAoEZXRhZxgGIAEoCRpMCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEigKBXZhbHVlGAIgASgLMhkucnRlLnYxLkN1c3RvbWVyQXR0cmlidXRlOgI4ASKLAQoJRnJlc2huZXNzEhkKFUZSRVNITkVTU19VTlNQRUNJRklFRBAAEhMKD0ZSRVNITkVTU19GUkVTSBABEhMKD0ZSRVNITkVTU19TVEFMRRACEhkKFUZSRVNITkVTU19VTkFWQUlMQUJMRRADEh4KGkZSRVNITkVTU19VTktOT1dOX0NVU1RPTUVSEAQikwIKDkVyYXN1cmVSZWNlaXB0EhIKCmVyYXN1cmVfaWQYASABKAkSLgoKZXJhc2VfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOZmlyc3RfcG9zaXRpb24YAyABKAkSFQoNbGFzdF9wb3NpdGlvbhgEIAEoCRIVCg1zZXNzaW9uX2NvdW50GAUgASgFEhUKDXZpc2l0b3JfY291bnQYBiABKAUSEwoLZXZlbnRfY291bnQYByABKAUSEwoLd3JpdGVfY291bnQYCCABKAUSEQoJcm93X2NvdW50GAkgASgFEhUKDXBlcnNvbl9kaWdlc3QYCiABKAkSDAoEc2VhbBgLIAEoCSKsAwoRQ3VzdG9tZXJBdHRyaWJ1dGUSJQoFdmFsdWUYASABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSLAoEdHlwZRgCIAEoDjIeLnJ0ZS52MS5DdXN0b21lckF0dHJpYnV0ZS5UeXBlEg4KBnNvdXJjZRgDIAEoCRIOCgZjb2x1bW4YBCABKAkSLgoKYXNfb2ZfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsABCgRUeXBlEhQKEFRZUEVfVU5TUEVDSUZJRUQQABIQCgxUWVBFX0JPT0xFQU4QARIQCgxUWVBFX0lOVEVHRVIQAhIPCgtUWVBFX05VTUJFUhADEhAKDFRZUEVfREVDSU1BTBAEEg8KC1RZUEVfU1RSSU5HEAUSDQoJVFlQRV9USU1FEAYSDQoJVFlQRV9EQVRFEAcSDgoKVFlQRV9CWVRFUxAIEg0KCVRZUEVfSlNPThAJEg0KCVRZUEVfTElTVBAKQkEKCmNvbS5ydGUudjFQAVoxZ2l0aHViLmNvbS9ydGUtc2VydmVyL3J0ZS9jbGllbnRzL2dvL3J0ZS92MTtydGV2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * The Customer State: what the customer data mart says about a person, and what the back office has written.
@@ -120,6 +120,98 @@ export const Customer_FreshnessSchema: GenEnum<Customer_Freshness> = /*@__PURE__
   enumDesc(file_rte_v1_customer, 0, 0);
 
 /**
+ * Proves what was erased of a person, and names nobody.
+ *
+ * @generated from message rte.v1.ErasureReceipt
+ */
+export type ErasureReceipt = Message<"rte.v1.ErasureReceipt"> & {
+  /**
+   * Identifies the erasure.
+   *
+   * @generated from field: string erasure_id = 1;
+   */
+  erasureId: string;
+
+  /**
+   * Says when it was complete, by the server's time.
+   *
+   * @generated from field: google.protobuf.Timestamp erase_time = 2;
+   */
+  eraseTime?: Timestamp | undefined;
+
+  /**
+   * Names the first and the last place of the journal that the erasure covers: what stands there or in between holds
+   * nothing of the person any more.
+   *
+   * @generated from field: string first_position = 3;
+   */
+  firstPosition: string;
+
+  /**
+   * See `first_position`.
+   *
+   * @generated from field: string last_position = 4;
+   */
+  lastPosition: string;
+
+  /**
+   * Counts the sessions that left.
+   *
+   * @generated from field: int32 session_count = 5;
+   */
+  sessionCount: number;
+
+  /**
+   * Counts the visitors (devices) that were forgotten.
+   *
+   * @generated from field: int32 visitor_count = 6;
+   */
+  visitorCount: number;
+
+  /**
+   * Counts the events that were cut out of the journal.
+   *
+   * @generated from field: int32 event_count = 7;
+   */
+  eventCount: number;
+
+  /**
+   * Counts the writes of applications to the person's sessions that were emptied in the journal.
+   *
+   * @generated from field: int32 write_count = 8;
+   */
+  writeCount: number;
+
+  /**
+   * Counts the rows that were deleted in RTE's own tables in the data mart, those of the audit included.
+   *
+   * @generated from field: int32 row_count = 9;
+   */
+  rowCount: number;
+
+  /**
+   * Stands for the person: a hash of the id with a key of this deployment. Without the key nobody can try ids.
+   *
+   * @generated from field: string person_digest = 10;
+   */
+  personDigest: string;
+
+  /**
+   * Seals all of that with the same key.
+   *
+   * @generated from field: string seal = 11;
+   */
+  seal: string;
+};
+
+/**
+ * Describes the message rte.v1.ErasureReceipt.
+ * Use `create(ErasureReceiptSchema)` to create a new message.
+ */
+export const ErasureReceiptSchema: GenMessage<ErasureReceipt> = /*@__PURE__*/
+  messageDesc(file_rte_v1_customer, 1);
+
+/**
  * Holds one attribute of a customer and says where it comes from.
  *
  * @generated from message rte.v1.CustomerAttribute
@@ -174,7 +266,7 @@ export type CustomerAttribute = Message<"rte.v1.CustomerAttribute"> & {
  * Use `create(CustomerAttributeSchema)` to create a new message.
  */
 export const CustomerAttributeSchema: GenMessage<CustomerAttribute> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer, 1);
+  messageDesc(file_rte_v1_customer, 2);
 
 /**
  * States which type a value has in the data mart.
@@ -264,5 +356,5 @@ export enum CustomerAttribute_Type {
  * Describes the enum rte.v1.CustomerAttribute.Type.
  */
 export const CustomerAttribute_TypeSchema: GenEnum<CustomerAttribute_Type> = /*@__PURE__*/
-  enumDesc(file_rte_v1_customer, 1, 0);
+  enumDesc(file_rte_v1_customer, 2, 0);
 

@@ -7,7 +7,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Customer } from "./customer_pb.js";
+import type { Customer, ErasureReceipt } from "./customer_pb.js";
 import { file_rte_v1_customer } from "./customer_pb.js";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 
@@ -15,7 +15,152 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file rte/v1/customer_service.proto.
  */
 export const file_rte_v1_customer_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1ydGUvdjEvY3VzdG9tZXJfc2VydmljZS5wcm90bxIGcnRlLnYxIlUKEkdldEN1c3RvbWVyUmVxdWVzdBITCgtjdXN0b21lcl9pZBgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIl4KE0dldEN1c3RvbWVyUmVzcG9uc2USIgoIY3VzdG9tZXIYASABKAsyEC5ydGUudjEuQ3VzdG9tZXISIwoFbGlua3MYAiADKAsyFC5ydGUudjEuQ3VzdG9tZXJMaW5rIlwKGEJhdGNoR2V0Q3VzdG9tZXJzUmVxdWVzdBIUCgxjdXN0b21lcl9pZHMYASADKAkSKgoHbWF4X2FnZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJAChlCYXRjaEdldEN1c3RvbWVyc1Jlc3BvbnNlEiMKCWN1c3RvbWVycxgBIAMoCzIQLnJ0ZS52MS5DdXN0b21lciLLAQoVVXBkYXRlQ3VzdG9tZXJSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEisKCmF0dHJpYnV0ZXMYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg4KBnNvdXJjZRgDIAEoCRIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgFIAEoCRIOCgZhdXRob3IYBiABKAkSCwoDd2h5GAcgASgJSgQIDxAQIjwKFlVwZGF0ZUN1c3RvbWVyUmVzcG9uc2USIgoIY3VzdG9tZXIYASABKAsyEC5ydGUudjEuQ3VzdG9tZXIiYAoSTGlua1Zpc2l0b3JSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEhIKCnZpc2l0b3JfaWQYAiABKAkSCwoDd2h5GAMgASgJEg4KBmF1dGhvchgEIAEoCUoECA8QECJMChNMaW5rVmlzaXRvclJlc3BvbnNlEiMKBWxpbmtzGAEgAygLMhQucnRlLnYxLkN1c3RvbWVyTGluaxIQCghwb3NpdGlvbhgCIAEoCSJiChRVbmxpbmtWaXNpdG9yUmVxdWVzdBITCgtjdXN0b21lcl9pZBgBIAEoCRISCgp2aXNpdG9yX2lkGAIgASgJEgsKA3doeRgDIAEoCRIOCgZhdXRob3IYBCABKAlKBAgPEBAiTgoVVW5saW5rVmlzaXRvclJlc3BvbnNlEiMKBWxpbmtzGAEgAygLMhQucnRlLnYxLkN1c3RvbWVyTGluaxIQCghwb3NpdGlvbhgCIAEoCSKAAQoMQ3VzdG9tZXJMaW5rEhIKCnZpc2l0b3JfaWQYASABKAkSCwoDd2h5GAIgASgJEg4KBmF1dGhvchgDIAEoCRItCglsaW5rX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHBvc2l0aW9uGAUgASgJMuMECg9DdXN0b21lclNlcnZpY2USawoLR2V0Q3VzdG9tZXISGi5ydGUudjEuR2V0Q3VzdG9tZXJSZXF1ZXN0GhsucnRlLnYxLkdldEN1c3RvbWVyUmVzcG9uc2UiI4LT5JMCHRIbL3YxL2N1c3RvbWVycy97Y3VzdG9tZXJfaWR9EngKEUJhdGNoR2V0Q3VzdG9tZXJzEiAucnRlLnYxLkJhdGNoR2V0Q3VzdG9tZXJzUmVxdWVzdBohLnJ0ZS52MS5CYXRjaEdldEN1c3RvbWVyc1Jlc3BvbnNlIh6C0+STAhgSFi92MS9jdXN0b21lcnM6YmF0Y2hHZXQSdwoOVXBkYXRlQ3VzdG9tZXISHS5ydGUudjEuVXBkYXRlQ3VzdG9tZXJSZXF1ZXN0Gh4ucnRlLnYxLlVwZGF0ZUN1c3RvbWVyUmVzcG9uc2UiJoLT5JMCIDIbL3YxL2N1c3RvbWVycy97Y3VzdG9tZXJfaWR9OgEqEnMKC0xpbmtWaXNpdG9yEhoucnRlLnYxLkxpbmtWaXNpdG9yUmVxdWVzdBobLnJ0ZS52MS5MaW5rVmlzaXRvclJlc3BvbnNlIiuC0+STAiUiIC92MS9jdXN0b21lcnMve2N1c3RvbWVyX2lkfTpsaW5rOgEqEnsKDVVubGlua1Zpc2l0b3ISHC5ydGUudjEuVW5saW5rVmlzaXRvclJlcXVlc3QaHS5ydGUudjEuVW5saW5rVmlzaXRvclJlc3BvbnNlIi2C0+STAiciIi92MS9jdXN0b21lcnMve2N1c3RvbWVyX2lkfTp1bmxpbms6ASpCQQoKY29tLnJ0ZS52MVABWjFnaXRodWIuY29tL3J0ZS1zZXJ2ZXIvcnRlL2NsaWVudHMvZ28vcnRlL3YxO3J0ZXYxYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_rte_v1_customer]);
+  fileDesc("Ch1ydGUvdjEvY3VzdG9tZXJfc2VydmljZS5wcm90bxIGcnRlLnYxIk4KFURlbGV0ZUN1c3RvbWVyUmVxdWVzdBIVCgtjdXN0b21lcl9pZBgBIAEoCUgAEhQKCnZpc2l0b3JfaWQYAiABKAlIAEIICgZwZXJzb24iXAoWRGVsZXRlQ3VzdG9tZXJSZXNwb25zZRInCgdyZWNlaXB0GAEgASgLMhYucnRlLnYxLkVyYXN1cmVSZWNlaXB0EhkKEXJlbWFpbmluZ19zb3VyY2VzGAIgAygJIoMBChtWZXJpZnlFcmFzdXJlUmVjZWlwdFJlcXVlc3QSJwoHcmVjZWlwdBgBIAEoCzIWLnJ0ZS52MS5FcmFzdXJlUmVjZWlwdBIVCgtjdXN0b21lcl9pZBgCIAEoCUgAEhQKCnZpc2l0b3JfaWQYAyABKAlIAEIICgZwZXJzb25KBAgPEBAiXgocVmVyaWZ5RXJhc3VyZVJlY2VpcHRSZXNwb25zZRIPCgdnZW51aW5lGAEgASgIEhYKDnBlcnNvbl9tYXRjaGVzGAIgASgIEhUKDXNlc3Npb25fY291bnQYAyABKAUiVQoSR2V0Q3VzdG9tZXJSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEioKB21heF9hZ2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iXgoTR2V0Q3VzdG9tZXJSZXNwb25zZRIiCghjdXN0b21lchgBIAEoCzIQLnJ0ZS52MS5DdXN0b21lchIjCgVsaW5rcxgCIAMoCzIULnJ0ZS52MS5DdXN0b21lckxpbmsiXAoYQmF0Y2hHZXRDdXN0b21lcnNSZXF1ZXN0EhQKDGN1c3RvbWVyX2lkcxgBIAMoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkAKGUJhdGNoR2V0Q3VzdG9tZXJzUmVzcG9uc2USIwoJY3VzdG9tZXJzGAEgAygLMhAucnRlLnYxLkN1c3RvbWVyIssBChVVcGRhdGVDdXN0b21lclJlcXVlc3QSEwoLY3VzdG9tZXJfaWQYASABKAkSKwoKYXR0cmlidXRlcxgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSDgoGc291cmNlGAMgASgJEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAUgASgJEg4KBmF1dGhvchgGIAEoCRILCgN3aHkYByABKAlKBAgPEBAiPAoWVXBkYXRlQ3VzdG9tZXJSZXNwb25zZRIiCghjdXN0b21lchgBIAEoCzIQLnJ0ZS52MS5DdXN0b21lciJgChJMaW5rVmlzaXRvclJlcXVlc3QSEwoLY3VzdG9tZXJfaWQYASABKAkSEgoKdmlzaXRvcl9pZBgCIAEoCRILCgN3aHkYAyABKAkSDgoGYXV0aG9yGAQgASgJSgQIDxAQIkwKE0xpbmtWaXNpdG9yUmVzcG9uc2USIwoFbGlua3MYASADKAsyFC5ydGUudjEuQ3VzdG9tZXJMaW5rEhAKCHBvc2l0aW9uGAIgASgJImIKFFVubGlua1Zpc2l0b3JSZXF1ZXN0EhMKC2N1c3RvbWVyX2lkGAEgASgJEhIKCnZpc2l0b3JfaWQYAiABKAkSCwoDd2h5GAMgASgJEg4KBmF1dGhvchgEIAEoCUoECA8QECJOChVVbmxpbmtWaXNpdG9yUmVzcG9uc2USIwoFbGlua3MYASADKAsyFC5ydGUudjEuQ3VzdG9tZXJMaW5rEhAKCHBvc2l0aW9uGAIgASgJIoABCgxDdXN0b21lckxpbmsSEgoKdmlzaXRvcl9pZBgBIAEoCRILCgN3aHkYAiABKAkSDgoGYXV0aG9yGAMgASgJEi0KCWxpbmtfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcG9zaXRpb24YBSABKAkyigcKD0N1c3RvbWVyU2VydmljZRJrCgtHZXRDdXN0b21lchIaLnJ0ZS52MS5HZXRDdXN0b21lclJlcXVlc3QaGy5ydGUudjEuR2V0Q3VzdG9tZXJSZXNwb25zZSIjgtPkkwIdEhsvdjEvY3VzdG9tZXJzL3tjdXN0b21lcl9pZH0SeAoRQmF0Y2hHZXRDdXN0b21lcnMSIC5ydGUudjEuQmF0Y2hHZXRDdXN0b21lcnNSZXF1ZXN0GiEucnRlLnYxLkJhdGNoR2V0Q3VzdG9tZXJzUmVzcG9uc2UiHoLT5JMCGBIWL3YxL2N1c3RvbWVyczpiYXRjaEdldBJ3Cg5VcGRhdGVDdXN0b21lchIdLnJ0ZS52MS5VcGRhdGVDdXN0b21lclJlcXVlc3QaHi5ydGUudjEuVXBkYXRlQ3VzdG9tZXJSZXNwb25zZSImgtPkkwIgMhsvdjEvY3VzdG9tZXJzL3tjdXN0b21lcl9pZH06ASoScwoLTGlua1Zpc2l0b3ISGi5ydGUudjEuTGlua1Zpc2l0b3JSZXF1ZXN0GhsucnRlLnYxLkxpbmtWaXNpdG9yUmVzcG9uc2UiK4LT5JMCJSIgL3YxL2N1c3RvbWVycy97Y3VzdG9tZXJfaWR9Omxpbms6ASoSewoNVW5saW5rVmlzaXRvchIcLnJ0ZS52MS5VbmxpbmtWaXNpdG9yUmVxdWVzdBodLnJ0ZS52MS5VbmxpbmtWaXNpdG9yUmVzcG9uc2UiLYLT5JMCJyIiL3YxL2N1c3RvbWVycy97Y3VzdG9tZXJfaWR9OnVubGluazoBKhKRAQoORGVsZXRlQ3VzdG9tZXISHS5ydGUudjEuRGVsZXRlQ3VzdG9tZXJSZXF1ZXN0Gh4ucnRlLnYxLkRlbGV0ZUN1c3RvbWVyUmVzcG9uc2UiQILT5JMCOiobL3YxL2N1c3RvbWVycy97Y3VzdG9tZXJfaWR9WhsqGS92MS92aXNpdG9ycy97dmlzaXRvcl9pZH0SkAEKFFZlcmlmeUVyYXN1cmVSZWNlaXB0EiMucnRlLnYxLlZlcmlmeUVyYXN1cmVSZWNlaXB0UmVxdWVzdBokLnJ0ZS52MS5WZXJpZnlFcmFzdXJlUmVjZWlwdFJlc3BvbnNlIi2C0+STAiciIi92MS9jdXN0b21lcnM6dmVyaWZ5RXJhc3VyZVJlY2VpcHQ6ASpCQQoKY29tLnJ0ZS52MVABWjFnaXRodWIuY29tL3J0ZS1zZXJ2ZXIvcnRlL2NsaWVudHMvZ28vcnRlL3YxO3J0ZXYxYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp, file_rte_v1_customer]);
+
+/**
+ * Asks to erase a person.
+ *
+ * @generated from message rte.v1.DeleteCustomerRequest
+ */
+export type DeleteCustomerRequest = Message<"rte.v1.DeleteCustomerRequest"> & {
+  /**
+   * Says whom. Required.
+   *
+   * @generated from oneof rte.v1.DeleteCustomerRequest.person
+   */
+  person: {
+    /**
+     * The customer with all visitors that ever named it. 1 to 128 bytes.
+     *
+     * @generated from field: string customer_id = 1;
+     */
+    value: string;
+    case: "customerId";
+  } | {
+    /**
+     * One visitor (device), whether it ever named a customer or not; the customer itself stays. 1 to 128 bytes.
+     *
+     * @generated from field: string visitor_id = 2;
+     */
+    value: string;
+    case: "visitorId";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message rte.v1.DeleteCustomerRequest.
+ * Use `create(DeleteCustomerRequestSchema)` to create a new message.
+ */
+export const DeleteCustomerRequestSchema: GenMessage<DeleteCustomerRequest> = /*@__PURE__*/
+  messageDesc(file_rte_v1_customer_service, 0);
+
+/**
+ * Answers DeleteCustomer.
+ *
+ * @generated from message rte.v1.DeleteCustomerResponse
+ */
+export type DeleteCustomerResponse = Message<"rte.v1.DeleteCustomerResponse"> & {
+  /**
+   * Says what was erased, and proves it.
+   *
+   * @generated from field: rte.v1.ErasureReceipt receipt = 1;
+   */
+  receipt?: ErasureReceipt | undefined;
+
+  /**
+   * Names the sources of the data mart that are not RTE's own and still know the customer: they are for their owner to
+   * clear. As long as they do, GetCustomer shows the customer from them.
+   *
+   * @generated from field: repeated string remaining_sources = 2;
+   */
+  remainingSources: string[];
+};
+
+/**
+ * Describes the message rte.v1.DeleteCustomerResponse.
+ * Use `create(DeleteCustomerResponseSchema)` to create a new message.
+ */
+export const DeleteCustomerResponseSchema: GenMessage<DeleteCustomerResponse> = /*@__PURE__*/
+  messageDesc(file_rte_v1_customer_service, 1);
+
+/**
+ * Asks whether a receipt is genuine.
+ *
+ * @generated from message rte.v1.VerifyErasureReceiptRequest
+ */
+export type VerifyErasureReceiptRequest = Message<"rte.v1.VerifyErasureReceiptRequest"> & {
+  /**
+   * Holds the receipt, unchanged. Required.
+   *
+   * @generated from field: rte.v1.ErasureReceipt receipt = 1;
+   */
+  receipt?: ErasureReceipt | undefined;
+
+  /**
+   * Says whom it should be about. Default: it is not checked.
+   *
+   * @generated from oneof rte.v1.VerifyErasureReceiptRequest.person
+   */
+  person: {
+    /**
+     * The customer.
+     *
+     * @generated from field: string customer_id = 2;
+     */
+    value: string;
+    case: "customerId";
+  } | {
+    /**
+     * The visitor.
+     *
+     * @generated from field: string visitor_id = 3;
+     */
+    value: string;
+    case: "visitorId";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message rte.v1.VerifyErasureReceiptRequest.
+ * Use `create(VerifyErasureReceiptRequestSchema)` to create a new message.
+ */
+export const VerifyErasureReceiptRequestSchema: GenMessage<VerifyErasureReceiptRequest> = /*@__PURE__*/
+  messageDesc(file_rte_v1_customer_service, 2);
+
+/**
+ * Answers VerifyErasureReceipt.
+ *
+ * @generated from message rte.v1.VerifyErasureReceiptResponse
+ */
+export type VerifyErasureReceiptResponse = Message<"rte.v1.VerifyErasureReceiptResponse"> & {
+  /**
+   * Says whether it is a receipt of this deployment in which nothing was changed.
+   *
+   * @generated from field: bool genuine = 1;
+   */
+  genuine: boolean;
+
+  /**
+   * Says whether it is genuine and about the person whose id was given; false where none was.
+   *
+   * @generated from field: bool person_matches = 2;
+   */
+  personMatches: boolean;
+
+  /**
+   * Counts the sessions that the person has now; they began after the erasure. 0 where no id was given.
+   *
+   * @generated from field: int32 session_count = 3;
+   */
+  sessionCount: number;
+};
+
+/**
+ * Describes the message rte.v1.VerifyErasureReceiptResponse.
+ * Use `create(VerifyErasureReceiptResponseSchema)` to create a new message.
+ */
+export const VerifyErasureReceiptResponseSchema: GenMessage<VerifyErasureReceiptResponse> = /*@__PURE__*/
+  messageDesc(file_rte_v1_customer_service, 3);
 
 /**
  * Asks for one customer.
@@ -44,7 +189,7 @@ export type GetCustomerRequest = Message<"rte.v1.GetCustomerRequest"> & {
  * Use `create(GetCustomerRequestSchema)` to create a new message.
  */
 export const GetCustomerRequestSchema: GenMessage<GetCustomerRequest> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 0);
+  messageDesc(file_rte_v1_customer_service, 4);
 
 /**
  * Answers GetCustomer.
@@ -72,7 +217,7 @@ export type GetCustomerResponse = Message<"rte.v1.GetCustomerResponse"> & {
  * Use `create(GetCustomerResponseSchema)` to create a new message.
  */
 export const GetCustomerResponseSchema: GenMessage<GetCustomerResponse> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 1);
+  messageDesc(file_rte_v1_customer_service, 5);
 
 /**
  * Asks for several customers.
@@ -100,7 +245,7 @@ export type BatchGetCustomersRequest = Message<"rte.v1.BatchGetCustomersRequest"
  * Use `create(BatchGetCustomersRequestSchema)` to create a new message.
  */
 export const BatchGetCustomersRequestSchema: GenMessage<BatchGetCustomersRequest> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 2);
+  messageDesc(file_rte_v1_customer_service, 6);
 
 /**
  * Answers BatchGetCustomers.
@@ -121,7 +266,7 @@ export type BatchGetCustomersResponse = Message<"rte.v1.BatchGetCustomersRespons
  * Use `create(BatchGetCustomersResponseSchema)` to create a new message.
  */
 export const BatchGetCustomersResponseSchema: GenMessage<BatchGetCustomersResponse> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 3);
+  messageDesc(file_rte_v1_customer_service, 7);
 
 /**
  * Asks to write attributes of a customer.
@@ -185,7 +330,7 @@ export type UpdateCustomerRequest = Message<"rte.v1.UpdateCustomerRequest"> & {
  * Use `create(UpdateCustomerRequestSchema)` to create a new message.
  */
 export const UpdateCustomerRequestSchema: GenMessage<UpdateCustomerRequest> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 4);
+  messageDesc(file_rte_v1_customer_service, 8);
 
 /**
  * Answers UpdateCustomer.
@@ -206,7 +351,7 @@ export type UpdateCustomerResponse = Message<"rte.v1.UpdateCustomerResponse"> & 
  * Use `create(UpdateCustomerResponseSchema)` to create a new message.
  */
 export const UpdateCustomerResponseSchema: GenMessage<UpdateCustomerResponse> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 5);
+  messageDesc(file_rte_v1_customer_service, 9);
 
 /**
  * Asks to link a visitor to a customer.
@@ -248,7 +393,7 @@ export type LinkVisitorRequest = Message<"rte.v1.LinkVisitorRequest"> & {
  * Use `create(LinkVisitorRequestSchema)` to create a new message.
  */
 export const LinkVisitorRequestSchema: GenMessage<LinkVisitorRequest> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 6);
+  messageDesc(file_rte_v1_customer_service, 10);
 
 /**
  * Answers LinkVisitor.
@@ -276,7 +421,7 @@ export type LinkVisitorResponse = Message<"rte.v1.LinkVisitorResponse"> & {
  * Use `create(LinkVisitorResponseSchema)` to create a new message.
  */
 export const LinkVisitorResponseSchema: GenMessage<LinkVisitorResponse> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 7);
+  messageDesc(file_rte_v1_customer_service, 11);
 
 /**
  * Asks to take a link back.
@@ -318,7 +463,7 @@ export type UnlinkVisitorRequest = Message<"rte.v1.UnlinkVisitorRequest"> & {
  * Use `create(UnlinkVisitorRequestSchema)` to create a new message.
  */
 export const UnlinkVisitorRequestSchema: GenMessage<UnlinkVisitorRequest> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 8);
+  messageDesc(file_rte_v1_customer_service, 12);
 
 /**
  * Answers UnlinkVisitor.
@@ -346,7 +491,7 @@ export type UnlinkVisitorResponse = Message<"rte.v1.UnlinkVisitorResponse"> & {
  * Use `create(UnlinkVisitorResponseSchema)` to create a new message.
  */
 export const UnlinkVisitorResponseSchema: GenMessage<UnlinkVisitorResponse> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 9);
+  messageDesc(file_rte_v1_customer_service, 13);
 
 /**
  * A visitor that is linked to a customer.
@@ -395,7 +540,7 @@ export type CustomerLink = Message<"rte.v1.CustomerLink"> & {
  * Use `create(CustomerLinkSchema)` to create a new message.
  */
 export const CustomerLinkSchema: GenMessage<CustomerLink> = /*@__PURE__*/
-  messageDesc(file_rte_v1_customer_service, 10);
+  messageDesc(file_rte_v1_customer_service, 14);
 
 /**
  * Reads Customer States, and takes what the back office writes to them.
@@ -468,6 +613,34 @@ export const CustomerService: GenService<{
     methodKind: "unary";
     input: typeof UnlinkVisitorRequestSchema;
     output: typeof UnlinkVisitorResponseSchema;
+  },
+  /**
+   * Erases a person: the sessions of all visitors (devices) that ever named the customer, as far as the journal goes back,
+   * what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
+   * also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
+   * If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
+   * restart; calling again then gives the receipt. Later events are those of a new person.
+   * Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
+   * not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+   *
+   * @generated from rpc rte.v1.CustomerService.DeleteCustomer
+   */
+  deleteCustomer: {
+    methodKind: "unary";
+    input: typeof DeleteCustomerRequestSchema;
+    output: typeof DeleteCustomerResponseSchema;
+  },
+  /**
+   * Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
+   * there is of the person now.
+   * Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG).
+   *
+   * @generated from rpc rte.v1.CustomerService.VerifyErasureReceipt
+   */
+  verifyErasureReceipt: {
+    methodKind: "unary";
+    input: typeof VerifyErasureReceiptRequestSchema;
+    output: typeof VerifyErasureReceiptResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_rte_v1_customer_service, 0);

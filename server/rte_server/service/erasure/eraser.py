@@ -1,0 +1,308 @@
+"""Carries erasures out, one at a time, step by step; what was begun is finished, also after a crash.
+
+    search       the person is found in the state and in the journal; nothing is changed
+    begin        an ERASE entry: from here on the erasure is open. It names the person, so that a restart can go on
+    data mart    RTE's own rows, and what is remembered of the customer
+    cut          the bodies of entries before it, in place
+    forget       a snapshot from after it; all older ones are deleted
+    seal         the ERASE entries that began it get bodies that name nobody, with the receipt
+    end          an ERASE entry: the erasure is not open any more
+
+Each step can be done again, and each leaves a state that is right: folding the journal gives the same with and without
+what is cut. So a crash leaves an erasure that had not begun, or one that the next start finishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.engine import Engine
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.erasure import Erasure
+from rte_server.engine.links import visitor_key
+from rte_server.engine.outcome import Outcome
+from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.wire import ScannedRequest
+from rte_server.journal.protocol import Journal, JournalError
+from rte_server.mart.database import MartError
+from rte_server.mart.mart import CustomerMart
+from rte_server.service.erasure.cuts import Cut, cut
+from rte_server.service.erasure.person import Person
+from rte_server.service.erasure.receipt import ErasureReceipt, ReceiptSeal
+from rte_server.service.erasure.search import PersonSearch, entries
+from rte_server.service.pipeline import Pipeline
+from rte_server.service.receipts import Want
+from rte_server.service.tokens import SHARD
+
+CUT_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of entries that are replaced in one transaction: appends wait for it."""
+
+ROUNDS_MAX = 4
+"""Begins of one erasure: more events of the person may come in while it is being searched for."""
+
+RETRY_S = 10.0
+"""An erasure that cannot go on, since the data mart is away or the journal is being read, is tried again after so long."""
+
+SETTLE_S = 0.1
+"""Between an ERASE entry and the next look: what other threads had under way about the person is in the journal then."""
+
+ERASURE_ID_BYTES = 8
+
+CUSTOMER, VISITOR = "customer", "visitor"
+
+_log = logging.getLogger("rte.erasure")
+
+
+class Eraser:
+    """Erases people, one at a time. Belongs to an event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pipeline: Pipeline[ScannedRequest, Outcome],
+        journal: Journal,
+        mart: CustomerMart,
+        secret: NDArray[np.uint64],
+        seal: ReceiptSeal,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Make it.
+
+        Args:
+            engine: Whose sessions leave.
+            pipeline: Runs the engine.
+            journal: Its entries.
+            mart: The data mart.
+            secret: uint64[4], the deployment secret.
+            seal: Makes receipts.
+            clock_ms: The server's time, milliseconds since 1970.
+        """
+        self._engine = engine
+        self._pipeline = pipeline
+        self._journal = journal
+        self._mart = mart
+        self._secret = secret
+        self._seal = seal
+        self._clock_ms = clock_ms
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._resuming: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def resume(self) -> None:
+        """Finish, in the background, what was begun before. Call when the pipeline runs."""
+        if (
+            self._engine.open_erasures
+            and not self._closing.is_set()
+            and (self._resuming is None or self._resuming.done())
+        ):
+            self._resuming = asyncio.create_task(self._finish_all())
+
+    async def erase(self, kind: str, person_id: str) -> ErasureReceipt:
+        """Erase a person. It goes on if the caller leaves.
+
+        Args:
+            kind: CUSTOMER or VISITOR: what the id is.
+            person_id: Whom.
+
+        Raises:
+            EngineError: SERVER_UNAVAILABLE, JOURNAL_UNAVAILABLE, and those of `Pipeline.submit`. The message says whether
+                the erasure had begun; then it is finished as soon as that is possible.
+        """
+        task = asyncio.create_task(self._erase(kind, person_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Whoever waits gets the failure; if nobody does any more, it is no surprise.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for what is under way, before the pipeline is stopped; what cannot go on is left to the next start."""
+        self._closing.set()
+        await asyncio.gather(*self._tasks, *filter(None, [self._resuming]), return_exceptions=True)
+
+    def sessions_of(self, kind: str, person_id: str) -> int:
+        """Return how many sessions a person has now."""
+        search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id))
+        return search.live_sessions()
+
+    # The steps.
+
+    async def _erase(self, kind: str, person_id: str) -> ErasureReceipt:
+        async with self._lock:
+            if self._closing.is_set():
+                raise EngineError(Reason.SHUTTING_DOWN, "the server is stopping; nothing was erased, call again")
+            for erasure_id in list(self._engine.open_erasures):
+                receipt = await self._finish(erasure_id)
+                if receipt.person_digest == self._seal.person_digest(kind, person_id):
+                    return receipt
+            return await self._finish(await self._begin(kind, person_id))
+
+    async def _begin(self, kind: str, person_id: str) -> str:
+        """Find a person and append what begins the erasure; return its id."""
+        try:
+            row_count = await self._mart.row_count(person_id) if kind == CUSTOMER else 0
+        except MartError as error:
+            raise _unavailable(Reason.SERVER_UNAVAILABLE, "mart", f"nothing was erased: {error}") from error
+        person = self._person(kind, person_id)
+        search = PersonSearch(self._engine, self._journal, SHARD, person)
+        erasure_id, session_count = secrets.token_hex(ERASURE_ID_BYTES), 0
+        for round_number in range(ROUNDS_MAX):
+            try:
+                found = await asyncio.to_thread(search.run)
+                facts = await asyncio.to_thread(search.facts) if found or round_number == 0 else ()
+            except JournalError as error:
+                what = "the erasure has begun and is finished later" if round_number else "nothing was erased"
+                raise _unavailable(Reason.JOURNAL_UNAVAILABLE, "", f"{what}: {error}") from error
+            if round_number and not found:
+                break
+            session_count += search.session_count
+            members = {
+                "kind": kind,
+                "person": person_id,
+                "visitor_ids": sorted(person.visitor_ids),
+                "session_ids": sorted(search.written),
+                "session_count": session_count,
+                "event_count": person.event_count,
+                "write_count": person.write_count,
+                "row_count": row_count,
+            }
+            erasure = Erasure(erasure_id, sorted(person.keys), search.id_hashes(), sorted(facts), members=members)
+            await self._append(erasure)
+            await asyncio.sleep(SETTLE_S)
+        return erasure_id
+
+    async def _append(self, erasure: Erasure) -> None:
+        entry = Entry(EntryType.ERASE, self._clock_ms(), erasure.body())
+        await self._pipeline.submit(entry, None, Want.APPLIED)
+
+    async def _finish(self, erasure_id: str) -> ErasureReceipt:
+        """Do all that is left to be done of an erasure that has begun."""
+        positions = self._engine.open_erasures[erasure_id]
+        try:
+            begun = await asyncio.to_thread(self._begun, positions)
+            bodies: dict[int, bytes] = {}
+            if "receipt" in (begun[0].members or {}):
+                receipt = ErasureReceipt.of_dict(begun[0].members["receipt"])
+            else:
+                receipt = await self._erase_rest(begun[-1], positions)
+                bodies = _sealed(erasure_id, positions, receipt)
+            # Also if they have been replaced: the former ones may still be in the journal's files.
+            await asyncio.to_thread(self._journal.redact, SHARD, bodies)
+        except JournalError as error:
+            raise self._later(Reason.JOURNAL_UNAVAILABLE, error) from error
+        except MartError as error:
+            raise self._later(Reason.SERVER_UNAVAILABLE, error) from error
+        await self._append(Erasure(erasure_id, is_end=True))
+        _log.info(
+            "the erasure %s is complete: %d events before entry %d", erasure_id, receipt.event_count, positions[-1]
+        )
+        return receipt
+
+    async def _erase_rest(self, erasure: Erasure, positions: Sequence[int]) -> ErasureReceipt:
+        """Erase a person everywhere but in the entries that began it."""
+        members = erasure.members
+        customer_id = members["person"] if members["kind"] == CUSTOMER else ""
+        if customer_id:
+            await self._mart.erase(customer_id)
+        first = await asyncio.to_thread(self._cut, erasure, positions)
+        await asyncio.wrap_future(self._pipeline.retention.forget_older())
+        if customer_id:
+            # A read may have remembered the customer meanwhile.
+            await self._mart.forget(customer_id)
+        return self._seal.sealed(
+            ErasureReceipt(
+                erasure_id=erasure.erasure_id,
+                time_ms=self._clock_ms(),
+                first_position=first,
+                last_position=positions[-1],
+                session_count=members["session_count"],
+                visitor_count=len(erasure.visitor_keys),
+                event_count=members["event_count"],
+                write_count=members["write_count"],
+                row_count=members["row_count"],
+                person_digest=self._seal.person_digest(members["kind"], members["person"]),
+            )
+        )
+
+    def _cut(self, erasure: Erasure, positions: Sequence[int]) -> int:
+        """Cut a person out of the entries before the last that began the erasure; return the first that there is."""
+        members = erasure.members
+        person = Person(self._secret, members["person"] if members["kind"] == CUSTOMER else "")
+        person.keys.update(erasure.visitor_keys)
+        person.visitor_ids.update(members["visitor_ids"])
+        person.session_ids.update(members["session_ids"])
+        first = self._journal.first_position(SHARD)
+        order = Cut(person, set(erasure.facts), lambda each: self._engine.find_session(each) >= 0, first <= 1)
+        bodies: dict[int, bytes] = {}
+        size = 0
+        for position, entry in entries(self._journal, SHARD, first, positions[-1] - 1):
+            body = entry.body if position in positions else cut(entry, order)
+            if body != entry.body:
+                bodies[position] = body
+                size += len(entry.body)
+            if size >= CUT_BYTES_MAX:
+                self._journal.redact(SHARD, bodies)
+                bodies, size = {}, 0
+        # Also if there is nothing to replace: what was replaced before a crash may still be in the journal's files.
+        self._journal.redact(SHARD, bodies)
+        return first
+
+    def _begun(self, positions: Sequence[int]) -> list[Erasure]:
+        """Return what the entries say that began an erasure."""
+        return [
+            Erasure.of_body(entry.body)
+            for position in positions
+            for _, entry in entries(self._journal, SHARD, position, position)
+        ]
+
+    # Going on.
+
+    def _later(self, reason: Reason, error: Exception) -> EngineError:
+        """Return what is said of an erasure that cannot go on now, and see to it that it is tried again."""
+        _log.warning("an erasure has begun and cannot be finished now: %s", error)
+        self.resume()
+        message = (
+            f"the erasure has begun and is finished as soon as that is possible; call again for the receipt: {error}"
+        )
+        return _unavailable(reason, "mart" if reason is Reason.SERVER_UNAVAILABLE else "", message)
+
+    async def _finish_all(self) -> None:
+        """Finish what is open, however often that has to be tried."""
+        while self._engine.open_erasures and not self._closing.is_set():
+            async with self._lock:
+                for erasure_id in list(self._engine.open_erasures):
+                    try:
+                        await self._finish(erasure_id)
+                    except EngineError as error:
+                        if error.reason in (Reason.SHUTTING_DOWN, Reason.INTERNAL):
+                            return
+            if self._engine.open_erasures:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), RETRY_S)
+
+    def _person(self, kind: str, person_id: str) -> Person:
+        if kind == CUSTOMER:
+            return Person(self._secret, person_id)
+        return Person(self._secret, "", {person_id}, {visitor_key(person_id, self._secret)})
+
+
+def _sealed(erasure_id: str, positions: Sequence[int], receipt: ErasureReceipt) -> dict[int, bytes]:
+    """Return the bodies, by position, that those that began an erasure get when nothing of the person is left."""
+    plain = Erasure(erasure_id)
+    bodies = dict.fromkeys(positions, plain.body())
+    bodies[positions[0]] = replace(plain, members={"receipt": receipt.as_dict()}).body()
+    return bodies
+
+
+def _unavailable(reason: Reason, field: str, message: str) -> EngineError:
+    return EngineError(reason, message, field=field)
