@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from rte import wire_events
 from rte.v1 import event_pb2
@@ -92,15 +92,21 @@ class _Ids:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._last = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin in a new process: another thread of the old one may have held the lock, and its chance is not this one's."""
+        self._lock = threading.Lock()
+        # Ids must differ, not be secret; to ask the kernel for each would cost a tenth of all that `track` does.
+        self._chance = random.Random(secrets.randbits(256))  # noqa: S311
 
     def make(self) -> str:
         """Return the next id, 36 characters."""
         now = (time.time_ns() // 1_000_000) << 12
         with self._lock:
             self._last = last = max(self._last + 1, now)
-        head, chance = f"{last:015x}", f"{secrets.randbits(62) | 1 << 63:016x}"
+        head, chance = f"{last:015x}", f"{self._chance.getrandbits(62) | 1 << 63:016x}"
         return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{chance[:4]}-{chance[4:]}"
 
 
@@ -108,9 +114,4 @@ _ids = _Ids()
 new_id = _ids.make
 
 
-def _after_fork(*_: Any) -> None:
-    # Another thread may have held the lock. The count goes on; chance keeps the two processes' ids apart.
-    _ids._lock = threading.Lock()  # noqa: SLF001 - of this module
-
-
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_ids.begin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 Value = bool | int | float | str | None | Sequence["Value"] | Mapping[str, "Value"]
 """What a property may be: JSON."""
@@ -57,6 +58,7 @@ def text(tag: bytes, value: str) -> bytes:
     return block(tag, value.encode()) if value else b""
 
 
+@lru_cache(maxsize=1024)  # Many events fall into one millisecond.
 def time_field(tag: bytes, time_ms: int) -> bytes:
     """Return a `google.protobuf.Timestamp`.
 
