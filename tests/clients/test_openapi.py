@@ -78,6 +78,7 @@ def test_comments_become_texts() -> None:
     assert plain(text) == "Gets one thing. For all.\n\n    {}\nFails with NOT_FOUND (A_B), ABORTED (C, D)."
     assert summary(text) == "Gets one thing"
     assert failures(text) == {404: "A_B.", 409: "C, D."}
+    assert failures("All fail with UNIMPLEMENTED if it is off (`x.y`).") == {501: "UNIMPLEMENTED if it is off."}
 
 
 class References(HTMLParser):

@@ -78,7 +78,8 @@ def derive_openapi(contract: FileDescriptorSet, examples: Mapping[str, Any], ver
         if file.package != PACKAGE:
             continue
         for number, service in enumerate(file.service):
-            tags.append({"name": service.name, "description": plain(comments.of(file.name, 6, number))})
+            of_service = comments.of(file.name, 6, number)
+            tags.append({"name": service.name, "description": plain(of_service)})
             for place, method in enumerate(service.method):
                 name = f"{service.name}.{method.name}"
                 known.add(name)
@@ -86,6 +87,8 @@ def derive_openapi(contract: FileDescriptorSet, examples: Mapping[str, Any], ver
                 for binding, rule in enumerate(http_rules(method)):
                     verb, template = http_pattern(rule)
                     operation = _operation(schemas, service.name, method, rule, text, examples.get(name, {}))
+                    said = failures(of_service) | failures(text)
+                    operation["responses"] = _responses(schemas, method, said, examples.get(name, {}))
                     operation["operationId"] = method.name if binding == 0 else f"{method.name}_{binding + 1}"
                     paths.setdefault(template, {})[verb.lower()] = operation
     if unknown := set(examples) - known:
@@ -138,7 +141,6 @@ def _operation(
         parameters += [_parameter(schemas, request, field, "query", given) for field in rest]
     if parameters:
         operation["parameters"] = parameters
-    operation["responses"] = _responses(schemas, method, text, example)
     return operation
 
 
@@ -183,7 +185,7 @@ def _body(
     }
 
 
-def _responses(schemas: Schemas, method: MethodDescriptorProto, text: str, example: Json) -> Json:
+def _responses(schemas: Schemas, method: MethodDescriptorProto, said: Mapping[int, str], example: Json) -> Json:
     answer = schemas.reference(method.output_type)
     if method.server_streaming:
         content: Json = {
@@ -202,7 +204,6 @@ def _responses(schemas: Schemas, method: MethodDescriptorProto, text: str, examp
         if "answer" in example:
             content["application/json"]["example"] = example["answer"]
     responses: Json = {"200": {"description": plain(schemas.comment_of(method.output_type)), "content": content}}
-    said = failures(text)
     for status in sorted(_GENERAL.keys() | said.keys()):
         lines = [said[status]] if status in said else []
         lines += [_GENERAL[status]] if status in _GENERAL else []

@@ -6,7 +6,7 @@ import re
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-_FAILURE = re.compile(r"\b([A-Z_]{5,}) \(([^()]*)\)")
+_FAILURE = re.compile(r"\b([A-Z_]{5,}) (?:\(([^()]*)\)|(if [^.(]*[^.( ]))")
 _REQUIRED = re.compile(r"\bRequired\b")
 _STATUSES = {
     "INVALID_ARGUMENT": 400,
@@ -65,16 +65,19 @@ def plain(text: str) -> str:
 
 
 def summary(text: str) -> str:
-    """Return the first sentence of a comment, without its full stop."""
-    return re.split(r"(?<=[a-z)`])[.:](?:\s|$)", plain(text), maxsplit=1)[0]
+    """Return the first sentence of a comment, without its full stop; as a title has it, without marks of code."""
+    return re.split(r"(?<=[a-z0-9)`])[.:](?:\s|$)", plain(text), maxsplit=1)[0].replace("`", "")
 
 
 def failures(text: str) -> dict[int, str]:
-    """Return what a call says that it fails with, by HTTP status: `NOT_FOUND (SESSION_NOT_FOUND)` gives 404."""
+    """Return what a call says that it fails with, by HTTP status.
+
+    `NOT_FOUND (SESSION_NOT_FOUND)` gives 404 with the reason, `UNIMPLEMENTED if it is off` gives 501 with the condition.
+    """
     found: dict[int, list[str]] = {}
-    for code, reasons in _FAILURE.findall(plain(text)):
+    for code, reasons, condition in _FAILURE.findall(plain(text)):
         if code in _STATUSES:
-            found.setdefault(_STATUSES[code], []).append(reasons)
+            found.setdefault(_STATUSES[code], []).append(reasons or f"{code} {condition}")
     return {status: "; ".join(reasons) + "." for status, reasons in found.items()}
 
 

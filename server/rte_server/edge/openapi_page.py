@@ -18,7 +18,7 @@ nav { position: sticky; top: 0; height: 100vh; overflow: auto; padding: 1.5rem 0
 main { padding: 1.5rem 0 6rem } h1 { line-height: 1.2 } h2 { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line) } h3 { margin: 2.5rem 0 .25rem }
 code, pre { font: .875em/1.5 ui-monospace, monospace } code { overflow-wrap: anywhere } pre { background: var(--soft); padding: .75rem 1rem; overflow: auto; border-radius: 6px }
 .call { background: var(--soft); border-radius: 6px; padding: .4rem .75rem; font: .9rem ui-monospace, monospace; overflow-wrap: anywhere } .call b { margin-right: .6rem }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0 1rem } th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line) } td:first-child { white-space: nowrap } td p { margin: 0 0 .3rem } .need { font-size: .75rem; opacity: .75 }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0 1rem } th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line) } td:first-child { white-space: nowrap } td:nth-child(2) { min-width: 11rem } td p { margin: 0 0 .3rem } .need { font-size: .75rem; opacity: .75 }
 summary { cursor: pointer; margin: .4rem 0 } a { color: light-dark(#0b57d0, #8ab4f8) }
 @media (max-width: 60rem) { body { display: block } nav { position: static; height: auto } td:first-child { white-space: normal } }
 """
