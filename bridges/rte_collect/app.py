@@ -29,6 +29,10 @@ from rte_collect.snowplow import Snowplow
 FORWARDED_HEADERS = ("x-request-id", "traceparent", "tracestate")
 """Headers that become metadata of the gRPC call. Write keys are none of the server's credentials and end here."""
 
+EVENTS_MAX = 10_000
+"""Events of one request. Real ones are larger than the 400 bytes that this leaves each; without it, a body of nothing but
+braces would cost a second and fill the quarantine."""
+
 RETRY_AFTER_S = 1
 
 _ANSWERED = {grpc.StatusCode.RESOURCE_EXHAUSTED: 429, grpc.StatusCode.INVALID_ARGUMENT: 400}
@@ -152,7 +156,12 @@ class App:
             encoding = request.headers.get("content-encoding", "")
             plain = decompressed(body, encoding, self._limits.body_bytes_max)
             whole = Request(request.path, request.query_text, request.headers, plain)
-            return await self._sent(collector, whole, collector.take_apart(whole))
+            parcel = collector.take_apart(whole)
+            if len(parcel.events) > EVENTS_MAX:
+                count, limit = str(len(parcel.events)), str(EVENTS_MAX)
+                message = f"the request has {count} events, the limit is {limit}; send smaller batches"
+                raise Problem(Reason.REQUEST_TOO_LARGE, message, value=count, limit=limit)
+            return await self._sent(collector, whole, parcel)
 
     async def _sent(self, collector: Collector, request: Request, parcel: Parcel) -> Reply:
         metadata = [(name, request.headers[name]) for name in FORWARDED_HEADERS if name in request.headers]

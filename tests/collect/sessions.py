@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import psutil
 
 from tests.e2e.calls import call
 
@@ -52,3 +55,15 @@ def eventually(found: Callable[[], Any]) -> Any:
         assert time.monotonic() < end_s, "it did not come in time"
         time.sleep(0.05)
     return value
+
+
+def bridge_of(sessions: Sessions) -> psutil.Process | None:
+    """Return the process of a server's bridge; None while there is none. Its Envoy, which listens at the port, is its sibling."""
+    for each in psutil.Process().children():
+        command = each.as_dict(["cmdline"], ad_value=())["cmdline"]
+        if "rte_collect" in command:
+            socket = command[command.index("--listen") + 1].removeprefix("unix:")
+            configuration = Path(socket).with_name("envoy.yaml")
+            if configuration.exists() and f"port_value: {sessions.port}\n" in configuration.read_text():
+                return each
+    return None

@@ -208,3 +208,14 @@ def test_whatever_comes_is_an_event_or_a_problem(members: dict[str, Any]) -> Non
                 wire_body(event)
         except Problem:
             continue
+
+
+@pytest.mark.parametrize(("path", "status"), [(SEGMENT, 413), (SNOWPLOW, 400), (CLOUDEVENTS, 413)])
+async def test_a_body_of_nothing_but_events_is_refused(path: str, status: int) -> None:
+    """Millions of tiny events in one body are refused as a whole, and the quarantine stays as it is."""
+    tiny = b"[" + b"{}," * 1_000_000 + b"{}]"
+    body = {SEGMENT: b'{"batch":%b}', SNOWPLOW: b'{"data":%b}', CLOUDEVENTS: b"%b"}[path] % tiny
+    async with running() as bench:
+        reply = await bench.post(path, body, TYPES.get(path))
+        assert (reply.status, reply.reason) == (status, "REQUEST_TOO_LARGE")
+        assert await bench.keeper.counts() == (0, 0)

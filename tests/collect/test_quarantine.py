@@ -21,7 +21,7 @@ from rte_collect.names import TABLES
 from rte_collect.protocol import Raw
 from rte_collect.quarantine import Bounds, Kept, Quarantine
 from tests.cli.conftest import Rte, rte
-from tests.collect.sessions import Sessions, eventually
+from tests.collect.sessions import Sessions, bridge_of, eventually
 from tests.e2e.calls import Reply, call
 from tests.service.live_server import LiveServer, live_server
 
@@ -153,21 +153,9 @@ def test_resubmitted_in_vain(empty: Sessions, visitor: str) -> None:
     assert event["attempt_count"] == 2
 
 
-def bridge_of(sessions: Sessions) -> psutil.Process:
-    """Return the process of this server's bridge: its Envoy, which listens at the port, is its sibling."""
-    for each in psutil.Process().children():
-        command = each.as_dict(["cmdline"], ad_value=())["cmdline"]
-        if "rte_collect" in command:
-            socket = command[command.index("--listen") + 1].removeprefix("unix:")
-            configuration = Path(socket).with_name("envoy.yaml")
-            if configuration.exists() and f"port_value: {sessions.port}\n" in configuration.read_text():
-                return each
-    raise AssertionError("there is no bridge")
-
-
 def restart(sessions: Sessions) -> None:
     """Kill the bridge and return when it takes calls again."""
-    process = bridge_of(sessions)
+    process = eventually(lambda: bridge_of(sessions))
     os.kill(process.pid, signal.SIGKILL)
     eventually(lambda: True if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE else None)
     eventually(lambda: True if call(sessions.port, "GET", "/health").status == 200 else None)
@@ -272,7 +260,7 @@ def test_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 def test_bridge_that_is_away_is_said_so(server: LiveServer, sessions: Sessions) -> None:
     """While the bridge is away, senders are asked to come again, and so is who asks for the quarantine."""
-    process = bridge_of(sessions)
+    process = eventually(lambda: bridge_of(sessions))
     process.suspend()
     process.kill()
     eventually(lambda: True if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE else None)

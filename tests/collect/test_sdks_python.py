@@ -26,7 +26,7 @@ from snowplow_tracker import (
     Tracker,
 )
 
-from tests.collect.sessions import Sessions, eventually
+from tests.collect.sessions import Sessions, bridge_of, eventually
 from tests.e2e.calls import call
 
 
@@ -65,6 +65,26 @@ def test_segment(sessions: Sessions, visitor: str, is_compressed: bool) -> None:
     call_everything(client, visitor)
     assert errors == []
     check_everything(sessions, visitor)
+
+
+def test_nothing_is_lost_when_the_bridge_dies(sessions: Sessions, visitor: str) -> None:
+    """While an SDK sends, the bridge is killed, twice: what it sends again counts once, and all of it is there."""
+    errors: list[object] = []
+    client = SegmentClient(
+        "wk1",
+        host=f"http://127.0.0.1:{sessions.port}",
+        upload_size=10,
+        on_error=lambda error, _: errors.append(error),
+    )
+    for number in range(300):
+        client.track(anonymous_id=visitor, event="Product Viewed", properties={"product_id": f"p-{number}"})
+        if number in (100, 200):
+            client.flush()
+            eventually(lambda: bridge_of(sessions)).kill()
+    client.flush()
+    client.join()
+    assert errors == []
+    assert sessions.attributes(visitor, 300)["product_views"] == 300
 
 
 @pytest.mark.parametrize("is_compressed", [True, False])
