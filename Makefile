@@ -53,7 +53,7 @@ bench: setup ## Measure, and write docs/benchmarks.md
 	$(BIN)/rte bench $(ARGS)
 
 .PHONY: gen
-gen: setup ## Generate from proto/: Python, Go and TypeScript stubs, Envoy's descriptor set, OpenAPI, the SOAP bridge's contract
+gen: setup ## Generate stubs (Python, Go, TypeScript), Envoy's descriptor set, OpenAPI and the SOAP contract; build the browser tag
 	find $(STUBS)/rte/v1 -name '*_pb2*' -delete
 	rm -f envoy/rte.pb envoy/openapi.json envoy/api.html bridges/rte_soap/contract.binpb
 	$(call generate,$(STUBS),envoy,bridges/rte_soap/contract.binpb)
@@ -61,6 +61,7 @@ gen: setup ## Generate from proto/: Python, Go and TypeScript stubs, Envoy's des
 	test ! -d .cache/gen/go || { rm -f clients/go/rte/v1/*.pb.go && cp .cache/gen/go/rte/v1/*.pb.go clients/go/rte/v1; }
 	clients/typescript/generate.sh .cache/gen/es $(PROTOC)
 	test ! -d .cache/gen/es || { rm -rf clients/typescript/src/gen && cp -R .cache/gen/es clients/typescript/src/gen; }
+	clients/browser/build.sh envoy
 
 # $(call generate,FOLDER,EDGE,CONTRACT): stubs of messages for all files, of calls for the services; what Envoy serves with.
 define generate
@@ -102,7 +103,7 @@ lint: setup ## Check style, types, imports and the contract, without running any
 	$(BIN)/lint-imports
 
 .PHONY: gen-check
-gen-check: setup ## Check that the generated files are what proto/ generates
+gen-check: setup ## Check that the generated files are what their sources generate
 	rm -rf .cache/gen && mkdir -p .cache/gen
 	$(call generate,.cache/gen,.cache/gen,.cache/gen/contract.binpb)
 	diff --recursive --brief --exclude=__init__.py --exclude=__pycache__ .cache/gen/rte/v1 $(STUBS)/rte/v1
@@ -112,6 +113,10 @@ gen-check: setup ## Check that the generated files are what proto/ generates
 	test ! -d .cache/gen/go || diff --recursive --brief .cache/gen/go/rte/v1 clients/go/rte/v1
 	clients/typescript/generate.sh .cache/gen/es $(PROTOC)
 	test ! -d .cache/gen/es || diff --recursive --brief .cache/gen/es clients/typescript/src/gen
+	cp envoy/envoy.yaml envoy/rte.js .cache/gen
+	clients/browser/build.sh .cache/gen
+	cmp .cache/gen/envoy.yaml envoy/envoy.yaml
+	cmp .cache/gen/rte.js envoy/rte.js
 
 # Debian's names. Those of npm and Maven the tests install themselves; what is missing is skipped, with its reason.
 .PHONY: soap-clients

@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class Chromium:
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._ended = False
+        self._context: dict[str, str] = {}
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
         command = [program, *FLAGS, LOOPBACK_ONLY, f"--user-data-dir={profile}", *flags, "about:blank"]
@@ -104,7 +106,7 @@ class Chromium:
             height: Of the window, CSS pixels.
             touch: Whether it is a phone.
         """
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        target = self.call("Target.createTarget", url="about:blank", **self._context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, target, session)
         self.pages.append(page)
@@ -113,6 +115,10 @@ class Chromium:
         page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         page.go(url)
         return page
+
+    def be_somebody_new(self) -> None:
+        """Open all further pages as somebody whom no site knows: without cookies and whatever else was stored."""
+        self._context = {"browserContextId": self.call("Target.createBrowserContext")["browserContextId"]}
 
     def call(self, method: str, *, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Call a method of the DevTools protocol and return its result.
@@ -273,6 +279,65 @@ class Page:
         """Close the tab, as somebody does who leaves: the page is told."""
         self.call("Page.close")
         self._chromium.pages.remove(self)
+
+
+class Site(ThreadingHTTPServer):
+    """A web site of this machine, on a free port.
+
+    Attributes:
+        files: Content by path; a path that ends in `.js` is a script, any other a page.
+        posted: Bodies that were posted.
+        changed: Notified with each.
+    """
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        """Listen; `site` serves."""
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.files = files
+        self.posted: list[bytes] = []
+        self.changed = threading.Condition()
+
+    @property
+    def address(self) -> str:
+        """Return the address of its pages, without a slash at the end."""
+        return f"http://localhost:{self.server_port}"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        content = self.server.files.get(path)
+        self.send_response(404 if content is None else 200)
+        self.send_header("content-type", "text/javascript" if path.endswith(".js") else "text/html; charset=utf-8")
+        self.send_header("content-length", str(len(content or b"")))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        with self.server.changed:
+            self.server.posted.append(body)
+            self.server.changed.notify_all()
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def site(files: dict[str, bytes]) -> Iterator[Site]:
+    """Serve some files for the time of a block."""
+    with Site(files) as server:
+        thread = threading.Thread(target=server.serve_forever, name="site")
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

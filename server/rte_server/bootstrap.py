@@ -415,6 +415,7 @@ class Application:
                 allowed_origins=settings.allowed_origins,
                 tls_certificate=Path(settings.tls_certificate) if settings.tls_certificate else None,
                 tls_key=Path(settings.tls_key) if settings.tls_key else None,
+                demo=settings.demo,
                 access_log=Path(settings.access_log) if settings.access_log else None,
             )
         )

@@ -248,6 +248,7 @@ class EdgeSettings:
         "PEM file of the certificate with its chain: the public port takes TLS only. Read again when it is replaced.",
     )
     tls_key: str = setting("", "PEM file of the private key that belongs to `tls_certificate`.")
+    demo: bool = setting(False, "Serves a demo shop at `/demo/`, whose visitors are measured. `rte run` sets it.")
     access_log: str = setting("", "File that gets one JSON line per request, `/dev/stdout` too. Empty: none.")
 
 

@@ -43,12 +43,14 @@ class ServerProcess:
         Args:
             data_dir: Its data directory, new or of an earlier server.
             edge: Whether Envoy serves the public port.
-            variables: Environment variables that it gets beside those of this process.
+            variables: Environment variables that it gets beside those of this process. Without RTE_SERVER__PORT the public
+                port is a free one.
 
         Raises:
             RuntimeError: It ended, or gave no answer in START_TIMEOUT_S.
         """
-        self.http_port, grpc_port = free_port(), free_port()
+        self.http_port = int(variables.get("RTE_SERVER__PORT", 0)) or free_port()
+        grpc_port = free_port()
         self.address = f"127.0.0.1:{grpc_port}"
         self._log = data_dir.with_suffix(".log")
         command = [sys.executable, "-m", "rte_server", "serve", "--data-dir", str(data_dir)]

@@ -13,8 +13,8 @@ from rte_server.testing import TestServer
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
-    """A whole server with the embedded data mart. Tests share it, so each uses visitors of its own."""
-    with TestServer(tmp_path_factory.mktemp("data"), edge=True, mart__enabled=True) as running:
+    """A whole server with the embedded data mart and the demo shop. Tests share it, so each uses visitors of its own."""
+    with TestServer(tmp_path_factory.mktemp("data"), edge=True, mart__enabled=True, edge__demo=True) as running:
         yield running
 
 

@@ -69,7 +69,7 @@ def test_committed_descriptor_set_is_current(public: FileDescriptorSet) -> None:
 
 
 def test_envoy_accepts_the_committed_configuration(tmp_path: Path) -> None:
-    """Envoy accepts envoy.yaml as it is, but for the place where a container has the descriptor set."""
+    """Envoy accepts envoy.yaml as it is, but for the place where a container has its files."""
     text = (COMMITTED / "envoy.yaml").read_text()
     assert "/etc/envoy/rte.pb" in text
     path = tmp_path / "envoy.yaml"

@@ -77,7 +77,7 @@ def run(
     from rte_server.cli.serving import serve_until_stopped
     from rte_server.simulate.shop import ShopSettings
 
-    settings = load_config(config, _options(data_dir, host, port, grpc_port))
+    settings = load_config(config, _options(data_dir, host, port, grpc_port) | {"edge.demo": True})
     drawn = table and sys.stdout.isatty()
     log = _log_file(settings) if drawn else None
     shop_settings = ShopSettings(seed=seed, visitors=visitors, rate=rate) if shop else None
@@ -163,6 +163,11 @@ def _where(application: Application) -> list[str]:
     server = f"https://{public}" if config.edge.tls_certificate else public
     return [
         f"RTE  {scheme}://{public}  (HTTP/JSON, gRPC, gRPC-Web)   gRPC only: {grpc}   Ctrl-C stops",
+        *(
+            [f"shop {scheme}://{public}/demo/  (open it in a browser; it shows its own Session State)"]
+            if config.edge.demo
+            else []
+        ),
         f"try  curl '{scheme}://{public}/v1/sessions?page_size=1'",
         f"     rte sessions list --filter 'open_basket_value > 50.0' --server {server}",
     ]

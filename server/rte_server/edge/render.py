@@ -66,6 +66,7 @@ def render(settings: EdgeSettings, port: int, admin_socket: Path) -> str:
             endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
             endpoint["address"] = parse_upstream(upstream)
     connection = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    tree["layered_runtime"]["layers"][0]["static_layer"]["edge.demo"] = 100 if settings.demo else 0
     connection["access_log"] = _access_log(connection["access_log"], settings.access_log)
     _set_limits(tree, connection, settings)
     _set_origins(connection, settings.allowed_origins)

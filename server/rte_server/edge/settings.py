@@ -56,6 +56,9 @@ class EdgeSettings:
     tls_key: Path | None = None
     """PEM file with the private key, not encrypted. Given exactly if `tls_certificate` is."""
 
+    demo: bool = False
+    """Whether the demo shop is served at `/demo/`."""
+
     access_log: Path | None = None
     """File that gets one JSON line per request; `/dev/stdout` works. Default: no access log."""
 
