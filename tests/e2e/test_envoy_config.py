@@ -97,6 +97,9 @@ def test_envoy_accepts_the_rendered_configuration(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     for expected in ("18123", "/run/rte/grpc.sock", "123456", "77", "https://shop.example", "access.log", "admin.sock"):
         assert expected in text
+    policies = list(nodes_with(yaml.safe_load(text), "allow_origin_string_match"))
+    assert len(policies) > 1  # That of RTE's own paths, and those of the collectors.
+    assert all(each["allow_origin_string_match"] == [{"exact": "https://shop.example"}] for each in policies)
     for gone in ("4194304", "9901", "/etc/envoy", "50051"):
         assert gone not in text
 
@@ -122,14 +125,19 @@ def test_every_transcoder_is_strict(tree: dict[str, Any], edge_set: FileDescript
 
 def transcoders(node: Any) -> Any:
     """Yield every transcoder configuration in a tree."""
+    return nodes_with(node, "proto_descriptor")
+
+
+def nodes_with(node: Any, member: str) -> Any:
+    """Yield every mapping in a tree that has a member."""
     if isinstance(node, dict):
-        if "proto_descriptor" in node:
+        if member in node:
             yield node
         for value in node.values():
-            yield from transcoders(value)
+            yield from nodes_with(value, member)
     elif isinstance(node, list):
         for value in node:
-            yield from transcoders(value)
+            yield from nodes_with(value, member)
 
 
 def test_every_http_path_refuses_other_verbs(tree: dict[str, Any], edge_set: FileDescriptorSet) -> None:
