@@ -94,6 +94,8 @@ class Quarantine:
         self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
+        # What is removed is overwritten: it may be about a person who is erased.
+        self._database.execute("PRAGMA secure_delete = ON")
         self._database.executescript(_SCHEMA)
         query = "SELECT count(*), coalesce(sum(length(document)), 0) FROM refused"
         self.count, self._bytes = self._database.execute(query).fetchone()
@@ -138,12 +140,16 @@ class Quarantine:
     def remove(self, keys: Sequence[int]) -> int:
         """Remove events; return how many there were."""
         with self._transaction():
-            return sum(self._delete("id = ?", key) for key in set(keys))
+            count = sum(self._delete("id = ?", key) for key in set(keys))
+        self._cut_log()
+        return count
 
     def clear(self) -> int:
         """Remove all events; return how many there were."""
         with self._transaction():
-            return self._delete("id > ?", 0)
+            count = self._delete("id > ?", 0)
+        self._cut_log()
+        return count
 
     def refused_again(self, events: Sequence[Kept]) -> None:
         """Write why events were refused this time."""
@@ -162,6 +168,10 @@ class Quarantine:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _cut_log(self) -> None:
+        """Cut the write-ahead log to nothing: it holds what has been removed."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _make_room(self) -> None:
         bounds = self._bounds

@@ -271,9 +271,9 @@ class Application:
                 **ScoreCalls(self.engine, self.pipeline, self._clock_ms).handlers(),
             },
         }
+        self._collectors = self._collector_service()
         if mart is not None:
             handlers["rte.v1.CustomerService"] = self._customer_calls(mart, reads, journal, key)
-        self._collectors = self._collector_service()
         if self._collectors is not None:
             handlers[COLLECTOR_SERVICE] = self._collectors.handlers()
         guard = Guard(self.metrics, calls_max=CALLS_MAX, streams_max=STREAMS_MAX)
@@ -374,7 +374,10 @@ class Application:
         customers = CustomerService(self.engine, mart, self._clock_ms, self.config.mart.customer_bytes_max)
         links = LinkCalls(reads, self.pipeline, mart, self._clock_ms)
         seal = ReceiptSeal(key)
-        self.eraser = Eraser(self.engine, self.pipeline, journal, mart, secret_from_bytes(key), seal, self._clock_ms)
+        refused = None if self._collectors is None else self._collectors.drop_naming
+        self.eraser = Eraser(
+            self.engine, self.pipeline, journal, mart, secret_from_bytes(key), seal, self._clock_ms, refused
+        )
         self._stack.push_async_callback(self.eraser.close)
         self.eraser.resume()
         erasures = ErasureCalls(mart, self.eraser, seal, self._clock_ms)

@@ -105,6 +105,16 @@ def prepared(channel: grpc.Channel) -> str:
     return found.session_id
 
 
+def refuse(server: LiveServer, *senders: dict[str, str]) -> None:
+    """Have the collectors refuse an event of each sender, since its name is too long."""
+    batch = [{"type": "track", "event": "e" * 300, **sender} for sender in senders]
+    body = json.dumps({"batch": batch, "writeKey": "k"}).encode()
+    url = f"http://127.0.0.1:{server.http_port}/v1/batch"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+
+
 def no_session(channel: grpc.Channel, **key: Any) -> None:
     """Check that an id leads to no session."""
     request = session_service_pb2.GetSessionRequest(**key)
@@ -185,7 +195,9 @@ def test_nothing_of_a_person_is_left(tmp_path: Path) -> None:
             EntryType.ERASE,
             EntryType.END,
         }
+        refuse(server, {"userId": PERSON}, {"anonymousId": f"desk-{MARK}"}, {"anonymousId": f"x{MARK}x"[:3]})
         kept = files_with(data_dir, MARK)
+        assert any("quarantine" in each for each in kept)
         assert any("journal" in each for each in kept) and any("snapshot" in each for each in kept)
         assert any("mart.sqlite" in each for each in kept)
         before = {name: each for name, each in others(channel).items() if MARK not in name}
@@ -201,6 +213,8 @@ def test_nothing_of_a_person_is_left(tmp_path: Path) -> None:
         watch.cancel()
         gone(channel, session_id)
         assert files_with(data_dir, MARK) == []
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v1/quarantined-events") as answer:
+            assert json.load(answer)["total_count"] == 1
         assert is_genuine(channel, receipt) == (True, False, 0)
         assert is_genuine(channel, receipt, customer_id=PERSON) == (True, True, 0)
         assert is_genuine(channel, receipt, customer_id="stays") == (True, False, 2)
@@ -275,6 +289,26 @@ def test_a_visitor_is_erased(tmp_path: Path) -> None:
         assert deleted(channel, visitor_id=f"phone-{MARK}").receipt.event_count == 6
         no_session(channel, visitor_id=f"phone-{MARK}")
         assert f"desk-{MARK}" in others(channel)
+
+
+def test_what_cannot_go_on_is_finished_later(tmp_path: Path) -> None:
+    """An erasure that has begun and cannot go on says so; it is finished by itself or by asking again, with one receipt."""
+    with started(tmp_path / "data") as server, server.channel() as channel:
+        session_id = prepared(channel)
+        retention, engine = server.application.pipeline.retention, server.application.engine
+        base = retention.hold_base(oldest=False)  # As a model that is folded from history does.
+        request = pb.DeleteCustomerRequest(customer_id=PERSON)
+        stub = CustomerServiceStub(channel)
+        assert refused(stub.DeleteCustomer, request, 60)[1] == Reason.JOURNAL_UNAVAILABLE
+        (erasure_id,) = engine.open_erasures
+        no_session(channel, session_id=session_id)
+        retention.release_base(base)
+        receipt = deleted(channel, customer_id=PERSON).receipt
+        if receipt.erasure_id != erasure_id:  # It had been finished by itself meanwhile.
+            assert receipt.event_count == 0
+        assert is_genuine(channel, receipt, customer_id=PERSON) == (True, True, 0)
+        gone(channel, session_id)
+        assert files_with(tmp_path / "data", MARK) == [] and engine.open_erasures == {}
 
 
 def test_traffic_goes_on(tmp_path: Path) -> None:

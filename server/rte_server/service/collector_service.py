@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import grpc
@@ -56,17 +57,45 @@ class CollectorService:
         }
         return {name: grpc.unary_unary_rpc_method_handler(self._passed(name, each)) for name, each in checks.items()}
 
+    async def drop_naming(self, ids: Collection[str]) -> None:
+        """Remove the quarantined events for good in which an id stands as a word of its own.
+
+        Raises:
+            EngineError: SERVER_UNAVAILABLE: the bridge does not answer; some may be removed.
+        """
+        if self._channel is None:
+            raise _unavailable()
+        named = re.compile("|".join(rf"(?<![\w-]){re.escape(each)}(?![\w-])" for each in ids))
+        token = ""
+        try:
+            while True:
+                request = pb.ListQuarantinedEventsRequest(page_size=PAGE_SIZE_MAX, page_token=token)
+                body = await self._ask("ListQuarantinedEvents", request)
+                page = pb.ListQuarantinedEventsResponse.FromString(body)
+                found = [each.quarantine_id for each in page.events if named.search(f"{each.document}\n{each.message}")]
+                if found:
+                    await self._ask("DropQuarantinedEvents", pb.DropQuarantinedEventsRequest(quarantine_ids=found))
+                token = page.next_page_token
+                if not token:
+                    return
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable() from error
+
+    async def _ask(self, name: str, request: Message) -> bytes:
+        assert self._channel is not None
+        call: Any = self._channel.unary_unary(f"/{SERVICE}/{name}")
+        answer: bytes = await call(request.SerializeToString(), timeout=CALL_S_MAX)
+        return answer
+
     def _passed(self, name: str, check: Callable[[bytes], Message]) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def passed(body: bytes, context: Context) -> bytes:
-            request = check(body).SerializeToString()
+            request = check(body)
             if self._channel is None:
                 raise _unavailable()
             try:
-                call: Any = self._channel.unary_unary(f"/{SERVICE}/{name}")
-                answer: bytes = await call(request, timeout=CALL_S_MAX)
+                return await self._ask(name, request)
             except grpc.aio.AioRpcError as error:
                 raise _unavailable() from error
-            return answer
 
         return passed
 

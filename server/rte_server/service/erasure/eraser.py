@@ -2,7 +2,7 @@
 
     search       the person is found in the state and in the journal; nothing is changed
     begin        an ERASE entry: from here on the erasure is open. It names the person, so that a restart can go on
-    data mart    RTE's own rows, and what is remembered of the customer
+    data mart    RTE's own rows, and what is remembered of the customer; what collectors refused
     cut          the bodies of entries before it, in place
     forget       a snapshot from after it; all older ones are deleted
     seal         the ERASE entries that began it get bodies that name nobody, with the receipt
@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +74,7 @@ class Eraser:
         secret: NDArray[np.uint64],
         seal: ReceiptSeal,
         clock_ms: Callable[[], int],
+        drop_refused: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Make it.
 
@@ -85,8 +86,10 @@ class Eraser:
             secret: uint64[4], the deployment secret.
             seal: Makes receipts.
             clock_ms: The server's time, milliseconds since 1970.
+            drop_refused: Removes what the collectors refused and that names one of some ids; raises EngineError.
         """
         self._engine = engine
+        self._drop_refused = drop_refused
         self._pipeline = pipeline
         self._journal = journal
         self._mart = mart
@@ -200,7 +203,7 @@ class Eraser:
             await asyncio.to_thread(self._journal.redact, SHARD, bodies)
         except JournalError as error:
             raise self._later(Reason.JOURNAL_UNAVAILABLE, error) from error
-        except MartError as error:
+        except (MartError, EngineError) as error:
             raise self._later(Reason.SERVER_UNAVAILABLE, error) from error
         await self._append(Erasure(erasure_id, is_end=True))
         _log.info(
@@ -214,6 +217,8 @@ class Eraser:
         customer_id = members["person"] if members["kind"] == CUSTOMER else ""
         if customer_id:
             await self._mart.erase(customer_id)
+        if self._drop_refused is not None:
+            await self._drop_refused({members["person"], *members["visitor_ids"]})
         first = await asyncio.to_thread(self._cut, erasure, positions)
         await asyncio.wrap_future(self._pipeline.retention.forget_older())
         if customer_id:
