@@ -127,6 +127,8 @@ class CustomerStates:
         self._flying: dict[str, int] = {}
         """Customers who are being looked up, and since when, milliseconds since 1970."""
         self._again: set[str] = set()
+        self._forgotten: set[str] = set()
+        """Customers who were forgotten while they were looked up: what comes of that is not remembered."""
         self._awaited: dict[str, asyncio.Future[None]] = {}
         self._expiries: list[tuple[int, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,9 +213,10 @@ class CustomerStates:
         heapq.heapify(self._expiries)
         self._asked.discard(customer_id)
         self._waiting.pop(customer_id, None)
-        # What is under way may have been read before: it is looked up once more.
+        # What is under way may have been read before: it is not remembered, even if looking it up once more fails.
         if customer_id in self._flying:
             self._again.add(customer_id)
+            self._forgotten.add(customer_id)
 
     async def reach(self, customer_ids: Iterable[str], since_ms: int, wait_s: float) -> None:
         """Wait until customers have been looked up, those that were read before `since_ms`. On the event loop.
@@ -332,7 +335,7 @@ class CustomerStates:
         try:
             found = await self._read(batch)
             is_read = True
-            self._store(batch, found, read_ms)
+            self._store([each for each in batch if each not in self._forgotten], found, read_ms)
         except MartError as error:
             self._counts["look_up_failures"] += 1
             self._noted(self._failures + 1, self._silences, error)
@@ -343,6 +346,7 @@ class CustomerStates:
                 del self._flying[each]
             again = [each for each in batch if each in self._again]
             self._again.difference_update(again)
+            self._forgotten.difference_update(batch)
             if is_read:
                 self._asked.difference_update(batch)
                 self._noted(0, self._silences)

@@ -1,0 +1,92 @@
+"""What is remembered of customers, against a data mart that the tests hold up and let fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rte_server.config import MartSettings
+from rte_server.mart.database import MartError
+from rte_server.mart.states import CustomerRecord, CustomerStates, Freshness
+from rte_server.mart.values import Attribute, ValueType
+from tests.mart.live_mart import now_ms
+
+
+class Rows:
+    """A data mart whose answers wait until they are let go.
+
+    Attributes:
+        texts: What it says of customers.
+        asked: Customers of each query, in order.
+        is_away: Whether it fails.
+    """
+
+    def __init__(self, *customer_ids: str) -> None:
+        """Fill it; queries are answered at once until `hold`."""
+        self.texts = dict.fromkeys(customer_ids, "here")
+        self.asked: list[tuple[str, ...]] = []
+        self.is_away = False
+        self._gate = asyncio.Event()
+        self._gate.set()
+
+    def hold(self) -> None:
+        """Let queries wait after they have read."""
+        self._gate.clear()
+
+    def let_go(self) -> None:
+        """Answer what waits, and what comes."""
+        self._gate.set()
+
+    async def read(self, customer_ids: Sequence[str]) -> dict[str, CustomerRecord]:
+        """Answer a query, with what is so when it begins."""
+        self.asked.append(tuple(customer_ids))
+        if self.is_away:
+            raise MartError("it is away")
+        found = {each: self._record(each) for each in customer_ids if each in self.texts}
+        await self._gate.wait()
+        return found
+
+    def _record(self, customer_id: str) -> CustomerRecord:
+        return CustomerRecord({"text": Attribute(self.texts[customer_id], ValueType.STRING, "rows")})
+
+
+def states_of(rows: Rows, **settings: Any) -> CustomerStates:
+    """Return what remembers them; its bodies are their texts."""
+
+    def encode(_: str, record: CustomerRecord) -> bytes:
+        return str(record.attributes["text"].value).encode()
+
+    def changed(_: Mapping[str, CustomerRecord]) -> None:
+        pass
+
+    return CustomerStates(rows.read, encode, now_ms, MartSettings(**settings), changed)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("never so")
+
+
+async def test_who_is_forgotten_stays_forgotten_while_being_looked_up() -> None:
+    """Rows that were read before a customer was forgotten are not remembered, even if the data mart then goes away."""
+    rows = Rows("c1", "c2")
+    states = states_of(rows, retry_ms=10)
+    rows.hold()
+    states.want(("c1", "c2"))
+    await until(lambda: len(rows.asked) == 1)
+    del rows.texts["c1"]
+    states.forget("c1")
+    rows.is_away = True
+    rows.let_go()
+    await until(lambda: len(rows.asked) > 1)
+    assert states.state("c1").body == b"" and states.state("c1").freshness == Freshness.UNAVAILABLE
+    assert states.state("c2").body == b"here"
+    rows.is_away = False
+    await states.reach(("c1",), now_ms(), 10)
+    await until(lambda: states.state("c1").freshness == Freshness.UNKNOWN_CUSTOMER)
+    await states.close()
