@@ -246,6 +246,17 @@ def test_old_events_leave(tmp_path: Path) -> None:
     quarantine.close()
 
 
+def test_nothing_is_left_of_what_was_dropped(tmp_path: Path) -> None:
+    """The bytes of dropped events are in no file any more."""
+    quarantine = Quarantine(str(tmp_path / "quarantine.sqlite"), Bounds(), lambda: 0)
+    secret = Kept(0, "segment", Raw(b"a-secret-of-somebody" * 500), "MALFORMED", "", "", 0, None)
+    quarantine.add([secret, kept(1)])
+    assert any(b"a-secret" in path.read_bytes() for path in tmp_path.iterdir())
+    assert quarantine.remove([quarantine.page(0, 1)[0].key]) == 1
+    assert not any(b"a-secret" in path.read_bytes() for path in tmp_path.iterdir())
+    quarantine.close()
+
+
 def test_full_disk_loses_nothing(tmp_path: Path) -> None:
     """Where the file cannot grow, the caller learns it, and what was counted is what is there."""
     quarantine = Quarantine(str(tmp_path / "quarantine.sqlite"), Bounds(), lambda: 0)
