@@ -13,7 +13,15 @@ from rte_server.engine.elements import ELEMENTS_MAX
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kernel import kernel
 from rte_server.engine.keyed import KINDS_OF_TEXTS
-from rte_server.engine.kinds import KINDS_OF_SUMS, REFRESH_MS, cell_words, changes_with_time, has_times, refresh_ms
+from rte_server.engine.kinds import (
+    KINDS_OF_SUMS,
+    REFRESH_MS,
+    cell_words,
+    changes_with_time,
+    has_times,
+    refresh_ms,
+)
+from rte_server.engine.marks import COMPUTED, Marks, names_read
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.online_state import online_words
 from rte_server.engine.program import (
@@ -30,11 +38,11 @@ from rte_server.engine.program import (
     A_ROLE,
     A_WORDS,
     CACHE_LINE_WORDS,
-    D_INPUT,
     D_WORDS,
     EACH_WORDS,
     ELEMENT,
     ELEMENT_MEMBER,
+    EVERYTHING_CHANGED,
     EXTRA_WORDS,
     FIELDS_OF_EVERY_EVENT,
     FIELDS_OF_TIME,
@@ -52,6 +60,7 @@ from rte_server.engine.program import (
     OP_AT,
     OP_ROLE,
     OP_WORDS,
+    PASS_WORDS,
     SLOT_OFFSET,
     SLOT_WORDS,
     AttributeSpec,
@@ -111,12 +120,15 @@ class _Assembly:
         self.lists, self.list_places = list_table([each for model in models for each in model.lists], secret)
         self.codes: list[NDArray[np.int64]] = []
         self.code_count = 0
+        self.code_places: dict[tuple[Code, bool], tuple[int, int]] = {}
         self.property_slots: dict[str, int] = {}
         self.facts: dict[tuple[int, str], int] = {}
         self.params: list[int] = []
         self.extras: list[tuple[int, int, int]] = []
         self.rows, self.row_words = self._lay_out()
         self.loads: dict[int, int] = {}
+        self.derived_loads: list[int] = []
+        self.marks = Marks(self.attributes, self.numbers)
         self.online: list[list[int]] = []
         self.online_words = 0
         self.weights: list[tuple[float, float]] = []
@@ -127,8 +139,6 @@ class _Assembly:
         ops = [self._op(number) for number in plain]
         derived = [number for number in range(len(self.attributes)) if self._is_derived(number)]
         derived_rows = [self._derived(number) for number in derived]
-        for row, number in zip(derived_rows, derived, strict=True):
-            row[int(D_INPUT)] = self.loads.get(number, -1)
         names = sorted({name for each in ops for op in each for name in op.events})
         plans = _Plans(self, [op for each in ops for op in each], derived)
         plan_rows = [plans.of(name) for name in ["", *names]] + [plans.of_all_derived()]
@@ -149,7 +159,7 @@ class _Assembly:
             texts=np.frombuffer(bytes(self.texts) + bytes(8), np.uint8).copy(),
             attributes=self.rows,
             loads=np.array(list(self.loads), np.int64),
-            load_order=np.array(plans.loads, np.int64),
+            derived_loads=np.array(self.derived_loads, np.int64),
             derived=np.array(derived_rows, np.int64).reshape(-1, D_WORDS),
             derived_order=np.array(plans.derived, np.int64),
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
@@ -169,6 +179,7 @@ class _Assembly:
             ),
             each=np.array(plans.each, np.int64).reshape(-1, EACH_WORDS),
             online=np.array(self.online, np.int64).reshape(-1, M_WORDS),
+            passing=np.array(self.marks.passing_rows(self.rows[:, A_AT].tolist()), np.int64).reshape(-1, PASS_WORDS),
         )
         return Program(
             self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
@@ -183,7 +194,7 @@ class _Assembly:
         return rows
 
     def _is_derived(self, number: int) -> bool:
-        return self.attributes[number].kind in (Kind.DERIVED, Kind.LINEAR, Kind.ONLINE)
+        return self.attributes[number].kind in COMPUTED
 
     def _takes_events(self, number: int) -> bool:
         spec = self.attributes[number]
@@ -238,7 +249,7 @@ class _Assembly:
         """Return what stands in `ProgramArrays.timing`."""
         read: set[str] = set()
         for spec in self.attributes:
-            read |= _names_read(spec)
+            read |= names_read(spec)
         intervals = [refresh_ms(spec) for spec in self.attributes if spec.name in read]
         intervals += [REFRESH_MS for _ in FIELDS_OF_TIME & read]
         changing = [n for n, spec in enumerate(self.attributes) if has_times(spec)]
@@ -256,10 +267,17 @@ class _Assembly:
     def _code(self, code: Code, slots: Mapping[str, int], *, keeps_result: bool) -> tuple[int, int]:
         if not code:
             return 0, 0
+        # Conditions that are the same are found to be so by their place. What is not known of a text is counted each time.
+        key = (code, keeps_result)
+        is_shared = slots is self.property_slots and all(step.op != Op.FACT for step in code)
+        if is_shared and key in self.code_places:
+            return self.code_places[key]
         start = self.code_count
         encoded = encode_code(code, slots, self.texts, self.secret, self.list_places, keeps_result=keeps_result)
         self.codes.append(encoded)
         self.code_count += len(self.codes[-1])
+        if is_shared:
+            self.code_places[key] = start, self.code_count
         return start, self.code_count
 
     def _slot(self, name: str) -> int:
@@ -296,7 +314,7 @@ class _Assembly:
         extras = len(self.extras)
         self.extras += [self._extra(code, uses) for code in spec.extras]
         kind, at, keep, unique, registers, role = (int(word) for word in self.rows[number, : A_ROLE + 1])
-        tail = int(self.rows[number, A_PARAMS]), extras
+        tail = int(self.rows[number, A_PARAMS]), extras, self.marks.of_attribute(spec)
         needed = sorted(always_read(spec.value) | always_read(spec.where))
         slot = self._slot(needed[0]) if needed and not spec.each else -1
         words = (kind, at, source, *value, *where, keep, unique, registers, role, only, *tail)
@@ -321,7 +339,16 @@ class _Assembly:
         return int(FROM_CODE), *self._event_code(code, uses, keeps_result=False)
 
     def _derived(self, number: int) -> list[int]:
-        """Return the words of a derived attribute; D_INPUT is not known yet."""
+        """Return the words of a derived attribute."""
+        spec = self.attributes[number]
+        names = sorted(names_read(spec))
+        first = len(self.derived_loads)
+        self.derived_loads += [self._load(name) for name in names]
+        reads = self.marks.read_by(spec), self.marks.of_input(number)
+        return [*self._computed(number), *reads, first, len(self.derived_loads)]
+
+    def _computed(self, number: int) -> list[int]:
+        """Return the words of a derived attribute that say how it is computed."""
         spec = self.attributes[number]
         at = int(self.rows[number, A_AT])
         if spec.kind in (Kind.LINEAR, Kind.ONLINE):
@@ -330,12 +357,12 @@ class _Assembly:
                 self.weights.append((weight, absent))
                 self.weight_inputs.append(self._load(name))
             if spec.online is not None:
-                return [at, start, len(self.weights), -1, int(LEARNED), self._learner(number, spec.online, start)]
+                return [at, start, len(self.weights), int(LEARNED), self._learner(number, spec.online, start)]
             link = LOGISTIC if spec.link == "logistic" else IDENTITY
-            return [at, start, len(self.weights), -1, int(link), int(float_bits(spec.intercept))]
+            return [at, start, len(self.weights), int(link), int(float_bits(spec.intercept))]
         inputs = {name: self._load(name) for name in sorted(input_names(spec.code))}
         code = self._code(spec.code, inputs, keeps_result=True)
-        return [at, *code, -1, int(NOT_LINEAR), 0]
+        return [at, *code, int(NOT_LINEAR), 0]
 
     def _learner(self, number: int, online: OnlineSpec, start: int) -> int:
         """Put down how an online score learns, and return its row."""
@@ -396,7 +423,6 @@ class _Plans:
         self.groups: list[tuple[int, int, int]] = []
         self.each: list[tuple[int, ...]] = []
         self.uses: list[list[int]] = []
-        self.loads: list[int] = []
         self.derived: list[int] = []
 
     def of(self, name: str) -> list[int]:
@@ -418,12 +444,14 @@ class _Plans:
         rows = self.assembly.rows
         cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0 and row[A_CELL_WORDS] > 0}
         spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
-        return [*plan, *self._put_derived(changed), self._lines(spans, changed), *self._put_each(wanted)]
+        marks = self.assembly.marks.of_fields()
+        return [*plan, marks, *self._put_derived(changed), self._lines(spans, changed), *self._put_each(wanted)]
 
     def of_all_derived(self) -> list[int]:
         """Return the plan that computes all derived attributes, and does nothing else."""
         self.uses.append([0] * max(1, len(self.assembly.property_slots)))
-        return [0, 0, 0, 0, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0]
+        marks = int(EVERYTHING_CHANGED)
+        return [0, 0, 0, 0, marks, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0]
 
     def _put_each(self, wanted: Sequence[_Op]) -> tuple[int, int]:
         """Put down the ops that are run for each element of a list."""
@@ -439,13 +467,11 @@ class _Plans:
         self.ops += [op.words for op in ops]
         return first, len(self.ops)
 
-    def _put_derived(self, rows: Sequence[int]) -> tuple[int, int, int, int]:
-        """Put down what to compute, and what must be loaded from the row before."""
-        loaded = sorted(self._inputs_of(rows))
-        plan = len(self.loads), len(self.loads) + len(loaded), len(self.derived), len(self.derived) + len(rows)
-        self.loads += loaded
+    def _put_derived(self, rows: Sequence[int]) -> tuple[int, int]:
+        """Put down what to compute."""
+        first = len(self.derived)
         self.derived += rows
-        return plan
+        return first, len(self.derived)
 
     def _inputs_of(self, rows: Sequence[int]) -> set[int]:
         """Return the places in `loads` of what these rows of `derived` read, and none of them computes before."""
@@ -453,7 +479,7 @@ class _Plans:
         computed: set[int] = set()
         for row in rows:
             spec = self.assembly.attributes[self.derived_numbers[row]]
-            read = {load_number(name, self.assembly.numbers) for name in _names_read(spec)}
+            read = {load_number(name, self.assembly.numbers) for name in names_read(spec)}
             found |= read - computed
             computed.add(self.derived_numbers[row])
         return {self.assembly.loads[number] for number in found}
@@ -463,7 +489,7 @@ class _Plans:
         changed = {
             spec.name
             for spec in self.assembly.attributes
-            if spec.kind not in (Kind.DERIVED, Kind.LINEAR, Kind.ONLINE, Kind.SCORE)
+            if spec.kind not in (*COMPUTED, Kind.SCORE)
             and (
                 changes_with_time(spec)
                 or not spec.events
@@ -475,7 +501,7 @@ class _Plans:
         rows = []
         for row, number in enumerate(self.derived_numbers):
             spec = self.assembly.attributes[number]
-            if changed & {name.removesuffix(CELLS_SUFFIX) for name in _names_read(spec)}:
+            if changed & {name.removesuffix(CELLS_SUFFIX) for name in names_read(spec)}:
                 changed.add(spec.name)
                 rows.append(row)
         return rows
@@ -505,11 +531,6 @@ def score_head(spec: AttributeSpec, version: int) -> bytes:
         number.append(version & 0x7F | 0x80)
         version >>= 7
     return fields + b"\x18" + bytes(number) + bytes((version,))
-
-
-def _names_read(spec: AttributeSpec) -> set[str]:
-    """Return what a derived attribute reads."""
-    return set(input_names(spec.code)) | {name for name, _, _ in spec.weights}
 
 
 def _name_table(ids: Sequence[int]) -> NDArray[np.int64]:

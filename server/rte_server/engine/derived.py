@@ -1,4 +1,4 @@
-"""Derived attributes and scores: what is computed from a session's row after each event."""
+"""Derived attributes and scores: what is computed from a session's row when something that it reads has changed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import math
 import numpy as np
 
 from rte_server.engine.attributes import COUNT, as_number, is_storable
+from rte_server.engine.attributes import DERIVED as KIND_DERIVED
 from rte_server.engine.context import (
     ATTRIBUTES,
     CODES,
     DERIVED,
+    DERIVED_LOADS,
     DERIVED_ORDER,
     INPUT_BITS,
     INPUT_TAGS,
-    LOAD_ORDER,
     LOADS,
+    PASSING,
     PLANS,
     STACK_BITS,
     STACK_TAGS,
@@ -36,17 +38,25 @@ from rte_server.engine.program import (
     D_AT,
     D_CODE,
     D_CODE_END,
-    D_INPUT,
     D_INTERCEPT,
     D_LINK,
+    D_LOADS,
+    D_LOADS_END,
+    D_MARKS,
+    D_READS,
     D_WORDS,
     LEARNED,
     LOGISTIC,
+    MARK_TIME,
     NOT_LINEAR,
     P_DERIVED,
     P_DERIVED_END,
-    P_LOADS,
-    P_LOADS_END,
+    P_MARKS,
+    PASS_AT,
+    PASS_LOAD,
+    PASS_MARKS,
+    PASS_WAIT,
+    PASS_WORDS,
     PLAN_WORDS,
 )
 from rte_server.engine.row_values import load_input, session_time
@@ -55,78 +65,117 @@ from rte_server.engine.values import DOUBLE, ERROR, INT, NULL
 
 
 @inner
-def derive_changed(ctx, cells, name, now_ms):  # type: ignore[no-untyped-def]
-    """Compute the derived attributes that an event of this name can have changed; all of them if the row is stale.
+def derive_changed(ctx, cells, name, marks, now_ms):  # type: ignore[no-untyped-def]
+    """Compute the derived attributes whose inputs have changed, and what follows from those; all if the row is stale.
 
     Args:
         ctx: Span of the context.
         cells: Span of the row.
-        name: Row of the event's name in `plans`.
+        name: Row of the event's name in `plans`; 0 where time alone has passed.
+        marks: What the event has changed, see `program.MARKS_MAX`.
         now_ms: Received time of the entry.
     """
     plans = span_in(ctx, PLANS)
     first = name * PLAN_WORDS
-    if word_at(cells, STALE) != 0:
-        put_word(cells, STALE, 0)
+    if word_at(cells, STALE) & 1 != 0:
         first = plans[1] - PLAN_WORDS
-    plan = (plans[0] + first * 8, np.int64(PLAN_WORDS))
+        marks = word_at(plans, first + P_MARKS)
+    time_ms = session_time(cells, now_ms)
+    marks |= MARK_TIME | _notice_time(ctx, cells, time_ms)
+    derived = span_in(ctx, DERIVED)
+    order = span_in(ctx, DERIVED_ORDER)
+    for i in range(word_at(plans, first + P_DERIVED), word_at(plans, first + P_DERIVED_END)):
+        d = (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS))
+        if word_at(d, D_READS) & marks != 0:
+            _load(ctx, cells, d, time_ms)
+            if _derive(ctx, cells, d):
+                marks |= word_at(d, D_MARKS)
+
+
+@inner
+def _notice_time(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
+    """Return the marks of inputs that change at certain times and may have. From now on the row is not stale.
+
+    Such an input is mostly one that shows nothing: no value, false, or no events in its window. If it shows nothing and
+    did so before, it has not changed. So one bit of STALE for each is enough to know.
+    """
+    passing = span_in(ctx, PASSING)
+    before = word_at(cells, STALE)
+    shown = np.int64(0)
+    marks = np.int64(0)
+    bit = np.int64(2)
+    for p in range(0, passing[1], PASS_WORDS):
+        since = word_at(cells, word_at(passing, p + PASS_AT))
+        if since != 0 and since + word_at(passing, p + PASS_WAIT) <= time_ms:
+            tag, value = load_input(ctx, cells, word_at(passing, p + PASS_LOAD), time_ms)
+            if tag != NULL and (tag == DOUBLE or value != 0):
+                shown |= bit
+        if (shown | before) & bit != 0:
+            marks |= word_at(passing, p + PASS_MARKS)
+        bit <<= 1
+    put_word(cells, STALE, shown)
+    return marks
+
+
+@inner
+def _load(ctx, cells, d, time_ms):  # type: ignore[no-untyped-def]
+    """Load the inputs of a derived attribute."""
     tags = span_in(ctx, INPUT_TAGS)
     bits = span_in(ctx, INPUT_BITS)
-    order = span_in(ctx, LOAD_ORDER)
+    order = span_in(ctx, DERIVED_LOADS)
     loads = span_in(ctx, LOADS)
     attributes = span_in(ctx, ATTRIBUTES)
-    time_ms = session_time(cells, now_ms)
-    for i in range(word_at(plan, P_LOADS), word_at(plan, P_LOADS_END)):
+    for i in range(word_at(d, D_LOADS), word_at(d, D_LOADS_END)):
         place = word_at(order, i)
         number = word_at(loads, place)
-        if number >= 0 and word_at(attributes, number * A_WORDS + A_KIND) == COUNT:
+        kind = word_at(attributes, number * A_WORDS + A_KIND) if number >= 0 else np.int64(-1)
+        if kind == COUNT:
             put_word(tags, place, INT)
             put_word(bits, place, word_at(cells, word_at(attributes, number * A_WORDS + A_AT)))
+        elif kind == KIND_DERIVED:
+            at = word_at(attributes, number * A_WORDS + A_AT)
+            put_word(tags, place, max(word_at(cells, at), NULL))
+            put_word(bits, place, word_at(cells, at + 1))
         else:
             tag, value = load_input(ctx, cells, number, time_ms)
             put_word(tags, place, tag)
             put_word(bits, place, value)
-    derived = span_in(ctx, DERIVED)
-    order = span_in(ctx, DERIVED_ORDER)
-    for i in range(word_at(plan, P_DERIVED), word_at(plan, P_DERIVED_END)):
-        _derive(ctx, cells, tags, bits, (derived[0] + word_at(order, i) * D_WORDS * 8, np.int64(D_WORDS)))
 
 
 @inner(forceinline=True)
-def _derive(ctx, cells, tags, bits, d):  # type: ignore[no-untyped-def]
-    """Compute one derived attribute or linear score from the inputs; keep it in the row, and as an input of others."""
+def _derive(ctx, cells, d):  # type: ignore[no-untyped-def]
+    """Compute one derived attribute or score from its inputs, and keep it in the row. Returns whether it has changed."""
     at = word_at(d, D_AT)
+    tags = span_in(ctx, INPUT_TAGS)
+    bits = span_in(ctx, INPUT_BITS)
+    if word_at(d, D_LINK) == LEARNED:
+        _, value = predict_online(ctx, tags, bits, word_at(d, D_INTERCEPT))
+        put_word(cells, at + CELL_VALUE, value)
+        # Whether it is shown may have changed, too.
+        return True
     if word_at(d, D_LINK) != NOT_LINEAR:
-        tag = np.int64(DOUBLE)
-        if word_at(d, D_LINK) == LEARNED:
-            tag, value = predict_online(ctx, tags, bits, word_at(d, D_INTERCEPT))
-            put_word(cells, at + CELL_VALUE, value)
-        else:
-            value = float_bits(_score(ctx, tags, bits, d))
-            put_word(cells, at, value)
-            if not is_storable(tag, value):
-                tag = np.int64(NULL)
-    else:
-        tag, value = evaluate_spans(
-            ctx,
-            span_in(ctx, CODES),
-            word_at(d, D_CODE),
-            word_at(d, D_CODE_END),
-            span_in(ctx, TEXTS),
-            tags,
-            bits,
-            span_in(ctx, STACK_TAGS),
-            span_in(ctx, STACK_BITS),
-        )
-        if not is_storable(tag, value):
-            tag = np.int64(NULL)
-            value = np.int64(0)
-        put_word(cells, at, tag if tag != NULL else ERROR)
-        put_word(cells, at + 1, value)
-    place = word_at(d, D_INPUT)
-    if place >= 0:
-        put_word(tags, place, tag)
-        put_word(bits, place, value)
+        value = float_bits(_score(ctx, tags, bits, d))
+        has_changed = word_at(cells, at) != value
+        put_word(cells, at, value)
+        return has_changed
+    tag, value = evaluate_spans(
+        ctx,
+        span_in(ctx, CODES),
+        word_at(d, D_CODE),
+        word_at(d, D_CODE_END),
+        span_in(ctx, TEXTS),
+        tags,
+        bits,
+        span_in(ctx, STACK_TAGS),
+        span_in(ctx, STACK_BITS),
+    )
+    if not is_storable(tag, value):
+        tag = np.int64(ERROR)
+        value = np.int64(0)
+    has_changed = word_at(cells, at) != tag or word_at(cells, at + 1) != value
+    put_word(cells, at, tag)
+    put_word(cells, at + 1, value)
+    return has_changed
 
 
 @inner(forceinline=True)

@@ -13,9 +13,11 @@ from rte_server.engine.attributes import (
     ELAPSED,
     FIRST,
     RECENT,
+    SUM_EVENTS_MAX,
     TAG_BITS,
     add_distinct,
     as_number,
+    has_sums,
     is_storable,
     keep_first,
     keep_last,
@@ -79,6 +81,7 @@ from rte_server.engine.program import (
     OP_CODE_END,
     OP_KEEP,
     OP_KIND,
+    OP_MARKS,
     OP_ONLY,
     OP_REGISTERS,
     OP_ROLE,
@@ -92,6 +95,7 @@ from rte_server.engine.program import (
     P_GROUPS,
     P_GROUPS_END,
     P_LINES,
+    P_MARKS,
     P_OPS,
     P_OPS_END,
     PLAN_WORDS,
@@ -113,8 +117,10 @@ from rte_server.engine.rows import (
 )
 from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor, place_event
 from rte_server.engine.table import (
+    CHANNEL,
     CHANNEL_TIME,
     CLOCK,
+    CUSTOMER,
     ELEMENTS_CUT,
     EVENTS,
     EVENTS_APPLIED,
@@ -260,9 +266,9 @@ def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
     touched = span_in(ctx, TOUCHED)
     for i in range(word_at(span_in(ctx, PROGRESS), TOUCHED_COUNT)):
         row = word_at(touched, i)
-        if cell(ctx, row, STALE) != 0 and cell(ctx, row, STATE) != FREE:
+        if cell(ctx, row, STALE) & 1 != 0 and cell(ctx, row, STATE) != FREE:
             begin_write(ctx, row)
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0), received_ms)
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), np.int64(0), received_ms)
             end_write(ctx, row)
 
 
@@ -271,8 +277,8 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
     """Compute the derived attributes of all stale sessions, whose rows no reader can see yet, and what is due for them."""
     ctx = span_of(context)
     for row in range(count_of(ctx, HIGH_WATER)):
-        if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) != 0:
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0), count_of(ctx, CLOCK))
+        if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) & 1 != 0:
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), np.int64(0), count_of(ctx, CLOCK))
             hasten(ctx, row, count_of(ctx, CLOCK))
 
 
@@ -362,38 +368,53 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
     put_word(cells, START, min(word_at(cells, START), time_ms))
     put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
+    if not has_sums(cells, SUM_EVENTS_MAX // ELEMENTS_MAX):
+        put_word(cells, STALE, 1)
     put_word(cells, RECEIVED, received_ms)
     put_word(cells, LAG, min(word_at(cells, LAG), received_ms - time_ms))
     if word_at(cells, VISITOR) == 0:
         put_word(cells, VISITOR, store_text(ctx, span, record, np.int64(VISITOR_OFF)))
     if word_at(record, CUSTOMER_LEN) > 0:
+        customer = word_at(cells, CUSTOMER)
         set_customer(ctx, row, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CUSTOMER_OFF)))
+        if word_at(cells, CUSTOMER) != customer:
+            put_word(cells, STALE, 1)
     if word_at(record, ALIAS_LEN) > 0:
         add_alias(ctx, row, store_text(ctx, span, record, np.int64(ALIAS_OFF)), 0)
     if word_at(record, CHANNEL_LEN) > 0:
+        channel = word_at(cells, CHANNEL)
         keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CHANNEL_OFF)))
+        if word_at(cells, CHANNEL) != channel:
+            put_word(cells, STALE, 1)
     plans = span_in(ctx, PLANS)
     name = find_name(ctx, word_at(record, NAME_ID))
     plan = (plans[0] + name * PLAN_WORDS * 8, np.int64(PLAN_WORDS))
     slots = span_in(ctx, SLOT_TAGS)[1]
     uses = (span_in(ctx, USES)[0] + name * slots * 8, slots)
     read_properties(ctx, span, word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN), uses)
-    run_ops(ctx, span, cells, word_at(plan, P_OPS), word_at(plan, P_OPS_END), time_ms, order)
+    marks = word_at(plan, P_MARKS)
+    marks |= run_ops(ctx, span, cells, word_at(plan, P_OPS), word_at(plan, P_OPS_END), time_ms, order)
     groups = span_in(ctx, GROUPS)
     tags = span_in(ctx, SLOT_TAGS)
     for g in range(word_at(plan, P_GROUPS) * GROUP_WORDS, word_at(plan, P_GROUPS_END) * GROUP_WORDS, GROUP_WORDS):
         if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
-            run_ops(ctx, span, cells, word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END), time_ms, order)
+            first, end = word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END)
+            marks |= run_ops(ctx, span, cells, first, end, time_ms, order)
     if word_at(plan, P_EACH) != word_at(plan, P_EACH_END):
-        fold_elements(ctx, span, record, cells, plan, uses)
-    derive_changed(ctx, cells, name, received_ms)
+        marks |= fold_elements(ctx, span, record, cells, plan, uses)
+    derive_changed(ctx, cells, name, marks, received_ms)
     if has_triggers:
         run_triggers(ctx, cells, received_ms)
 
 
 @inner(forceinline=False)
 def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-untyped-def]
-    """Lift the elements of an event's lists into its session's row, each as an event of its own."""
+    """Lift the elements of an event's lists into its session's row, each as an event of its own.
+
+    Returns:
+        Marks of what has changed.
+    """
+    marks = np.int64(0)
     time_ms = word_at(record, TIME_MS)
     order = word_at(record, ORDER)
     properties, length = word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN)
@@ -409,23 +430,38 @@ def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-unty
                 break
             if count < ELEMENTS_MAX:
                 read_element(ctx, span, element, at, uses, word_at(each, EACH_ITSELF))
-                run_ops(ctx, span, cells, first, end, time_ms, order | count)
+                marks |= run_ops(ctx, span, cells, first, end, time_ms, order | count)
             count += 1
         if count > ELEMENTS_MAX:
             add_count(ctx, ELEMENTS_CUT, count - ELEMENTS_MAX)
+    return marks
 
 
 @inner(forceinline=False)
 def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-untyped-def]
-    """Lift one event into some cells."""
+    """Lift one event into some cells. Returns marks of what has changed."""
     ops = span_in(ctx, OPS)
+    marks = np.int64(0)
+    known = np.int64(-1)
+    is_true = False
     for i in range(first, end):
         op = (ops[0] + i * OP_WORDS * 8, np.int64(OP_WORDS))
-        if word_at(op, OP_KIND) == COUNT and word_at(op, OP_WHERE) == word_at(op, OP_WHERE_END):
+        where = word_at(op, OP_WHERE)
+        if where != word_at(op, OP_WHERE_END):
+            # Attributes next to each other often have the same condition.
+            if where != known:
+                tag, bits = run_code(ctx, where, word_at(op, OP_WHERE_END))
+                known = where
+                is_true = tag == BOOL and bits == 1
+            if not is_true:
+                continue
+        if word_at(op, OP_KIND) == COUNT:
             at = word_at(op, OP_AT)
             put_word(cells, at, word_at(cells, at) + 1)
-        else:
-            run_op(ctx, span, cells, op, time_ms, order)
+            marks |= word_at(op, OP_MARKS)
+        elif run_op(ctx, span, cells, op, time_ms, order):
+            marks |= word_at(op, OP_MARKS)
+    return marks
 
 
 @inner
@@ -453,19 +489,12 @@ def store_text(ctx, span, record, column):  # type: ignore[no-untyped-def]
 
 @inner(forceinline=True)
 def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def]
-    """Lift one event into one cell."""
-    if word_at(op, OP_WHERE) < word_at(op, OP_WHERE_END):
-        tag, bits = run_code(ctx, word_at(op, OP_WHERE), word_at(op, OP_WHERE_END))
-        if tag != BOOL or bits != 1:
-            return
+    """Lift one event, for which its condition holds, into one cell. Returns whether what it shows may have changed."""
     kind = word_at(op, OP_KIND)
     at = word_at(op, OP_AT)
-    if kind == COUNT:
-        put_word(cells, at, word_at(cells, at) + 1)
-        return
     if kind == ELAPSED:
         update_elapsed(cells, at, word_at(op, OP_ROLE), time_ms)
-        return
+        return True
     source = word_at(op, OP_SOURCE)
     tag = np.int64(NULL)
     bits = np.int64(0)
@@ -475,21 +504,25 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
         tag = word_at(span_in(ctx, SLOT_TAGS), source)
         bits = word_at(span_in(ctx, SLOT_BITS), source)
         if word_at(op, OP_ONLY) != 0 and tag != word_at(op, OP_ONLY):
-            return
+            return False
     if source != NO_SOURCE and not is_storable(tag, bits):
-        return
+        return False
     bits = without_sign_of_zero(tag, bits)
     stamp = (time_ms << TAG_BITS) | tag
     kept = False
+    has_changed = True
     if kind == DISTINCT:
-        was_exact = word_at(cells, at) >= 0
+        before = word_at(cells, at)
         add_distinct(cells, at, word_at(op, OP_KEEP), word_at(op, OP_REGISTERS), value_hash(tag, bits))
-        if was_exact and word_at(cells, at) < 0:
+        if before >= 0 and word_at(cells, at) < 0:
             add_count(ctx, VALUES_CUT, 1)
+        has_changed = before < 0 or word_at(cells, at) != before
     elif kind == FIRST:
         kept = keep_first(cells, at, stamp, order, bits)
+        has_changed = kept
     elif kind == KIND_LAST:
         kept = keep_last(cells, at, stamp, order, bits)
+        has_changed = kept
     elif kind >= FIRST_OF_KINDS:
         kept = lift(ctx, cells, op, tag, bits, time_ms, order)
     elif kind == RECENT:
@@ -500,3 +533,4 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
     if kept and tag == STRING and source != FROM_CODE:
         off = word_at(span_in(ctx, SLOT_OFFSETS), source)
         keep_text(ctx, bits, span, off, word_at(span_in(ctx, SLOT_LENGTHS), source))
+    return has_changed

@@ -51,7 +51,13 @@ from rte_server.engine.program import (
     AttributeSpec,
     Kind,
 )
-from rte_server.engine.sequence import SEQUENCE_TIME_LEFT, WITHIN, sequence_due_ms
+from rte_server.engine.sequence import (
+    SEQUENCE_COMPLETED,
+    SEQUENCE_FURTHEST,
+    SEQUENCE_TIME_LEFT,
+    WITHIN,
+    sequence_due_ms,
+)
 from rte_server.engine.table import NEVER_MS, VALUES_INVALID, add_count
 from rte_server.engine.top import HALF_LIFE, TOP_WEIGHT
 from rte_server.engine.trigger_cells import TRIGGER_WORDS, merge_trigger, trigger_due_ms, trigger_value
@@ -157,6 +163,13 @@ def refresh_ms(spec: AttributeSpec) -> int:
 def changes_with_time(spec: AttributeSpec) -> bool:
     """Return whether the value of an attribute changes though no event comes."""
     return spec.kind in KINDS_OF_TIME or refresh_ms(spec) > 0
+
+
+def passes(spec: AttributeSpec) -> bool:
+    """Return whether what an attribute shows may change at a certain time though no event comes."""
+    if spec.kind == Kind.SEQUENCE:
+        return spec.part not in (SEQUENCE_FURTHEST, SEQUENCE_COMPLETED)
+    return changes_with_time(spec) and not (spec.kind == Kind.TRIGGER and spec.part != 0)
 
 
 def has_times(spec: AttributeSpec) -> bool:

@@ -116,6 +116,9 @@ def since_after(
 def moved_rows(table: Table, before: Program, after: Program, goes_on: Mapping[int, int]) -> NDArray[np.int64]:
     """Return the rows in the layout of another program; attributes that go on keep their cells, others begin empty."""
     if before.row_words == after.row_words and before.attributes == after.attributes:
+        if list_values(before.models) != list_values(after.models):
+            # What is derived may look values up: it is computed with the next event.
+            table.rows[: int(table.counts[HIGH_WATER]), STALE] = 1
         return table.rows
     rows = np.zeros((len(table.rows), after.row_words), np.int64)
     used = int(table.counts[HIGH_WATER])

@@ -240,8 +240,8 @@ class ProgramArrays(NamedTuple):
         texts: uint8[:], constant texts and names.
         attributes: int64[n, A_WORDS], one row per attribute.
         loads: int64[n], inputs of expressions on rows: attribute number, or -1 - field of the session.
-        load_order: int64[n], places in `loads`: the inputs to load per plan.
-        derived: int64[n, D_WORDS], attributes computed from the row after each event, in order.
+        derived_loads: int64[n], places in `loads`: the inputs of each row of `derived`.
+        derived: int64[n, D_WORDS], attributes computed from the row when one of their inputs has changed, in order.
         derived_order: int64[n], rows of `derived`: what to compute per plan, in order.
         weights: float64[n, 2], weight and value where the attribute is absent, of linear scores.
         weight_inputs: int64[n], their places in `loads`.
@@ -255,6 +255,7 @@ class ProgramArrays(NamedTuple):
         element_keys: int64[n], as `keys`: members of the elements of lists.
         each: int64[n, EACH_WORDS], ops that are run for each element of a list.
         online: int64[n, M_WORDS], the online scores.
+        passing: int64[n, PASS_WORDS], inputs of `derived` that change at certain times though no event comes.
     """
 
     names: NDArray[np.int64]
@@ -268,7 +269,7 @@ class ProgramArrays(NamedTuple):
     texts: NDArray[np.uint8]
     attributes: NDArray[np.int64]
     loads: NDArray[np.int64]
-    load_order: NDArray[np.int64]
+    derived_loads: NDArray[np.int64]
     derived: NDArray[np.int64]
     derived_order: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -282,6 +283,7 @@ class ProgramArrays(NamedTuple):
     element_keys: NDArray[np.int64]
     each: NDArray[np.int64]
     online: NDArray[np.int64]
+    passing: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -289,14 +291,20 @@ P_OPS = np.int64(0)  # first and end row in `ops`, those that are always run
 P_OPS_END = np.int64(1)
 P_GROUPS = np.int64(2)  # first and end row in `groups`
 P_GROUPS_END = np.int64(3)
-P_LOADS = np.int64(4)  # first and end place in `load_order`
-P_LOADS_END = np.int64(5)
-P_DERIVED = np.int64(6)  # first and end place in `derived_order`
-P_DERIVED_END = np.int64(7)
-P_LINES = np.int64(8)  # bit i: the event touches cache line i of the row
-P_EACH = np.int64(9)  # first and end row in `each`
-P_EACH_END = np.int64(10)
-PLAN_WORDS = np.int64(11)
+P_MARKS = np.int64(4)  # marks of the fields of the session that every event changes
+P_DERIVED = np.int64(5)  # first and end place in `derived_order`
+P_DERIVED_END = np.int64(6)
+P_LINES = np.int64(7)  # bit i: the event touches cache line i of the row
+P_EACH = np.int64(8)  # first and end row in `each`
+P_EACH_END = np.int64(9)
+PLAN_WORDS = np.int64(10)
+
+# Marks say what has changed: one bit for all inputs of derived attributes that the same ones read, as far as bits reach.
+MARKS_MAX = 62
+MARK_TIME = np.int64(1 << MARKS_MAX)  # of inputs that change all the time
+MARK_NEW = np.int64(-(2**63))  # every derived attribute waits for this one
+EVERYTHING_CHANGED = np.int64(-1)
+"""All marks."""
 
 # Words of a group.
 G_SLOT = np.int64(0)  # the property without which its ops do nothing
@@ -340,7 +348,8 @@ OP_ROLE = np.int64(10)
 OP_ONLY = np.int64(11)  # the type that a property must have, 0 = any
 OP_PARAMS = np.int64(12)  # as A_PARAMS
 OP_EXTRAS = np.int64(13)  # first row in `extras`
-OP_WORDS = np.int64(14)
+OP_MARKS = np.int64(14)  # marks of what it changes
+OP_WORDS = np.int64(15)
 
 # Words of a further expression of an op.
 X_SOURCE = np.int64(0)  # as OP_SOURCE
@@ -391,10 +400,22 @@ M_WORDS = np.int64(16)
 D_AT = np.int64(0)  # word of the cell in the row
 D_CODE = np.int64(1)  # DERIVED: first and end instruction; LINEAR: first and end weight
 D_CODE_END = np.int64(2)
-D_INPUT = np.int64(3)  # its own place in `loads`, -1 if nothing reads it
-D_LINK = np.int64(4)  # NOT_LINEAR, IDENTITY, LOGISTIC or LEARNED
-D_INTERCEPT = np.int64(5)  # LINEAR: its bits; ONLINE: its row in `online`
-D_WORDS = np.int64(6)
+D_LINK = np.int64(3)  # NOT_LINEAR, IDENTITY, LOGISTIC or LEARNED
+D_INTERCEPT = np.int64(4)  # LINEAR: its bits; ONLINE: its row in `online`
+D_READS = np.int64(5)  # marks of its inputs: it is computed when one of them is set
+D_MARKS = np.int64(6)  # its own mark, for those that read it
+D_LOADS = np.int64(7)  # first and end place in `derived_loads`
+D_LOADS_END = np.int64(8)
+D_WORDS = np.int64(9)
+
+# Words of an input that changes at certain times.
+PASS_LOAD = np.int64(0)  # as in `loads`
+PASS_MARKS = np.int64(1)
+PASS_AT = np.int64(2)  # word of its cell: it shows nothing as long as that is 0,
+PASS_WAIT = np.int64(3)  # or until this much later, ms
+PASS_WORDS = np.int64(4)
+PASSING_MAX = 62
+"""Inputs of this sort that a row has a bit for, see `table.STALE`; further ones count as changing all the time."""
 
 NOT_LINEAR = np.int64(-1)
 IDENTITY = np.int64(0)

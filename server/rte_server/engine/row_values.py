@@ -8,7 +8,7 @@ from rte_server.engine.attributes import load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
 from rte_server.engine.kernel import inner
-from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, due_ms, load, merge
+from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, TRIGGER, due_ms, load, merge
 from rte_server.engine.native import float_bits, put_word, word_at
 from rte_server.engine.online_state import CELL_LEARNED, CELL_VALUE, O_SHOWN
 from rte_server.engine.program import (
@@ -150,6 +150,9 @@ def change_ms(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     earliest = np.int64(NEVER_MS)
     for i in range(1, timing[1]):
         a = word_at(timing, i) * A_WORDS
+        if word_at(cells, word_at(attributes, a + A_AT)) == 0 and word_at(attributes, a + A_KIND) != TRIGGER:
+            # Nothing has happened that could pass.
+            continue
         due = due_ms(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
         if due == NEVER_MS:
             continue

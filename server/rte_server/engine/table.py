@@ -76,7 +76,8 @@ FLOOR = np.int64(31)  # events before this time never join: where an ended sessi
 WRITTEN = np.int64(32)  # block of written attributes, or NONE
 VISIT = np.int64(33)  # number of this visit, from 1
 LATE = np.int64(34)  # late events of the visitor while this was its newest session
-STALE = np.int64(35)  # 1 = all derived attributes must be computed with the next event
+STALE = np.int64(35)  # bit 0: all derived attributes must be computed with the next event
+# Bit 1 + i of STALE: input i of `ProgramArrays.passing` showed something when they were computed last.
 NEWER = np.int64(36)  # row of the visitor's next newer session, or NONE
 LAG = np.int64(37)  # least delay from an event's time to its received time, ms; see `row_values.session_time`
 FIRST_POSITION = np.int64(38)  # position of the first entry that an event of the session came with

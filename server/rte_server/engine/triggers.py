@@ -103,7 +103,7 @@ def settle_quiet(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
         is_open = word_at(cells, at + REFUSED_AT) < word_at(cells, LAST) and not is_done(cells, at, each_quiet)
         if quiet_ms > 0 and moment_ms <= time_ms and is_open:
             put_word(cells, STALE, 1)
-            derive_changed(ctx, cells, np.int64(0), moment_ms + word_at(cells, LAG))
+            derive_changed(ctx, cells, np.int64(0), np.int64(0), moment_ms + word_at(cells, LAG))
             _fire(ctx, cells, moment_ms)
             put_word(cells, STALE, 1)
 
@@ -122,7 +122,7 @@ def run_triggers(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
         if not _fire(ctx, cells, session_time(cells, now_ms)):
             break
         put_word(cells, STALE, 1)
-        derive_changed(ctx, cells, np.int64(0), now_ms)
+        derive_changed(ctx, cells, np.int64(0), np.int64(0), now_ms)
 
 
 @inner
