@@ -43,7 +43,7 @@ def measure(calls: int) -> list[Figure]:
         folder = Path(name)
         (folder / "worth.yaml").write_text(_MODEL, encoding="utf-8")
         variables = {
-            "RTE_MODELS__PACKS": f'["retail", "{folder / "worth.yaml"}"]',
+            "RTE_MODELS__PACKS": f"retail,{folder / 'worth.yaml'}",
             "RTE_MART__POLL_MS": str(POLL_MS),
         }
         with ServerProcess(folder / "data", edge=False, **variables) as server, server.channel() as channel:

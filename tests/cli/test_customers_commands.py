@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Rte
+from tests.service.calls import event, send
 from tests.service.live_server import LiveServer
 
 
@@ -59,3 +60,22 @@ def test_a_person_is_erased(rte: Rte, server: LiveServer, tmp_path: Path, monkey
     receipt.write_text("nothing")
     assert rte("customers", "verify-receipt", str(receipt), *at).exit_code == 2
     assert rte("customers", "erase", "nobody", "--visitor", "--yes", *at).exit_code == 0
+
+
+def test_a_visitor_is_linked_and_unlinked(rte: Rte, server: LiveServer) -> None:
+    """`link` and `unlink` say who is who; `sessions` lists a customer's sessions and shows them as one."""
+    at = ("--server", server.address)
+    with server.channel() as channel:
+        send(channel, event("cli-a", customer_id="cli-c"), event("cli-b"), event("cli-b"))
+    linked = rte("customers", "link", "cli-c", "cli-b", "--why", "called", "--author", "ann", *at)
+    assert linked.exit_code == 0 and "cli-b" in linked.out and "called" in linked.out, linked.err
+    listed = rte("sessions", "list", "--customer", "cli-c", "--format", "json", *at).out
+    assert {json.loads(line)["visitor_id"] for line in listed.splitlines()} == {"cli-a", "cli-b"}
+    merged = rte("sessions", "get", "cli-c", "--merged", *at).out
+    assert "events" in merged and "\t" not in merged and "Merged of " in merged
+    assert any(line.split() == ["events", "3"] for line in merged.splitlines())
+    unlinked = rte("customers", "unlink", "cli-c", "cli-b", "--why", "a mistake", *at)
+    assert unlinked.exit_code == 0 and "No visitor is linked" in unlinked.out
+    again = rte("customers", "unlink", "cli-c", "cli-b", "--why", "a mistake", *at)
+    assert again.exit_code == 1 and "not linked" in again.err
+    assert rte("customers", "link", "cli-c", "cli-b", *at).exit_code == 2

@@ -186,6 +186,10 @@ def test_the_journal_alone_gives_the_same(postgres: Postgres, tmp_path: Path) ->
         snapshot.unlink()
     with shop_at(folder, postgres, "replayed", url, mart__enabled=False) as shop:
         assert {each: shop.attributes(each) for each in visitors} == before
+    postgres.sql_in("replayed", "UPDATE customer SET lifetime_value = 4000 WHERE customer_id = 'c3';")
+    with shop_at(folder, postgres, "replayed", url) as shop:
+        # What changed while no data mart was there is noticed when there is one.
+        shop.until(visitors[2], lambda found: found["worth"] == 8000.0)
     said = [json.loads(body) for kind, body in journal_of(folder) if kind == EntryType.CUSTOMER]
     names = {name for each in said for attributes in each["customers"].values() for name in attributes}
     assert names == {"lifetime_value", "segment", "newsletter", "since"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rte.v1.session_explanation_pb2 import Explanation
     from rte.v1.session_pb2 import Session
-    from rte.v1.session_service_pb2 import GetSessionResponse
+    from rte.v1.session_service_pb2 import GetSessionResponse, ListSessionsRequest
     from rte.v1.session_service_pb2_grpc import SessionServiceStub
 
 app = typer.Typer(
@@ -70,6 +70,9 @@ def get(
         str, typer.Argument(metavar="ID", help="Id of a session, visitor, customer or client session.")
     ],
     by: Annotated[Key, typer.Option("--by", help="What kind of id it is; any: tries them in this order.")] = Key.ANY,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="All active sessions of a customer as one; ID is the customer's.")
+    ] = False,
     output: FormatOption = OutputFormat.TABLE,
     server: ServerOption = SERVER_DEFAULT,
     timeout: TimeoutOption = 10.0,
@@ -80,25 +83,28 @@ def get(
     from rte.v1.session_service_pb2_grpc import SessionServiceStub
 
     with connect(server) as channel:
+        by = Key.CUSTOMER if merged else by
         kinds = KEYS if by is Key.ANY else (by.value,)
-        answer = _first_found(SessionServiceStub(channel), session_id, kinds, timeout)
+        answer = _first_found(SessionServiceStub(channel), session_id, kinds, timeout, merged=merged)
     if answer is None:
         raise _nowhere(session_id, by, server)
     if output is OutputFormat.JSON:
         typer.echo(json.dumps(MessageToDict(answer.session, preserving_proto_field_name=True), ensure_ascii=False))
         return
     _print_session(answer.session)
+    if answer.merged_session_ids:
+        typer.echo(f"\nMerged of {', '.join(answer.merged_session_ids)}.")
 
 
 def _first_found(
-    stub: SessionServiceStub, wanted: str, kinds: Sequence[str], timeout_s: float
+    stub: SessionServiceStub, wanted: str, kinds: Sequence[str], timeout_s: float, *, merged: bool = False
 ) -> GetSessionResponse | None:
     import grpc
 
     from rte.v1.session_service_pb2 import GetSessionRequest
 
     for kind in kinds:
-        request = GetSessionRequest()
+        request = GetSessionRequest(merged=merged)
         setattr(request, kind.replace("-", "_") + "_id", wanted)
         try:
             return call(stub.GetSession, request, timeout_s)
@@ -188,7 +194,7 @@ def _print_session(session: Session) -> None:
     state = {1: "active", 2: "closed"}.get(session.state, "unknown")
     rows = [
         ("session", session.session_id),
-        ("visitor", f"{session.visitor_id}, visit {session.visit_number}"),
+        ("visitor", f"{session.visitor_id}, visit {session.visit_number}" if session.visitor_id else ""),
         ("customer", session.customer_id),
         ("channel", session.channel),
         ("state", state),
@@ -214,6 +220,9 @@ def list_sessions(
         str, typer.Option("--order-by", "-o", metavar="NAME [desc]", help="An attribute or `session.` field.")
     ] = "session.last_event_time desc",
     state: StateOption = State.ACTIVE,
+    customer: Annotated[
+        str, typer.Option("--customer", help="Only those of this customer, linked visitors included.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many at most; 0: all.")] = 50,
     output: FormatOption = OutputFormat.TABLE,
     server: ServerOption = SERVER_DEFAULT,
@@ -222,10 +231,18 @@ def list_sessions(
     """List sessions that match a filter, in order."""
     from google.protobuf.json_format import MessageToDict
 
+    from rte.v1.session_service_pb2 import ListSessionsRequest
     from rte_server.cli.session_text import COLUMNS, cells, is_number
 
+    request = ListSessionsRequest(
+        filter=filter_text,
+        order_by=order_by,
+        state=f"STATE_FILTER_{state.name}",
+        page_size=min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
+        customer_id=customer,
+    )
     with connect(server) as channel:
-        total, sessions = _pages(channel, filter_text, order_by, state, limit, timeout)
+        total, sessions = _pages(channel, request, limit, timeout)
         if output is OutputFormat.JSON:
             for session in sessions:
                 typer.echo(json.dumps(MessageToDict(session, preserving_proto_field_name=True), ensure_ascii=False))
@@ -239,19 +256,12 @@ def list_sessions(
 
 
 def _pages(
-    channel: grpc.Channel, filter_text: str, order_by: str, state: State, limit: int, timeout_s: float
+    channel: grpc.Channel, request: ListSessionsRequest, limit: int, timeout_s: float
 ) -> tuple[int, Iterator[Session]]:
     """Return the total count, and the sessions page by page as they are asked for."""
-    from rte.v1.session_service_pb2 import ListSessionsRequest
     from rte.v1.session_service_pb2_grpc import SessionServiceStub
 
     stub = SessionServiceStub(channel)
-    request = ListSessionsRequest(
-        filter=filter_text,
-        order_by=order_by,
-        state=f"STATE_FILTER_{state.name}",
-        page_size=min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX),
-    )
     first = call(stub.ListSessions, request, timeout_s)
 
     def sessions() -> Iterator[Session]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from rte_server.engine import snapshot
 from rte_server.engine.assembly import assemble
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
-from rte_server.engine.context import new_context
 from rte_server.engine.customer_values import write_customers
 from rte_server.engine.encode import ReadBuffers
 from rte_server.engine.entries import Entry, EntryType
@@ -132,9 +131,7 @@ class Engine(Reader):
 
     def _state_of(self, table: Table, pool: StringPool, program: Program, scores: NDArray[np.int64]) -> State:
         """Return the state of some arrays, with the context by which kernels reach them."""
-        arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *self._scratch]
-        numbered = dict(enumerate([*arrays, self._settings_words, self._secret, scores]))
-        return State(table, pool, program, scores, new_context(numbered, program.row_words))
+        return State.of(table, pool, program, scores, self._scratch, self._settings_words, self._secret)
 
     @property
     def settings(self) -> EngineSettings:

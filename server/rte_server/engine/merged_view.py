@@ -6,6 +6,7 @@ It changes nothing, so that a link that is taken back leaves no trace.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,14 +17,15 @@ from rte_server.engine.context import row_cells
 from rte_server.engine.customer_rows import customer_rows
 from rte_server.engine.customer_values import CustomerInputs
 from rte_server.engine.encode import F_CUSTOMER_ID, F_ETAG, F_SESSION_ID, F_VISITOR_ID
-from rte_server.engine.engine import Engine
 from rte_server.engine.fold import new_scratch, refresh_rows
 from rte_server.engine.kernel import kernel
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import span_of, text_id, word_at
+from rte_server.engine.reader import Reader, State
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.scores import new_scores
 from rte_server.engine.sessions import merge_values
+from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import USED
 from rte_server.engine.table import (
     ACTIVE,
@@ -54,7 +56,7 @@ _OWN_FIELDS = 1 << F_SESSION_ID | 1 << F_VISITOR_ID | 1 << F_CUSTOMER_ID | 1 << 
 
 
 def merged_view(
-    engine: Engine, secret: NDArray[np.uint64], customer_id: str, mask: Mask, now_ms: int
+    engine: Reader, secret: NDArray[np.uint64], customer_id: str, mask: Mask, now_ms: int
 ) -> tuple[bytes, list[str]] | None:
     """Return the sessions of a customer as one, and the ids of those that went into it; None if it has none. Any thread.
 
@@ -67,28 +69,38 @@ def merged_view(
     """
     copies: dict[str, RowCopy] = {}
     for _ in range(COPY_TRIES):
-        ids = [engine.session_id(row) for row in customer_rows(engine, customer_id, secret).tolist()]
-        found = {session_id: engine.copied(engine.find_session, session_id) for session_id in ids}
+        found = {each: engine.copied(engine.find_session, each) for each in _chosen(engine, customer_id, secret)}
         copies = {session_id: copied for session_id, copied in found.items() if copied is not None}
-        # All are to be of one state: models may change in between, and strings may be swept.
-        if len({id(copied.pool.arena) for copied in copies.values()}) <= 1:
+        states = {session_id: (id(copied.program), id(copied.pool.arena)) for session_id, copied in copies.items()}
+        if len(set(states.values())) <= 1:
             break
-    latest = sorted(copies, key=lambda session_id: int(copies[session_id].cells[LAST]), reverse=True)
-    chosen = [each for each in latest if copies[each].cells[STATE] == ACTIVE][:MERGED_SESSIONS_MAX] or latest[:1]
-    if not chosen:
+        # Models changed in between, or strings were swept: the words of some mean something else. At last, those are left out.
+        newest = list(states.values())[-1]
+        copies = {session_id: copied for session_id, copied in copies.items() if states[session_id] == newest}
+    if not copies:
         return None
-    view = _Merged(secret, [copies[each] for each in chosen], text_id(customer_id.encode(), secret), now_ms)
-    return view.shown(mask, now_ms), chosen
+    view = _Merged(secret, list(copies.values()), text_id(customer_id.encode(), secret), now_ms)
+    return view.shown(mask, now_ms), list(copies)
 
 
-class _Merged(Engine):
-    """An engine that holds copies of sessions, with the strings and the program of the engine that has them."""
+def _chosen(engine: Reader, customer_id: str, secret: NDArray[np.uint64]) -> list[str]:
+    """Return the ids of the sessions of a customer that are merged, the one with the latest event first."""
+    rows = customer_rows(engine, customer_id, secret)
+    cells = engine.score_view().table.rows
+    rows = rows[np.argsort(-cells[rows, LAST], kind="stable")]
+    active = rows[cells[rows, STATE] == ACTIVE][:MERGED_SESSIONS_MAX]
+    return [engine.session_id(row) for row in (active if active.size else rows[:1]).tolist()]
+
+
+class _Merged(Reader):
+    """Copies of sessions, with the strings and the program of the engine that has them."""
 
     def __init__(self, secret: NDArray[np.uint64], copies: Sequence[RowCopy], customer: int, now_ms: int) -> None:
         count = len(copies)
-        super().__init__(secret, lambda *_: (), replace(_CAPACITY, sessions_max=count, written_sessions_max=count))
+        self._secret, self._buffers = secret, deque()
         program, pool = copies[0].program, copies[0].pool
-        table = new_table(self._capacity, program.row_words)._replace(online=copies[0].online)
+        capacity = replace(_CAPACITY, sessions_max=count, written_sessions_max=count)
+        table = new_table(capacity, program.row_words)._replace(online=copies[0].online)
         said = CustomerInputs.of(program).words
         for row, copied in enumerate(copies):
             cells = table.rows[row]
@@ -105,7 +117,11 @@ class _Merged(Engine):
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         counts = pool.counts.copy()
         counts[USED] = len(pool.slots)
-        self._state = self._state_of(table, pool._replace(counts=counts), program, new_scores(1, len(program.scores)))
+        self._settings = EngineSettings().words()
+        scores = new_scores(1, len(program.scores))
+        self._state = State.of(
+            table, pool._replace(counts=counts), program, scores, self._scratch, self._settings, secret
+        )
         merge_copies(self._state.context, count)
 
     def shown(self, mask: Mask, now_ms: int) -> bytes:
@@ -115,7 +131,7 @@ class _Merged(Engine):
         return self.encode([0], wanted, None, now_ms)[0]
 
 
-_CAPACITY = Capacity(dedup_events_max=16, strings_max=16, string_bytes_max=1024)
+_CAPACITY = Capacity(dedup_events_max=16, strings_max=16, string_bytes_max=1024, facts_max=16)
 
 
 @kernel

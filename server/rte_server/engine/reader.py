@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.context import new_context
 from rte_server.engine.encode import TOO_SMALL, ReadBuffers, encode_session, new_read_buffers
 from rte_server.engine.expiry import due_rows
 from rte_server.engine.expressions import Code
@@ -76,6 +78,30 @@ class State:
     program: Program
     scores: NDArray[np.int64]
     context: NDArray[np.int64]
+
+    @staticmethod
+    def of(
+        table: Table,
+        pool: StringPool,
+        program: Program,
+        scores: NDArray[np.int64],
+        scratch: Sequence[NDArray[Any]],
+        settings: NDArray[np.int64],
+        secret: NDArray[np.uint64],
+    ) -> State:
+        """Return the state of some arrays, with the context by which kernels reach them.
+
+        Args:
+            table: The rows and what stands beside them.
+            pool: Their strings.
+            program: What gives the words of a row their meaning.
+            scores: int64[rows, scores, SCORE_WORDS].
+            scratch: Working memory of the writer, a `fold.Scratch`.
+            settings: int64[S_WORDS], from `EngineSettings.words`.
+            secret: uint64[4], the deployment secret.
+        """
+        arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *scratch, settings, secret, scores]
+        return State(table, pool, program, scores, new_context(dict(enumerate(arrays)), program.row_words))
 
 
 class Reader:

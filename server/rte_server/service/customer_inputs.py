@@ -76,7 +76,7 @@ class CustomerFeed:
         """Customers who are compared next; bounded, since each has a session or is remembered by the mart."""
         self._is_ended = False
         self._refused: set[str] = set()
-        self._counts = dict.fromkeys(("entries", "customers", "not_taken"), 0)
+        self._counts = dict.fromkeys(("entries", "customers", "not_taken", "failed"), 0)
         self._thread = threading.Thread(target=self._run, name="rte-customer-feed")
 
     def start(self, state: Callable[[str], CustomerState]) -> None:
@@ -154,6 +154,10 @@ class CustomerFeed:
                     self._counts["not_taken"] += 1
                     self._waiting.update(dict.fromkeys(batch))
                     self._lock.wait_for(lambda: self._is_ended, RETRY_S)
+            except Exception:
+                # Whatever is wrong with these customers, others are to be told of theirs.
+                self._counts["failed"] += 1
+                _log.exception("models were not told of %d customers", len(batch))
 
     def _bring(self, customer_ids: Iterable[str]) -> None:
         """Append what is known of customers and their sessions do not hold.
