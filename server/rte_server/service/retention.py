@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -56,6 +57,7 @@ class Retention(Generic[ScannedT, OutcomeT]):
         # Held while snapshots and entries are given up, and while a refold chooses where it begins.
         self._lock = threading.Lock()
         self._held: list[int] = []
+        self._keeping = 0
         self._counts = dict.fromkeys(("snapshots", "snapshot_failures"), 0)
 
     def note_applied(self, entries: int, size: int) -> None:
@@ -149,6 +151,17 @@ class Retention(Generic[ScannedT, OutcomeT]):
         with self._lock:
             self._held.remove(base)
 
+    @contextmanager
+    def entries_kept(self) -> Iterator[None]:
+        """Give up no entry of the journal during a block, which reads them or changes them. Snapshots go on. Any thread."""
+        with self._lock:
+            self._keeping += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keeping -= 1
+
     def stats(self) -> dict[str, int]:
         """Return counters by name. Any thread."""
         return dict(self._counts)
@@ -181,7 +194,7 @@ class Retention(Generic[ScannedT, OutcomeT]):
             needed = {base for position, base in self._engine.refolds if position > kept[0]}
             needed.update(kept, self._held)
             self._snapshots.keep_only(needed)
-            if self._settings.trim and len(kept) == self._settings.snapshots_kept:
+            if self._settings.trim and len(kept) == self._settings.snapshots_kept and not self._keeping:
                 # What began an erasure says what is left to be done, until it has ended.
                 begun = (position for positions in self._engine.open_erasures.values() for position in positions)
                 self._journal.trim(self._shard, min((min(needed) + 1, *begun)))

@@ -144,11 +144,16 @@ class Eraser:
         async with self._lock:
             if self._closing.is_set():
                 raise EngineError(Reason.SHUTTING_DOWN, "the server is stopping; nothing was erased, call again")
-            for erasure_id in list(self._engine.open_erasures):
-                receipt = await self._finish(erasure_id)
-                if receipt.person_digest == self._seal.person_digest(kind, person_id):
-                    return receipt
-            return await self._finish(await self._begin(kind, person_id))
+            try:
+                for erasure_id in list(self._engine.open_erasures):
+                    receipt = await self._finish(erasure_id)
+                    if receipt.person_digest == self._seal.person_digest(kind, person_id):
+                        return receipt
+                # What is found is still there when it is cut.
+                with self._pipeline.retention.entries_kept():
+                    return await self._finish(await self._begin(kind, person_id))
+            finally:
+                self.resume()
 
     async def _begin(self, kind: str, person_id: str) -> str:
         """Find a person and append what begins the erasure; return its id."""
@@ -190,6 +195,10 @@ class Eraser:
 
     async def _finish(self, erasure_id: str) -> ErasureReceipt:
         """Do all that is left to be done of an erasure that has begun."""
+        with self._pipeline.retention.entries_kept():
+            return await self._finish_now(erasure_id)
+
+    async def _finish_now(self, erasure_id: str) -> ErasureReceipt:
         positions = self._engine.open_erasures[erasure_id]
         try:
             begun = await asyncio.to_thread(self._begun, positions)
@@ -273,9 +282,8 @@ class Eraser:
     # Going on.
 
     def _later(self, reason: Reason, error: Exception) -> EngineError:
-        """Return what is said of an erasure that cannot go on now, and see to it that it is tried again."""
+        """Return what is said of an erasure that cannot go on now."""
         _log.warning("an erasure has begun and cannot be finished now: %s", error)
-        self.resume()
         message = (
             f"the erasure has begun and is finished as soon as that is possible; call again for the receipt: {error}"
         )
@@ -289,8 +297,11 @@ class Eraser:
                     try:
                         await self._finish(erasure_id)
                     except EngineError as error:
-                        if error.reason in (Reason.SHUTTING_DOWN, Reason.INTERNAL):
+                        if error.reason is Reason.SHUTTING_DOWN:
                             return
+                    except Exception:
+                        # Whatever it is: nobody else would try again before the next start.
+                        _log.exception("an erasure has begun and cannot be finished now")
             if self._engine.open_erasures:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), RETRY_S)

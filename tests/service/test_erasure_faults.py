@@ -1,0 +1,96 @@
+"""What gets in the way of an erasure: trimming, a data mart that is away, models that are folded, what comes meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.service.calls import event, send
+from tests.service.live_server import live_server
+from tests.service.test_erasure import MARK, PERSON, deleted, files_with, finish, no_session, prepared
+
+
+def before(target: object, name: str, first: Callable[[], None]) -> None:
+    """Have something done before the next call of a method."""
+    method: Callable[..., Any] = getattr(target, name)
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        setattr(target, name, method)
+        first()
+        return method(*arguments, **named)
+
+    setattr(target, name, called)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something that happens soon."""
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def trimming(tmp_path: Path) -> Any:
+    """Start a server that takes snapshots all the time, and gives up entries before them."""
+    settings: dict[str, Any] = {"journal__snapshot_entries": 5, "journal__snapshots_kept": 2}
+    return live_server(tmp_path / "data", mart__poll_ms=50, **settings)
+
+
+@pytest.mark.parametrize("step", ["read", "redact"])
+def test_nothing_is_trimmed_while_a_person_is_searched_for_and_cut(tmp_path: Path, step: str) -> None:
+    """The entries that were found are there until they are cut, however many snapshots are taken; then trimming goes on."""
+    with trimming(tmp_path) as server, server.channel() as channel:
+        application = server.application
+        journal, pipeline = application.eraser._journal, application.pipeline
+
+        def others_send() -> None:
+            goal = pipeline.retention.stats()["snapshots"] + 4
+            number = 0
+            while pipeline.retention.stats()["snapshots"] < goal:
+                send(channel, event(f"o{number % 5}", "page_view"))
+                number += 1
+
+        others_send()
+        prepared(channel)
+        first = journal.first_position(0)
+        method: Callable[..., Any] = getattr(journal, step)
+
+        def called(*arguments: Any) -> Any:
+            # What it has been called with was chosen before the others sent more.
+            setattr(journal, step, method)
+            others_send()
+            return method(*arguments)
+
+        setattr(journal, step, called)
+        receipt = deleted(channel, customer_id=PERSON).receipt
+        assert receipt.event_count >= 1
+        assert files_with(tmp_path / "data", MARK) == []
+        no_session(channel, customer_id=PERSON)
+        others_send()
+        assert journal.first_position(0) > first
+
+
+def test_an_erasure_that_fails_in_itself_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong once, the erasure is finished without another call, in the same run of the server."""
+    monkeypatch.setattr("rte_server.service.erasure.eraser.RETRY_S", 0.2)
+    with trimming(tmp_path) as server, server.channel() as channel:
+        prepared(channel)
+        failures = [0]
+
+        def fail() -> None:
+            failures[0] += 1
+            if failures[0] < 3:
+                before(server.application.eraser._journal, "redact", fail)
+            raise ValueError("a fault of ours")
+
+        before(server.application.eraser._journal, "redact", fail)
+        with pytest.raises(grpc.RpcError):
+            deleted(channel, customer_id=PERSON)
+        finish(server)
+        assert failures == [3]
+        assert files_with(tmp_path / "data", MARK) == []
