@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import MartError
+from rte_server.mart.database import MartError, Unreadable
 from rte_server.mart.states import CustomerRecord, CustomerStates, Freshness
 from rte_server.mart.values import Attribute, ValueType
 from tests.mart.live_mart import now_ms
@@ -20,6 +20,7 @@ class Rows:
         texts: What it says of customers.
         asked: Customers of each query, in order.
         is_away: Whether it fails.
+        failures: What a query fails with that asks for these customers.
     """
 
     def __init__(self, *customer_ids: str) -> None:
@@ -27,6 +28,7 @@ class Rows:
         self.texts = dict.fromkeys(customer_ids, "here")
         self.asked: list[tuple[str, ...]] = []
         self.is_away = False
+        self.failures: dict[str, Exception] = {}
         self._gate = asyncio.Event()
         self._gate.set()
 
@@ -43,6 +45,9 @@ class Rows:
         self.asked.append(tuple(customer_ids))
         if self.is_away:
             raise MartError("it is away")
+        for each in customer_ids:
+            if each in self.failures:
+                raise self.failures[each]
         found = {each: self._record(each) for each in customer_ids if each in self.texts}
         await self._gate.wait()
         return found
@@ -89,4 +94,53 @@ async def test_who_is_forgotten_stays_forgotten_while_being_looked_up() -> None:
     rows.is_away = False
     await states.reach(("c1",), now_ms(), 10)
     await until(lambda: states.state("c1").freshness == Freshness.UNKNOWN_CUSTOMER)
+    await states.close()
+
+
+async def test_one_customer_that_cannot_be_read_stops_no_other() -> None:
+    """Of many who are asked for together all others are known soon, with few queries; the one is left alone for a while."""
+    customers = [f"c{n}" for n in range(128)]
+    rows = Rows(*customers)
+    rows.failures = {"c77": Unreadable("no text"), "c3": Unreadable("no text")}
+    states = states_of(rows, unknown_ms=300)
+    states.want(customers)
+    await until(lambda: states.stats()["customers_unreadable"] == 2)
+    await until(lambda: sum(states.state(each).body == b"here" for each in customers) == 126)
+    assert len(rows.asked) < 40 and not states.is_open
+    count = len(rows.asked)
+    for _ in range(20):
+        assert states.state("c3").freshness == Freshness.UNAVAILABLE
+        await asyncio.sleep(0.001)
+    assert len(rows.asked) == count
+    rows.failures.clear()
+    await until(lambda: states.state("c3").body == b"here")
+    await states.close()
+
+
+async def test_a_customer_that_cannot_be_told_stops_no_other() -> None:
+    """Where the bytes of one customer cannot be made the others of the same query are known; waiting for it ends."""
+    rows = Rows("c1", "c2", "c3")
+    rows.texts["c2"] = "\ud800"
+    states = states_of(rows)
+    async with asyncio.timeout(5):
+        await states.reach(("c1", "c2", "c3"), now_ms(), 60)
+    assert [states.state(each).body for each in ("c1", "c2", "c3")] == [b"here", b"", b"here"]
+    assert states.stats()["customers_unreadable"] == 1 and len(rows.asked) == 1
+    await states.close()
+
+
+async def test_whatever_fails_counts_as_a_failure() -> None:
+    """What no driver should raise is waited after, too: it opens the circuit, and is over when it is over."""
+    customers = [f"c{n}" for n in range(100)]
+    rows = Rows(*customers)
+    rows.failures = dict.fromkeys(customers, RuntimeError("nobody thought of it"))
+    states = states_of(rows, retry_ms=20, failures_max=3, unknown_ms=50)
+    states.want(customers)
+    await until(lambda: states.is_open)
+    count = len(rows.asked)
+    await asyncio.sleep(0.1)
+    assert len(rows.asked) - count <= 6
+    rows.failures.clear()
+    await until(lambda: all(states.state(each).body == b"here" for each in customers))
+    assert not states.is_open
     await states.close()

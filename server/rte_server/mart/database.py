@@ -41,6 +41,10 @@ class MartError(Exception):
         self.may_be_schema = may_be_schema
 
 
+class Unreadable(MartError):
+    """The data mart answers, with rows that nothing can be made of."""
+
+
 class NotWritable(MartError):
     """RTE has no tables of its own in the data mart."""
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import MartDatabase, MartError, NotWritable, give_up_wal, read_customers
+from rte_server.mart.database import MartDatabase, MartError, NotWritable, Unreadable, give_up_wal, read_customers
 from rte_server.mart.feed import ChangeFeed
 from rte_server.mart.schema import MartSchema, SchemaError, reflect
 from rte_server.mart.states import CLOSE_S, CustomerRecord, CustomerStates, Encode
@@ -236,7 +236,7 @@ class CustomerMart:
         schema = self._schema or _EMPTY
         has_written, now_ms = self._feed.has_written, self._clock_ms()
 
-        def work(connection: sa.Connection) -> dict[str, CustomerRecord]:
+        def read(connection: sa.Connection) -> dict[str, CustomerRecord]:
             found = {
                 key: CustomerRecord(each) for key, each in read_customers(connection, schema, customer_ids).items()
             }
@@ -245,6 +245,15 @@ class CustomerMart:
                     before = found.get(customer_id, CustomerRecord({}))
                     found[customer_id] = CustomerRecord(before.attributes | written, version)
             return found
+
+        def work(connection: sa.Connection) -> dict[str, CustomerRecord]:
+            try:
+                return read(connection)
+            except (sa.exc.SQLAlchemyError, OSError):
+                raise  # The data mart refuses, or is gone.
+            except Exception as error:
+                # The text of the error may hold values of a person.
+                raise Unreadable(f"rows of customers cannot be read: {type(error).__name__}") from error
 
         return await self._database.run(work)
 

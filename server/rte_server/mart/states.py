@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import Attributes, MartError
+from rte_server.mart.database import Attributes, MartError, Unreadable
 
 GATHER_S = 0.004
 """A look-up waits so long for others to be asked for with it."""
@@ -129,6 +129,8 @@ class CustomerStates:
         self._again: set[str] = set()
         self._forgotten: set[str] = set()
         """Customers who were forgotten while they were looked up: what comes of that is not remembered."""
+        self._company: dict[str, int] = {}
+        """Customers of look-ups that failed for what was in their rows, and with how many they are asked for next."""
         self._awaited: dict[str, asyncio.Future[None]] = {}
         self._expiries: list[tuple[int, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,7 +143,16 @@ class CustomerStates:
         """Looks of the change feed that failed, since one succeeded."""
         self._is_closed = False
         self._counts = dict.fromkeys(
-            ("look_ups", "look_up_failures", "customers_looked_up", "customers_unknown", "evicted", "not_taken"), 0
+            (
+                "look_ups",
+                "look_up_failures",
+                "customers_looked_up",
+                "customers_unknown",
+                "customers_unreadable",
+                "evicted",
+                "not_taken",
+            ),
+            0,
         )
 
     @property
@@ -309,7 +320,7 @@ class CustomerStates:
             self._begin()
 
     def _begin(self) -> None:
-        batch = list(self._waiting)[: self._settings.batch_max] if len(self._waiting) < 10_000 else self._first()
+        batch = self._first()
         for each in batch:
             del self._waiting[each]
         read_ms = self._clock_ms()
@@ -319,9 +330,15 @@ class CustomerStates:
         task.add_done_callback(self._ended)
 
     def _first(self) -> list[str]:
-        """Return the first of many that wait, without a copy of all."""
-        names = iter(self._waiting)
-        return [next(names) for _ in range(self._settings.batch_max)]
+        """Return the first of those who wait, as many as may be asked for together."""
+        batch: list[str] = []
+        size_max = self._settings.batch_max
+        for each in self._waiting:
+            size_max = min(size_max, self._company.get(each, size_max))
+            if len(batch) >= size_max:
+                break
+            batch.append(each)
+        return batch
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -331,29 +348,74 @@ class CustomerStates:
 
     async def _look_up(self, batch: Sequence[str], read_ms: int) -> None:
         self._counts["look_ups"] += 1
-        is_read = False
+        failure: Exception | None = None
+        found: Mapping[str, CustomerRecord] = {}
         try:
             found = await self._read(batch)
-            is_read = True
-            self._store([each for each in batch if each not in self._forgotten], found, read_ms)
-        except MartError as error:
-            self._counts["look_up_failures"] += 1
-            self._noted(self._failures + 1, self._silences, error)
-            if self._retrying is None and not self._is_closed:
-                self._retrying = self._loop.call_later(self._settings.retry_ms / 1000, self._retry)
+        except Exception as error:  # noqa: BLE001 - whatever it is, these customers are not to be asked for in a loop
+            failure = error
+            self._failed(error)
         finally:
             for each in batch:
                 del self._flying[each]
-            again = [each for each in batch if each in self._again]
-            self._again.difference_update(again)
-            self._forgotten.difference_update(batch)
-            if is_read:
-                self._asked.difference_update(batch)
-                self._noted(0, self._silences)
-            self._enqueue(again if is_read else batch)
+        again = [each for each in batch if each in self._again]
+        self._again.difference_update(again)
+        late = self._forgotten.intersection(batch)
+        self._forgotten.difference_update(late)
+        if failure is None:
+            self._asked.difference_update(batch)
             for each in batch:
-                if each not in again and (future := self._awaited.pop(each, None)) is not None and not future.done():
-                    future.set_result(None)
+                self._company.pop(each, None)
+            self._noted(0, self._silences)
+            self._store([each for each in batch if each not in late], found, read_ms)
+            self._enqueue(again)
+        else:
+            self._enqueue(self._divided(batch, failure))
+        for each in batch:
+            if each not in again and (future := self._awaited.pop(each, None)) is not None and not future.done():
+                future.set_result(None)
+
+    def _failed(self, why: Exception) -> None:
+        """Count a look-up that failed. One who answers with rows that cannot be read is not away."""
+        self._counts["look_up_failures"] += 1
+        if isinstance(why, Unreadable):
+            self._noted(0, self._silences)
+            return
+        self._noted(self._failures + 1, self._silences, why)
+        if self._retrying is None and not self._is_closed:
+            self._retrying = self._loop.call_later(self._settings.retry_ms / 1000, self._retry)
+
+    def _divided(self, batch: Sequence[str], why: Exception) -> Sequence[str]:
+        """Return who of a look-up that failed is looked up again, in smaller company if it may be for a row of one of them.
+
+        Halves are asked for until it is known whose rows they are: one customer keeps no other from being looked up, and
+        the queries that it costs are bounded. That one is left alone for `unknown_ms`.
+        """
+        if isinstance(why, MartError) and not isinstance(why, Unreadable):
+            if not why.may_be_schema:
+                return batch
+            size = max(len(batch) // 2, 1)
+        elif len(batch) == 1:
+            self._set_aside(batch[0], why)
+            return ()
+        else:
+            size = len(batch) // 2
+        self._company.update(dict.fromkeys(batch, size))
+        return batch
+
+    def _set_aside(self, customer_id: str, why: Exception) -> None:
+        """Look up a customer whose rows cannot be read only when somebody asks later."""
+        self._counts["customers_unreadable"] += 1
+        # The text of an error may hold values of a person.
+        what = str(why) if isinstance(why, Unreadable) else type(why).__name__
+        _log.error("what the data mart says of a customer cannot be told, it stays as it was: %s", what)
+        # Whoever is asked for is not asked for once more.
+        self._asked.add(customer_id)
+        self._loop.call_later(self._settings.unknown_ms / 1000, self._give_another_try, customer_id)
+
+    def _give_another_try(self, customer_id: str) -> None:
+        self._asked.discard(customer_id)
+        self._company.pop(customer_id, None)
 
     def _store(self, batch: Sequence[str], found: Mapping[str, CustomerRecord], read_ms: int) -> None:
         changed = {}
@@ -361,7 +423,11 @@ class CustomerStates:
         for customer_id in batch:
             record = found.get(customer_id, CustomerRecord({}))
             is_known = record.is_known
-            body = self._encode(customer_id, record) if is_known else b""
+            try:
+                body = self._encode(customer_id, record) if is_known else b""
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is about this customer alone
+                self._set_aside(customer_id, error)
+                continue
             self._counts["customers_unknown"] += not is_known
             before = self._known.get(customer_id)
             if before is not None:

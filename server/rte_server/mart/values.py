@@ -113,8 +113,17 @@ def _json(value: object) -> Plain:
 
 
 def from_json_text(text: str) -> Plain:
-    """Return the document of a JSON text; numbers keep all their digits: those that a double cannot hold are strings."""
-    document: Plain = json.loads(text, parse_int=_parsed_integer, parse_float=_parsed_number, parse_constant=str)
+    """Return the document of a JSON text, or the text itself if it is none: what somebody wrote is shown as it stands.
+
+    Numbers keep all their digits: those that a double cannot hold are strings.
+    """
+    try:
+        document: Plain = json.loads(text, parse_int=_parsed_integer, parse_float=_parsed_number, parse_constant=str)
+        if "\\ud" in str(text).lower():
+            # Half a character can be escaped, and nobody can be told of it.
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, ArithmeticError, RecursionError):
+        return text
     return document
 
 

@@ -149,10 +149,7 @@ def read_written(
     for customer_id, name, text, source, written_ms, expire_ms in connection.execute(
         ATTRIBUTES_STATEMENT, ids | {"now_ms": now_ms}
     ):
-        try:
-            value = from_json_text(text)
-        except ValueError:
-            value = text  # Somebody wrote a bare text, and means it.
+        value = from_json_text(text)
         attribute = Attribute(value, _type_of(value), source or "", "", int(written_ms or 0), int(expire_ms or 0))
         if value is not None:
             found.setdefault(customer_id, (0, {}))[1][name] = attribute
