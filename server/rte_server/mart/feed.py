@@ -195,16 +195,24 @@ class ChangeFeed:
         if began_s < followed.look_at_s:
             return [], False
         updated_at = source.table.c[source.updated_at]
+        is_mass = False
         if followed.newest is None:
             followed.newest = connection.execute(sa.select(sa.func.max(updated_at))).scalar()
             rows: Sequence[Any] = ()
         else:
-            key = source.table.c[source.key_column]
-            statement = sa.select(key, updated_at).where(updated_at >= _before(followed.newest))
+            is_mass = followed.mass is not None and self._is_more(connection, source, followed)
+            since = (
+                updated_at >= _before(followed.newest) if followed.mass is None else updated_at > followed.mass.newest
+            )
+            statement = sa.select(source.table.c[source.key_column], updated_at).where(since)
             rows = connection.execute(statement.order_by(updated_at).limit(ROWS_MAX)).all()
-        if is_mass := len(rows) >= ROWS_MAX:
-            # A job has written many rows, maybe all with the same time.
-            followed.newest = connection.execute(sa.select(sa.func.max(updated_at))).scalar()
+        if len(rows) >= ROWS_MAX:
+            # A job has written many rows, maybe all with the same time: they are not asked for again.
+            is_mass = True
+            newest = connection.execute(sa.select(sa.func.max(updated_at))).scalar()
+            followed.newest = max(followed.newest, newest or rows[-1][1])
+            followed.mass = _Mass(_before(followed.newest), followed.newest)
+            followed.mass.count = _count(connection, source, followed.mass)
             followed.seen.clear()
             rows = ()
         new = [row for row in rows if (row[0], row[1]) not in followed.seen]
@@ -214,6 +222,19 @@ class ChangeFeed:
         # A table without an index on the column is scanned each time: that must not be most of what it does.
         followed.look_at_s = time.monotonic() + QUIET_RATIO * (time.monotonic() - began_s)
         return [customer_id_of(row[0]) for row in new], is_mass
+
+    def _is_more(self, connection: sa.Connection, source: Source, followed: _Followed) -> bool:
+        """Return whether there are more of the many rows that a job wrote: a transaction that committed late.
+
+        Rows that leave them were written once more, and are named for that.
+        """
+        mass = followed.mass
+        assert mass is not None
+        if _before(followed.newest) > mass.newest:
+            followed.mass = None  # Nobody looks there any more.
+            return False
+        before, mass.count = mass.count, _count(connection, source, mass)
+        return mass.count > before
 
     async def _listen(self) -> None:
         """Have PostgreSQL wake the feed, again after each loss of the connection."""
@@ -243,17 +264,34 @@ class ChangeFeed:
 
 
 @dataclass(slots=True)
+class _Mass:
+    """Rows of about the same time, too many to name them: from `oldest` up to `newest`, both included."""
+
+    oldest: Any
+    newest: Any
+    count: int = 0
+
+
+@dataclass(slots=True)
 class _Followed:
     """Up to where the rows of a source were seen."""
 
     newest: Any = None
     seen: set[tuple[Any, Any]] = field(default_factory=set)
     look_at_s: float = 0.0
+    mass: _Mass | None = None
+    """Rows within what is looked at again that are counted and not read."""
 
 
 def _before(newest: Any) -> Any:
     """Return from where to look again: a transaction that committed late may have an older time."""
     return newest - dt.timedelta(seconds=OVERLAP_S) if isinstance(newest, dt.datetime) else newest
+
+
+def _count(connection: sa.Connection, source: Source, mass: _Mass) -> int:
+    updated_at = source.table.c[source.updated_at]
+    statement = sa.select(sa.func.count()).where(updated_at.between(mass.oldest, mass.newest))
+    return int(connection.execute(statement).scalar_one())
 
 
 def _watched_tables(connection: sa.Connection) -> frozenset[str]:
