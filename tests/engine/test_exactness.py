@@ -25,6 +25,7 @@ NOT_SAMPLED = {
     Kind.ONLINE: AttributeSpec(
         "o", "m", Kind.ONLINE, "double", weights=(("things", 0.0, 0.0),), online=OnlineSpec(("x",))
     ),
+    Kind.CUSTOMER: AttributeSpec("customer.x", "m", Kind.CUSTOMER, "any"),
     Kind.SCORE: AttributeSpec("s", "m", Kind.SCORE, "double", score=ScoreSpec("onnx", "x", inputs=(("things", 0.0),))),
 }
 KNOWN = {spec.name: spec for spec in SPECS}
