@@ -144,3 +144,41 @@ async def test_whatever_fails_counts_as_a_failure() -> None:
     await until(lambda: all(states.state(each).body == b"here" for each in customers))
     assert not states.is_open
     await states.close()
+
+
+async def test_waiting_for_customers_is_bounded() -> None:
+    """However many are waited for, no more than the limit are to be looked up; the rest is counted, and known later."""
+    customers = [f"c{n}" for n in range(100)]
+    rows = Rows(*customers)
+    states = states_of(rows, customers_max=10, queries_max=1, batch_max=2)
+    rows.hold()
+    async with asyncio.timeout(5):
+        calls = [asyncio.create_task(states.reach(customers[at : at + 5], now_ms(), 60)) for at in range(0, 100, 5)]
+        await until(lambda: sum(each.done() for each in calls) == 18)
+        stats = states.stats()
+        assert stats["not_taken"] == 90 and stats["awaited"] == 10 and stats["waiting"] <= 10
+        # Several wait for the same one, and one of them leaves.
+        calls += [asyncio.create_task(states.reach(("c0",), now_ms() - 1_000, 60)) for _ in range(2)]
+        await asyncio.sleep(0)
+        calls.pop().cancel()
+        await asyncio.sleep(0)
+        rows.let_go()
+        await asyncio.gather(*calls)
+    assert all(states.state(each).body == b"here" for each in customers[:10])
+    await states.reach(customers[50:52], now_ms(), 10)
+    assert states.state("c50").body == b"here"
+    await states.close()
+
+
+async def test_who_waits_no_longer_leaves_nothing_behind() -> None:
+    """When a wait ends before the data mart answers nothing of it is kept, and others wait on."""
+    rows = Rows("c1", "c2")
+    states = states_of(rows)
+    rows.hold()
+    patient = asyncio.create_task(states.reach(("c1",), now_ms(), 60))
+    await states.reach(("c1", "c2"), now_ms(), 0.01)
+    assert states.stats()["awaited"] == 1 and not patient.done()
+    rows.let_go()
+    await patient
+    assert states.stats()["awaited"] == 0 and states.state("c1").body == b"here"
+    await states.close()

@@ -18,6 +18,7 @@ from enum import IntEnum
 
 from rte_server.config import MartSettings
 from rte_server.mart.database import Attributes, MartError, Unreadable
+from rte_server.mart.waiters import Waiters
 
 GATHER_S = 0.004
 """A look-up waits so long for others to be asked for with it."""
@@ -131,7 +132,7 @@ class CustomerStates:
         """Customers who were forgotten while they were looked up: what comes of that is not remembered."""
         self._company: dict[str, int] = {}
         """Customers of look-ups that failed for what was in their rows, and with how many they are asked for next."""
-        self._awaited: dict[str, asyncio.Future[None]] = {}
+        self._waiters = Waiters()
         self._expiries: list[tuple[int, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._gathering: asyncio.TimerHandle | None = None
@@ -166,6 +167,7 @@ class CustomerStates:
             "customers": len(self._known),
             "bytes": self._bytes + KNOWN_BYTES * len(self._known),
             "waiting": len(self._waiting),
+            "awaited": len(self._waiters),
             "circuit_open": int(self.is_open),
         }
 
@@ -197,14 +199,16 @@ class CustomerStates:
 
     def want(self, customer_ids: Iterable[str]) -> None:
         """Have customers looked up soon, unless they are about to be. Any thread."""
-        new = [each for each in customer_ids if each not in self._asked]
-        if not new:
-            return
-        if len(self._asked) >= self._settings.customers_max:
-            self._counts["not_taken"] += len(new)
-            return
-        self._asked.update(new)
-        self._call(self._enqueue, new)
+        new = self._taken([each for each in customer_ids if each not in self._asked])
+        if new:
+            self._call(self._enqueue, new)
+
+    def _taken(self, customer_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some customers who are not asked for yet for whom there is room, and note that they are. Any thread."""
+        taken = customer_ids[: max(self._settings.customers_max - len(self._asked), 0)]
+        self._counts["not_taken"] += len(customer_ids) - len(taken)
+        self._asked.update(taken)
+        return taken
 
     def refresh(self, customer_ids: Iterable[str]) -> None:
         """Look up customers again whose rows have changed, as far as they are remembered. Any thread."""
@@ -232,21 +236,23 @@ class CustomerStates:
     async def reach(self, customer_ids: Iterable[str], since_ms: int, wait_s: float) -> None:
         """Wait until customers have been looked up, those that were read before `since_ms`. On the event loop.
 
-        Returns also if the data mart fails, or after `wait_s`; at once while it is left alone.
+        Returns also if the data mart fails, or after `wait_s`; at once while it is left alone. Customers for whom there is
+        no room, as in `want`, are not waited for.
         """
-        old = [each for each in customer_ids if (known := self._known.get(each)) is None or known.read_ms < since_ms]
+        unique = dict.fromkeys(customer_ids)
+        old = [each for each in unique if (known := self._known.get(each)) is None or known.read_ms < since_ms]
         if not old or self.is_open:
             return
-        futures = []
-        for each in old:
-            if each not in self._awaited:
-                self._awaited[each] = self._loop.create_future()
-            futures.append(self._awaited[each])
+        taken = set(self._taken([each for each in old if each not in self._asked]))
+        reached = [each for each in old if each in taken or each in self._asked]
+        if not reached:
+            return
+        for each in reached:
             # What is under way may have been read before that.
             if self._flying.get(each, since_ms) < since_ms:
                 self._again.add(each)
-        self._enqueue(old)
-        await asyncio.wait(futures, timeout=wait_s)
+        self._enqueue(reached)
+        await self._waiters.wait(reached, wait_s)
 
     def heard(self) -> None:
         """Note that the data mart answered the change feed. On the event loop."""
@@ -371,9 +377,7 @@ class CustomerStates:
             self._enqueue(again)
         else:
             self._enqueue(self._divided(batch, failure))
-        for each in batch:
-            if each not in again and (future := self._awaited.pop(each, None)) is not None and not future.done():
-                future.set_result(None)
+        self._waiters.ended(each for each in batch if each not in again)
 
     def _failed(self, why: Exception) -> None:
         """Count a look-up that failed. One who answers with rows that cannot be read is not away."""
