@@ -363,6 +363,7 @@ class Application:
         self.pipeline.add_listener(lambda _, outcome: follower.applied(outcome, mart.states.want))
         self.pipeline.add_listener(lambda _, outcome: feed.applied(outcome))
         self.metrics.add_numbers("rte_customer_feed", feed.stats)
+        self._customer_feed = feed
         feed.start(mart.states.state)
         self.metrics.add_numbers("rte_mart", lambda: mart.stats() | {"attributes_left_out": encode.left_out_count})
         return mart
@@ -376,7 +377,15 @@ class Application:
         seal = ReceiptSeal(key)
         refused = None if self._collectors is None else self._collectors.drop_naming
         self.eraser = Eraser(
-            self.engine, self.pipeline, journal, mart, secret_from_bytes(key), seal, self._clock_ms, refused
+            self.engine,
+            self.pipeline,
+            journal,
+            mart,
+            secret_from_bytes(key),
+            seal,
+            self._clock_ms,
+            self._customer_feed.settle,
+            refused,
         )
         self._stack.push_async_callback(self.eraser.close)
         self.eraser.resume()

@@ -10,9 +10,26 @@ from typing import Any
 import grpc
 import pytest
 
+from rte_server.engine.configurations import FACTS
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.journal.recovery import to_body
+from rte_server.mart.database import MartError
+from rte_server.service.receipts import Want
 from tests.service.calls import event, send
 from tests.service.live_server import live_server
-from tests.service.test_erasure import MARK, PERSON, deleted, files_with, finish, no_session, prepared
+from tests.service.test_erasure import (
+    CHROME,
+    MARK,
+    PERSON,
+    deleted,
+    entries_with,
+    files_with,
+    finish,
+    no_session,
+    prepared,
+    started,
+    traffic,
+)
 
 
 def before(target: object, name: str, first: Callable[[], None]) -> None:
@@ -94,3 +111,58 @@ def test_an_erasure_that_fails_in_itself_is_tried_again(tmp_path: Path, monkeypa
         finish(server)
         assert failures == [3]
         assert files_with(tmp_path / "data", MARK) == []
+
+
+def test_a_data_mart_that_is_away_brings_nobody_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the data mart said of the customer, and what the person sent, until the rows could be deleted leaves, too."""
+    monkeypatch.setattr("rte_server.service.erasure.eraser.RETRY_S", 0.2)
+    data_dir = tmp_path / "data"
+    with started(data_dir) as server, server.channel() as channel:
+        prepared(channel)
+        wait_until(lambda: EntryType.CUSTOMER in entries_with(server, MARK))
+        journal, mart = server.application.eraser._journal, server.application.eraser._mart
+        erase, tries = mart.erase, [0]
+
+        def says_old_things() -> bool:
+            said = [entry.type for _, entry in journal.read(0, 1) if f"{MARK} climbing".encode() in entry.body]
+            begun = [entry.type for _, entry in journal.read(0, 1)]
+            return EntryType.CUSTOMER in begun[begun.index(EntryType.ERASE) :] and len(said) >= 2
+
+        async def away(customer_id: str) -> object:
+            tries[0] += 1
+            if tries[0] < 3:
+                raise MartError("away")
+            return await erase(customer_id)
+
+        monkeypatch.setattr(mart, "erase", away)
+        with pytest.raises(grpc.RpcError):
+            deleted(channel, customer_id=PERSON)
+        tries[0] = -1_000
+        traffic(channel, 7)
+        wait_until(says_old_things)
+        tries[0] = 3
+        finish(server)
+        assert files_with(data_dir, MARK) == []
+        no_session(channel, customer_id=PERSON)
+    with started(data_dir) as server, server.channel() as channel:
+        no_session(channel, customer_id=PERSON)
+        assert files_with(data_dir, MARK) == []
+
+
+def test_models_that_read_the_persons_texts_meanwhile_bring_none_back(tmp_path: Path) -> None:
+    """Facts that models took from texts before they were cut, and that come into the journal later, leave, too."""
+    data_dir = tmp_path / "data"
+    with started(data_dir) as server, server.channel() as channel:
+        prepared(channel)
+        pipeline = server.application.pipeline
+
+        def configured() -> None:
+            facts = {FACTS: {"ua.browser": {f"{CHROME} {MARK}": "Chrome"}}}
+            body = to_body({**server.application.engine.configuration, **facts})
+            pipeline.submit_and_wait(Entry(EntryType.CONFIGURE, 0, body), want=Want.APPLIED)
+            assert EntryType.CONFIGURE in entries_with(server, MARK)
+
+        before(pipeline.retention, "forget_older", configured)
+        deleted(channel, customer_id=PERSON)
+        assert files_with(data_dir, MARK) == []
+        assert entries_with(server, "Chrome") >= {EntryType.FACTS}

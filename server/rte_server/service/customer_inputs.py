@@ -72,6 +72,7 @@ class CustomerFeed:
         self._inputs = CustomerInputs.of(engine.program)
         self._has_begun = False
         self._lock = threading.Condition()
+        self._bringing = threading.Lock()  # Held from the look at what is known until the entry about it is folded.
         self._waiting: dict[str, None] = {}
         """Customers who are compared next; bounded, since each has a session or is remembered by the mart."""
         self._is_ended = False
@@ -95,6 +96,11 @@ class CustomerFeed:
             self._lock.notify()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def settle(self) -> None:
+        """Wait until nothing is under way that was looked up before. Blocks; any thread but the fold's."""
+        with self._bringing:
+            pass
 
     def stats(self) -> dict[str, int]:
         """Return counters and gauges by name. Any thread."""
@@ -146,7 +152,8 @@ class CustomerFeed:
                 for each in batch:
                     del self._waiting[each]
             try:
-                self._bring(batch)
+                with self._bringing:
+                    self._bring(batch)
             except EngineError as error:
                 if error.reason in (Reason.SHUTTING_DOWN, Reason.INTERNAL):
                     return

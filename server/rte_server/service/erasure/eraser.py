@@ -2,7 +2,10 @@
 
     search       the person is found in the state and in the journal; nothing is changed
     begin        an ERASE entry: from here on the erasure is open. It names the person, so that a restart can go on
-    data mart    RTE's own rows, and what is remembered of the customer; what collectors refused
+    data mart    RTE's own rows, and what is remembered of the customer
+    once more    until then more of the person may have come, or what was known of the customer: it is searched for again, and what
+                 is found begins the erasure once more. Everything before the last of these entries is cut
+    collectors   what they refused
     cut          the bodies of entries before it, in place
     forget       a snapshot from after it; all older ones are deleted
     seal         the ERASE entries that began it get bodies that name nobody, with the receipt
@@ -18,7 +21,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,13 +35,13 @@ from rte_server.engine.links import visitor_key
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.wire import ScannedRequest
-from rte_server.journal.protocol import Journal, JournalError
+from rte_server.journal.protocol import Journal, JournalError, JournalUnavailable
 from rte_server.mart.database import MartError
 from rte_server.mart.mart import CustomerMart
 from rte_server.service.erasure.cuts import Cut, cut
 from rte_server.service.erasure.person import Person
 from rte_server.service.erasure.receipt import ErasureReceipt, ReceiptSeal
-from rte_server.service.erasure.search import PersonSearch, entries
+from rte_server.service.erasure.search import Facts, PersonSearch, entries
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.receipts import Want
 from rte_server.service.tokens import SHARD
@@ -51,9 +54,6 @@ ROUNDS_MAX = 4
 
 RETRY_S = 10.0
 """An erasure that cannot go on, since the data mart is away or the journal is being read, is tried again after so long."""
-
-SETTLE_S = 0.1
-"""Between an ERASE entry and the next look: what other threads had under way about the person is in the journal then."""
 
 ERASURE_ID_BYTES = 8
 
@@ -74,6 +74,7 @@ class Eraser:
         secret: NDArray[np.uint64],
         seal: ReceiptSeal,
         clock_ms: Callable[[], int],
+        settle: Callable[[], None],
         drop_refused: Callable[[Collection[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Make it.
@@ -86,6 +87,7 @@ class Eraser:
             secret: uint64[4], the deployment secret.
             seal: Makes receipts.
             clock_ms: The server's time, milliseconds since 1970.
+            settle: Blocks until no entry about customers is under way that rests on what was known before.
             drop_refused: Removes what the collectors refused and that names one of some ids; raises EngineError.
         """
         self._engine = engine
@@ -96,6 +98,7 @@ class Eraser:
         self._secret = secret
         self._seal = seal
         self._clock_ms = clock_ms
+        self._settle = settle
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._resuming: asyncio.Task[None] | None = None
@@ -161,33 +164,32 @@ class Eraser:
             row_count = await self._mart.row_count(person_id) if kind == CUSTOMER else 0
         except MartError as error:
             raise _unavailable(Reason.SERVER_UNAVAILABLE, "mart", f"nothing was erased: {error}") from error
-        person = self._person(kind, person_id)
-        search = PersonSearch(self._engine, self._journal, SHARD, person)
-        erasure_id, session_count = secrets.token_hex(ERASURE_ID_BYTES), 0
-        for round_number in range(ROUNDS_MAX):
-            try:
-                found = await asyncio.to_thread(search.run)
-                facts = await asyncio.to_thread(search.facts) if found or round_number == 0 else ()
-            except JournalError as error:
-                what = "the erasure has begun and is finished later" if round_number else "nothing was erased"
-                raise _unavailable(Reason.JOURNAL_UNAVAILABLE, "", f"{what}: {error}") from error
-            if round_number and not found:
-                break
-            session_count += search.session_count
-            members = {
-                "kind": kind,
-                "person": person_id,
-                "visitor_ids": sorted(person.visitor_ids),
-                "session_ids": sorted(search.written),
-                "session_count": session_count,
-                "event_count": person.event_count,
-                "write_count": person.write_count,
-                "row_count": row_count,
-            }
-            erasure = Erasure(erasure_id, sorted(person.keys), search.id_hashes(), sorted(facts), members=members)
-            await self._append(erasure)
-            await asyncio.sleep(SETTLE_S)
+        search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id))
+        erasure_id = secrets.token_hex(ERASURE_ID_BYTES)
+        try:
+            await asyncio.to_thread(search.run)
+            facts = await asyncio.to_thread(search.facts, search.seen)
+        except JournalError as error:
+            raise _unavailable(Reason.JOURNAL_UNAVAILABLE, "", f"nothing was erased: {error}") from error
+        before = {"kind": kind, "person": person_id, "row_count": row_count}
+        await self._append(_order(erasure_id, before, search, facts))
         return erasure_id
+
+    async def _begin_again(self, begun: list[Erasure], search: PersonSearch) -> list[Erasure]:
+        """Append what begins an erasure once more, as long as there is more of the person than was known; return all that do."""
+        known = {each for erasure in begun for each in (*erasure.visitor_keys, *erasure.id_hashes, *erasure.facts)}
+        for _ in range(ROUNDS_MAX):
+            positions = self._engine.open_erasures[begun[0].erasure_id]
+            await asyncio.to_thread(self._settle)
+            await asyncio.to_thread(search.run)
+            facts = await asyncio.to_thread(search.facts, positions[0])
+            order = _order(begun[0].erasure_id, begun[-1].members, search, facts)
+            found = {*order.visitor_keys, *order.id_hashes, *order.facts}
+            if search.latest < positions[-1] and found <= known and not search.session_count:
+                break
+            await self._append(order)
+            begun, known = [*begun, order], known | found
+        return begun
 
     async def _append(self, erasure: Erasure) -> None:
         entry = Entry(EntryType.ERASE, self._clock_ms(), erasure.body())
@@ -206,8 +208,8 @@ class Eraser:
             if "receipt" in (begun[0].members or {}):
                 receipt = ErasureReceipt.of_dict(begun[0].members["receipt"])
             else:
-                receipt = await self._erase_rest(begun[-1], positions)
-                bodies = _sealed(erasure_id, positions, receipt)
+                receipt = await self._erase_rest(begun)
+                bodies = _sealed(erasure_id, self._engine.open_erasures[erasure_id], receipt)
             # Also if they have been replaced: the former ones may still be in the journal's files.
             await asyncio.to_thread(self._journal.redact, SHARD, bodies)
         except JournalError as error:
@@ -216,47 +218,57 @@ class Eraser:
             raise self._later(Reason.SERVER_UNAVAILABLE, error) from error
         await self._append(Erasure(erasure_id, is_end=True))
         _log.info(
-            "the erasure %s is complete: %d events before entry %d", erasure_id, receipt.event_count, positions[-1]
+            "the erasure %s is complete: %d events before entry %d",
+            erasure_id,
+            receipt.event_count,
+            receipt.last_position,
         )
         return receipt
 
-    async def _erase_rest(self, erasure: Erasure, positions: Sequence[int]) -> ErasureReceipt:
+    async def _erase_rest(self, begun: list[Erasure]) -> ErasureReceipt:
         """Erase a person everywhere but in the entries that began it."""
-        members = erasure.members
-        customer_id = members["person"] if members["kind"] == CUSTOMER else ""
-        if customer_id:
-            await self._mart.erase(customer_id)
-        if self._drop_refused is not None:
-            await self._drop_refused({members["person"], *members["visitor_ids"]})
-        first = await asyncio.to_thread(self._cut, erasure, positions)
-        await asyncio.wrap_future(self._pipeline.retention.forget_older())
-        if customer_id:
+        kind, person_id = begun[0].members["kind"], begun[0].members["person"]
+        if kind == CUSTOMER:
+            await self._mart.erase(person_id)
+        search = PersonSearch(self._engine, self._journal, SHARD, self._person_of(begun[-1]))
+        for _ in range(ROUNDS_MAX):
+            begun = await self._begin_again(begun, search)
+            positions = self._engine.open_erasures[begun[0].erasure_id]
+            if self._drop_refused is not None:
+                await self._drop_refused({person_id, *begun[-1].members["visitor_ids"]})
+            first = await asyncio.to_thread(self._cut, begun, positions, search)
+            await asyncio.wrap_future(self._pipeline.retention.forget_older())
+            # No model is being folded from history now. One that was until then may have read the person's texts.
+            if not await asyncio.to_thread(search.said_after, search.seen):
+                break
+        else:
+            raise JournalUnavailable("models are being changed all the time")
+        if kind == CUSTOMER:
             # A read may have remembered the customer meanwhile.
-            await self._mart.forget(customer_id)
+            await self._mart.forget(person_id)
+        members = begun[-1].members
         return self._seal.sealed(
             ErasureReceipt(
-                erasure_id=erasure.erasure_id,
+                erasure_id=begun[0].erasure_id,
                 time_ms=self._clock_ms(),
                 first_position=first,
                 last_position=positions[-1],
                 session_count=members["session_count"],
-                visitor_count=len(erasure.visitor_keys),
+                visitor_count=len(begun[-1].visitor_keys),
                 event_count=members["event_count"],
                 write_count=members["write_count"],
                 row_count=members["row_count"],
-                person_digest=self._seal.person_digest(members["kind"], members["person"]),
+                person_digest=self._seal.person_digest(kind, person_id),
             )
         )
 
-    def _cut(self, erasure: Erasure, positions: Sequence[int]) -> int:
+    def _cut(self, begun: Sequence[Erasure], positions: Sequence[int], search: PersonSearch) -> int:
         """Cut a person out of the entries before the last that began the erasure; return the first that there is."""
-        members = erasure.members
-        person = Person(self._secret, members["person"] if members["kind"] == CUSTOMER else "")
-        person.keys.update(erasure.visitor_keys)
-        person.visitor_ids.update(members["visitor_ids"])
-        person.session_ids.update(members["session_ids"])
         first = self._journal.first_position(SHARD)
-        order = Cut(person, set(erasure.facts), lambda each: self._engine.find_session(each) >= 0, first <= 1)
+        # Somebody else may have sent such a text since it was searched for.
+        facts = search.unshared({each for erasure in begun for each in erasure.facts}, positions[-1])
+        person = self._person_of(begun[-1])
+        order = Cut(person, facts, lambda each: self._engine.find_session(each) >= 0, first <= 1)
         bodies: dict[int, bytes] = {}
         size = 0
         for position, entry in entries(self._journal, SHARD, first, positions[-1] - 1):
@@ -306,10 +318,43 @@ class Eraser:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), RETRY_S)
 
+    def _person_of(self, erasure: Erasure) -> Person:
+        """Return the person whom an entry that begins an erasure says."""
+        members = erasure.members
+        person = Person(self._secret, members["person"] if members["kind"] == CUSTOMER else "")
+        person.keys.update(erasure.visitor_keys)
+        person.visitor_ids.update(members["visitor_ids"])
+        person.session_ids.update(members["session_ids"])
+        return person
+
     def _person(self, kind: str, person_id: str) -> Person:
         if kind == CUSTOMER:
             return Person(self._secret, person_id)
         return Person(self._secret, "", {person_id}, {visitor_key(person_id, self._secret)})
+
+
+def _order(erasure_id: str, before: Mapping[str, Any], search: PersonSearch, facts: Facts) -> Erasure:
+    """Return what begins an erasure, or begins it once more.
+
+    Args:
+        erasure_id: Its id.
+        before: What the last entry says that began it; for the first whom it is about, and the rows in the data mart.
+        search: What was found.
+        facts: Facts that go as well.
+    """
+    person = search.person
+    members = {
+        "kind": before["kind"],
+        "person": before["person"],
+        "visitor_ids": sorted(person.visitor_ids),
+        "session_ids": sorted(search.written.union(before.get("session_ids", ()))),
+        "session_count": before.get("session_count", 0) + search.session_count,
+        # What had been cut before a crash is not found any more.
+        "event_count": max(before.get("event_count", 0), person.event_count),
+        "write_count": max(before.get("write_count", 0), person.write_count),
+        "row_count": before["row_count"],
+    }
+    return Erasure(erasure_id, sorted(person.keys), search.id_hashes(), sorted(facts), members=members)
 
 
 def _sealed(erasure_id: str, positions: Sequence[int], receipt: ErasureReceipt) -> dict[int, bytes]:

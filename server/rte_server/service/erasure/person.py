@@ -57,11 +57,6 @@ class Person:
     write_count: int = 0
     entry_count: int = 0
 
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """What has been found."""
-        return self.event_count, self.write_count, self.entry_count
-
     def may_be_in(self, body: bytes) -> bool:
         """Return whether the bytes of a request hold an id of the person."""
         ids = (self.customer_id, *self.visitor_ids) if self.customer_id else self.visitor_ids
@@ -90,8 +85,8 @@ class Person:
         found: NDArray[np.int64] = np.flatnonzero(accepted & (mine | self._named(scanned)))
         return found
 
-    def collect(self, scanned: ScannedRequest, now_ms: int) -> None:
-        """Take note of what is remembered of the person's events in a request, and count them.
+    def collect(self, scanned: ScannedRequest, now_ms: int) -> bool:
+        """Take note of what is remembered of the person's events in a request, and count them; return if there are any.
 
         Args:
             scanned: The request.
@@ -110,6 +105,7 @@ class Person:
         for start, length in records[:, [EVENT_OFF, EVENT_LEN]].tolist():
             properties = Event.FromString(scanned.body[start : start + length]).properties
             _add_texts(properties, self.texts)
+        return len(places) > 0
 
     def forget_collected(self) -> None:
         """Begin to collect anew: other visitors have been found to be the person's."""

@@ -54,35 +54,31 @@ class PersonSearch:
         self._engine = engine
         self._journal = journal
         self._shard = shard
-        self._person = person
-        self._seen = 0
+        self.person = person
+        self.seen = 0
+        """Up to which position the journal has been looked through."""
+        self.latest = 0
+        """The last position at which something of the person stands."""
         self.session_count = 0
         """Sessions of the person that are there."""
         self.written: set[str] = set()
         """Those of the person's sessions that entries of the journal write to."""
 
-    def run(self) -> bool:
-        """Look through what was appended since the last time, or through everything if the person has more visitors now.
-
-        Returns:
-            Whether anything of the person was found that was not known.
-        """
-        person, found = self._person, False
+    def run(self) -> None:
+        """Look through what was appended since the last time, or through everything if the person has more visitors now."""
+        person = self.person
         for _ in range(TAIL_ROUNDS_MAX):
             last = self._journal.last_position(self._shard)
-            if last == self._seen:
+            if last == self.seen:
                 break
-            keys, known = len(person.keys), person.counts
+            keys = len(person.keys)
             self._find_visitors(last)
-            is_wider = len(person.keys) > keys
-            if is_wider:
+            if len(person.keys) > keys:
                 person.forget_collected()
-                self._seen = 0
+                self.seen = 0
             self._collect(last)
-            found = found or is_wider or known != person.counts
-            self._seen = last
+            self.seen = last
         self._find_sessions()
-        return found
 
     def live_sessions(self) -> int:
         """Return how many sessions of the person are there, as far as the state itself tells."""
@@ -92,37 +88,55 @@ class PersonSearch:
 
     def id_hashes(self) -> list[int]:
         """Return the keyed hashes of the person's event and request ids that may be remembered still, ascending."""
-        horizon_ms = max(self._person.id_hashes.values(), default=0) - self._engine.settings.dedup_horizon_ms
-        return sorted(each for each, clock_ms in self._person.id_hashes.items() if clock_ms >= horizon_ms)
+        horizon_ms = max(self.person.id_hashes.values(), default=0) - self._engine.settings.dedup_horizon_ms
+        return sorted(each for each, clock_ms in self.person.id_hashes.items() if clock_ms >= horizon_ms)
 
-    def facts(self) -> Facts:
-        """Return (function, text) of the facts about texts that only the person sent, as far as the journal goes back."""
-        texts = self._person.texts
-        asked = {
-            (function, text)
-            for _, entry in self._entries(1, self._seen)
-            if entry.type in (EntryType.FACTS, EntryType.CONFIGURE) and FACTS.encode() in entry.body
-            for function, text, _ in read_facts(json.loads(entry.body))
-            if text in texts
-        }
-        # Only what a request was scanned for can be told apart, so texts within others' texts count as theirs.
-        left = {text: text.encode() for _, text in asked}
-        for _, entry in self._entries(1, self._seen):
+    def facts(self, since: int) -> Facts:
+        """Return (function, text) of the facts about texts that only the person sent, as far as the journal goes back.
+
+        Args:
+            since: Models that were configured after this position may have read texts before it that have been cut out
+                meanwhile: what they say about a text that nobody sends is taken for the person's.
+        """
+        texts, asked = self.person.texts, dict[tuple[str, str], int]()
+        for position, entry in self._entries(1, self.seen):
+            is_late = entry.type is EntryType.CONFIGURE and position > since
+            if entry.type in (EntryType.FACTS, EntryType.CONFIGURE) and FACTS.encode() in entry.body:
+                said = read_facts(json.loads(entry.body))
+                asked.update(((name, text), position) for name, text, _ in said if is_late or text in texts)
+        found = self.unshared(asked, self.seen)
+        self.latest = max([self.latest, *(asked[each] for each in found)])
+        return found
+
+    def unshared(self, facts: Facts, last: int) -> Facts:
+        """Return those of some facts whose texts nobody else has sent, up to an entry.
+
+        Only what a request was scanned for can be told apart, so texts within others' texts count as theirs.
+        """
+        left = {text: text.encode() for _, text in facts}
+        for _, entry in self._entries(1, last):
             if not left:
                 break
             if entry.type is EntryType.EVENTS and any(each in entry.body for each in left.values()):
                 body = self._without_person(entry)
                 left = {text: each for text, each in left.items() if each not in body}
-        return {(function, text) for function, text in asked if text in left}
+        return {(function, text) for function, text in facts if text in left}
+
+    def said_after(self, position: int) -> bool:
+        """Return whether models were configured after an entry that hold facts about texts."""
+        return any(
+            entry.type is EntryType.CONFIGURE and bool(json.loads(entry.body).get(FACTS))
+            for _, entry in self._entries(position + 1, self._journal.last_position(self._shard))
+        )
 
     def _without_person(self, entry: Entry) -> bytes:
-        scanned = self._person.scanned(entry.body, entry.received_ms)
-        records = np.delete(scanned.records, self._person.places(scanned), axis=0).tolist()
+        scanned = self.person.scanned(entry.body, entry.received_ms)
+        records = np.delete(scanned.records, self.person.places(scanned), axis=0).tolist()
         return b"\0".join(scanned.body[r[EVENT_OFF] : r[EVENT_OFF] + r[EVENT_LEN]] for r in records)
 
     def _find_visitors(self, last: int) -> None:
         """Add the visitors who name the customer, in the state and in entries up to `last`."""
-        person = self._person
+        person = self.person
         if not person.customer_id:
             return
         table = self._engine.score_view().table
@@ -137,35 +151,40 @@ class PersonSearch:
             person.visitor_ids.add(link.visitor_id)
             person.keys.add(visitor_key(link.visitor_id, person.secret))
         named = person.customer_id.encode()
-        for _, entry in self._entries(self._seen + 1, last):
+        for _, entry in self._entries(self.seen + 1, last):
             if entry.type is EntryType.EVENTS and named in entry.body:
                 person.learn_visitors(person.scanned(entry.body, entry.received_ms))
 
     def _collect(self, last: int) -> None:
         """Take note of the person's events, and of writes to the person's sessions, after `_seen` up to `last`."""
-        person = self._person
+        person = self.person
         now_ms = 0
         for position, entry in self._entries(1, last):
             now_ms = max(now_ms, entry.received_ms)
-            if position <= self._seen or not entry.body:
+            if position <= self.seen or not entry.body:
                 continue
+            is_mine = False
             if entry.type in (EntryType.CUSTOMER, EntryType.LINK):
-                person.entry_count += cut(entry, Cut(person)) != entry.body
+                is_mine = cut(entry, Cut(person)) != entry.body
+                person.entry_count += is_mine
             elif entry.type is EntryType.EVENTS and person.may_be_in(entry.body):
-                person.collect(person.scanned(entry.body, entry.received_ms), now_ms)
+                is_mine = person.collect(person.scanned(entry.body, entry.received_ms), now_ms)
+            if is_mine:
+                self.latest = max(self.latest, position)
         self._find_sessions()
-        for _, entry in self._entries(self._seen + 1, last):
+        for position, entry in self._entries(self.seen + 1, last):
             is_write = entry.type in (EntryType.UPDATE, EntryType.END) and entry.body
             session_id = session_of(entry) if is_write else None
             if session_id is not None and session_id in person.session_ids:
                 self.written.add(session_id)
                 person.write_count += 1
+                self.latest = max(self.latest, position)
                 if (write := write_of(entry)) is not None and write.request_id:
                     person.id_hashes[write_hash(write.request_id, person.secret)] = now_ms
 
     def _find_sessions(self) -> None:
         """Take note of the sessions that are there, with the ids of those that became part of them."""
-        person = self._person
+        person = self.person
         cells = self._engine.score_view().table.rows[self._engine.rows_in_use()]
         mine = np.zeros(len(cells), np.bool_)
         for low, high in person.keys:
