@@ -10,12 +10,15 @@ from typing import Any
 import grpc
 import pytest
 
+from rte.v1 import customer_service_pb2 as pb
+from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
 from rte_server.engine.configurations import FACTS
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.reasons import Reason
 from rte_server.journal.recovery import to_body
 from rte_server.mart.database import MartError
 from rte_server.service.receipts import Want
-from tests.service.calls import event, send
+from tests.service.calls import event, refused, send
 from tests.service.live_server import live_server
 from tests.service.test_erasure import (
     CHROME,
@@ -25,6 +28,7 @@ from tests.service.test_erasure import (
     entries_with,
     files_with,
     finish,
+    is_genuine,
     no_session,
     prepared,
     started,
@@ -121,7 +125,7 @@ def test_a_data_mart_that_is_away_brings_nobody_back(tmp_path: Path, monkeypatch
         prepared(channel)
         wait_until(lambda: EntryType.CUSTOMER in entries_with(server, MARK))
         journal, mart = server.application.eraser._journal, server.application.eraser._mart
-        erase, tries = mart.erase, [0]
+        erase, tries = mart.erase, [-1_000]
 
         def says_old_things() -> bool:
             said = [entry.type for _, entry in journal.read(0, 1) if f"{MARK} climbing".encode() in entry.body]
@@ -131,19 +135,28 @@ def test_a_data_mart_that_is_away_brings_nobody_back(tmp_path: Path, monkeypatch
         async def away(customer_id: str) -> object:
             tries[0] += 1
             if tries[0] < 3:
-                raise MartError("away")
+                raise MartError("away: SELECT secrets")
             return await erase(customer_id)
 
         monkeypatch.setattr(mart, "erase", away)
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError) as failure:
             deleted(channel, customer_id=PERSON)
-        tries[0] = -1_000
+        assert "the erasure has begun" in (said := str(failure.value.details())) and "SELECT" not in said
+        stub = CustomerServiceStub(channel)
+        request = pb.DeleteCustomerRequest(customer_id=PERSON)
+        assert refused(stub.DeleteCustomer, request)[1:] == (Reason.MART_UNAVAILABLE, "mart")
         traffic(channel, 7)
         wait_until(says_old_things)
         tries[0] = 3
         finish(server)
         assert files_with(data_dir, MARK) == []
         no_session(channel, customer_id=PERSON)
+        # Nobody has got that receipt yet.
+        again = deleted(channel, customer_id=PERSON)
+        (earlier,) = again.earlier_receipts
+        assert earlier.event_count >= 13 and earlier.session_count > 3 and again.receipt.event_count == 0
+        assert is_genuine(channel, earlier, customer_id=PERSON) == (True, True, 0)
+        assert not deleted(channel, customer_id="stays").earlier_receipts
     with started(data_dir) as server, server.channel() as channel:
         no_session(channel, customer_id=PERSON)
         assert files_with(data_dir, MARK) == []
@@ -166,3 +179,31 @@ def test_models_that_read_the_persons_texts_meanwhile_bring_none_back(tmp_path: 
         deleted(channel, customer_id=PERSON)
         assert files_with(data_dir, MARK) == []
         assert entries_with(server, "Chrome") >= {EntryType.FACTS}
+
+
+def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data mart that does not answer: nothing begins, or the answer says that sources may remain; rows are those deleted."""
+    with started(tmp_path / "data") as server, server.channel() as channel:
+        prepared(channel)
+        mart = server.application.eraser._mart
+
+        async def away(*_: object) -> int:
+            raise MartError("away: SELECT secrets")
+
+        async def none(*_: object, **__: object) -> int:
+            return 0
+
+        request = pb.DeleteCustomerRequest(customer_id=PERSON)
+        with monkeypatch.context() as patched:
+            patched.setattr(mart, "row_count", away)
+            found = refused(CustomerServiceStub(channel).DeleteCustomer, request)
+            assert found[1:] == (Reason.MART_UNAVAILABLE, "mart")
+            assert server.application.engine.open_erasures == {}
+        with monkeypatch.context() as patched:
+            patched.setattr(mart, "row_count", none)  # More rows come before they are deleted.
+            patched.setattr(mart, "reach", none)
+            answer = deleted(channel, customer_id=PERSON)
+        assert answer.receipt.row_count == 3
+        assert answer.remaining_sources_unknown and not answer.remaining_sources
+        answer = deleted(channel, customer_id=PERSON)
+        assert not answer.remaining_sources_unknown and len(answer.earlier_receipts) == 1

@@ -160,6 +160,13 @@ def erase(
     if answer.remaining_sources:
         sources = ", ".join(answer.remaining_sources)
         typer.echo(f"The data mart still knows the customer, in {sources}: these are yours to clear.", err=True)
+    if answer.remaining_sources_unknown:
+        typer.echo(
+            "The data mart did not answer in time: it may know the customer still, in tables of yours.", err=True
+        )
+    for earlier in answer.earlier_receipts:
+        found = json.dumps(MessageToDict(earlier, preserving_proto_field_name=True), ensure_ascii=False)
+        typer.echo(f"Erased before, with the receipt {found}", err=True)
     typer.echo(json.dumps(MessageToDict(answer.receipt, preserving_proto_field_name=True), ensure_ascii=False))
 
 

@@ -149,14 +149,17 @@ class CustomerMart:
         """
         return await asyncio.wrap_future(self._call(self._in_own_tables(lambda c: row_count(c, customer_id))))
 
-    async def erase(self, customer_id: str) -> None:
+    async def erase(self, customer_id: str) -> int:
         """Delete a customer's rows in RTE's own tables, and remember nothing of the customer. On any event loop.
+
+        Returns:
+            How many rows there were, but for the outbox.
 
         Raises:
             MartError: The data mart does not answer, or somebody reads its file for so long that what was deleted is
                 still in it. It can be done again.
         """
-        await asyncio.wrap_future(self._call(self._erase(customer_id)))
+        return await asyncio.wrap_future(self._call(self._erase(customer_id)))
 
     async def forget(self, customer_id: str) -> None:
         """Remember nothing of a customer. On any event loop."""
@@ -273,14 +276,14 @@ class CustomerMart:
         has_own = (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables)
         return await self._database.run(work) if has_own else 0
 
-    async def _erase(self, customer_id: str) -> None:
-        await self._in_own_tables(lambda connection: erase(connection, customer_id))
+    async def _erase(self, customer_id: str) -> int:
+        count = await self._in_own_tables(lambda connection: erase(connection, customer_id))
         self.states.forget(customer_id)
         if self._database.dialect.name != "sqlite":
-            return
+            return count
         for _ in range(GIVE_UP_TRIES):
             if await self._database.run(give_up_wal):
-                return
+                return count
             await asyncio.sleep(0.05)
         raise MartError("the data mart's file is being read, so that what was deleted is still in its log")
 

@@ -120,8 +120,13 @@ type DeleteCustomerResponse struct {
 	// Names the sources of the data mart that are not RTE's own and still know the customer: they are for their owner to
 	// clear. As long as they do, GetCustomer shows the customer from them.
 	RemainingSources []string `protobuf:"bytes,2,rep,name=remaining_sources,json=remainingSources,proto3" json:"remaining_sources,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Says that the data mart did not answer in time when it was asked for them: there may be more than those.
+	RemainingSourcesUnknown bool `protobuf:"varint,3,opt,name=remaining_sources_unknown,json=remainingSourcesUnknown,proto3" json:"remaining_sources_unknown,omitempty"`
+	// Lists the receipts of the latest erasures of the same person, oldest first, at most 100, as far as the journal goes
+	// back: among them that of an erasure that a restart has finished.
+	EarlierReceipts []*ErasureReceipt `protobuf:"bytes,4,rep,name=earlier_receipts,json=earlierReceipts,proto3" json:"earlier_receipts,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *DeleteCustomerResponse) Reset() {
@@ -164,6 +169,20 @@ func (x *DeleteCustomerResponse) GetReceipt() *ErasureReceipt {
 func (x *DeleteCustomerResponse) GetRemainingSources() []string {
 	if x != nil {
 		return x.RemainingSources
+	}
+	return nil
+}
+
+func (x *DeleteCustomerResponse) GetRemainingSourcesUnknown() bool {
+	if x != nil {
+		return x.RemainingSourcesUnknown
+	}
+	return false
+}
+
+func (x *DeleteCustomerResponse) GetEarlierReceipts() []*ErasureReceipt {
+	if x != nil {
+		return x.EarlierReceipts
 	}
 	return nil
 }
@@ -1035,10 +1054,12 @@ const file_rte_v1_customer_service_proto_rawDesc = "" +
 	"customerId\x12\x1f\n" +
 	"\n" +
 	"visitor_id\x18\x02 \x01(\tH\x00R\tvisitorIdB\b\n" +
-	"\x06person\"w\n" +
+	"\x06person\"\xf6\x01\n" +
 	"\x16DeleteCustomerResponse\x120\n" +
 	"\areceipt\x18\x01 \x01(\v2\x16.rte.v1.ErasureReceiptR\areceipt\x12+\n" +
-	"\x11remaining_sources\x18\x02 \x03(\tR\x10remainingSources\"\xa3\x01\n" +
+	"\x11remaining_sources\x18\x02 \x03(\tR\x10remainingSources\x12:\n" +
+	"\x19remaining_sources_unknown\x18\x03 \x01(\bR\x17remainingSourcesUnknown\x12A\n" +
+	"\x10earlier_receipts\x18\x04 \x03(\v2\x16.rte.v1.ErasureReceiptR\x0fearlierReceipts\"\xa3\x01\n" +
 	"\x1bVerifyErasureReceiptRequest\x120\n" +
 	"\areceipt\x18\x01 \x01(\v2\x16.rte.v1.ErasureReceiptR\areceipt\x12!\n" +
 	"\vcustomer_id\x18\x02 \x01(\tH\x00R\n" +
@@ -1151,37 +1172,38 @@ var file_rte_v1_customer_service_proto_goTypes = []any{
 }
 var file_rte_v1_customer_service_proto_depIdxs = []int32{
 	15, // 0: rte.v1.DeleteCustomerResponse.receipt:type_name -> rte.v1.ErasureReceipt
-	15, // 1: rte.v1.VerifyErasureReceiptRequest.receipt:type_name -> rte.v1.ErasureReceipt
-	16, // 2: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
-	17, // 3: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
-	14, // 4: rte.v1.GetCustomerResponse.links:type_name -> rte.v1.CustomerLink
-	16, // 5: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
-	17, // 6: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
-	18, // 7: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
-	19, // 8: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
-	17, // 9: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
-	14, // 10: rte.v1.LinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
-	14, // 11: rte.v1.UnlinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
-	19, // 12: rte.v1.CustomerLink.link_time:type_name -> google.protobuf.Timestamp
-	4,  // 13: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
-	6,  // 14: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
-	8,  // 15: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
-	10, // 16: rte.v1.CustomerService.LinkVisitor:input_type -> rte.v1.LinkVisitorRequest
-	12, // 17: rte.v1.CustomerService.UnlinkVisitor:input_type -> rte.v1.UnlinkVisitorRequest
-	0,  // 18: rte.v1.CustomerService.DeleteCustomer:input_type -> rte.v1.DeleteCustomerRequest
-	2,  // 19: rte.v1.CustomerService.VerifyErasureReceipt:input_type -> rte.v1.VerifyErasureReceiptRequest
-	5,  // 20: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
-	7,  // 21: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
-	9,  // 22: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
-	11, // 23: rte.v1.CustomerService.LinkVisitor:output_type -> rte.v1.LinkVisitorResponse
-	13, // 24: rte.v1.CustomerService.UnlinkVisitor:output_type -> rte.v1.UnlinkVisitorResponse
-	1,  // 25: rte.v1.CustomerService.DeleteCustomer:output_type -> rte.v1.DeleteCustomerResponse
-	3,  // 26: rte.v1.CustomerService.VerifyErasureReceipt:output_type -> rte.v1.VerifyErasureReceiptResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 1: rte.v1.DeleteCustomerResponse.earlier_receipts:type_name -> rte.v1.ErasureReceipt
+	15, // 2: rte.v1.VerifyErasureReceiptRequest.receipt:type_name -> rte.v1.ErasureReceipt
+	16, // 3: rte.v1.GetCustomerRequest.max_age:type_name -> google.protobuf.Duration
+	17, // 4: rte.v1.GetCustomerResponse.customer:type_name -> rte.v1.Customer
+	14, // 5: rte.v1.GetCustomerResponse.links:type_name -> rte.v1.CustomerLink
+	16, // 6: rte.v1.BatchGetCustomersRequest.max_age:type_name -> google.protobuf.Duration
+	17, // 7: rte.v1.BatchGetCustomersResponse.customers:type_name -> rte.v1.Customer
+	18, // 8: rte.v1.UpdateCustomerRequest.attributes:type_name -> google.protobuf.Struct
+	19, // 9: rte.v1.UpdateCustomerRequest.expire_time:type_name -> google.protobuf.Timestamp
+	17, // 10: rte.v1.UpdateCustomerResponse.customer:type_name -> rte.v1.Customer
+	14, // 11: rte.v1.LinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	14, // 12: rte.v1.UnlinkVisitorResponse.links:type_name -> rte.v1.CustomerLink
+	19, // 13: rte.v1.CustomerLink.link_time:type_name -> google.protobuf.Timestamp
+	4,  // 14: rte.v1.CustomerService.GetCustomer:input_type -> rte.v1.GetCustomerRequest
+	6,  // 15: rte.v1.CustomerService.BatchGetCustomers:input_type -> rte.v1.BatchGetCustomersRequest
+	8,  // 16: rte.v1.CustomerService.UpdateCustomer:input_type -> rte.v1.UpdateCustomerRequest
+	10, // 17: rte.v1.CustomerService.LinkVisitor:input_type -> rte.v1.LinkVisitorRequest
+	12, // 18: rte.v1.CustomerService.UnlinkVisitor:input_type -> rte.v1.UnlinkVisitorRequest
+	0,  // 19: rte.v1.CustomerService.DeleteCustomer:input_type -> rte.v1.DeleteCustomerRequest
+	2,  // 20: rte.v1.CustomerService.VerifyErasureReceipt:input_type -> rte.v1.VerifyErasureReceiptRequest
+	5,  // 21: rte.v1.CustomerService.GetCustomer:output_type -> rte.v1.GetCustomerResponse
+	7,  // 22: rte.v1.CustomerService.BatchGetCustomers:output_type -> rte.v1.BatchGetCustomersResponse
+	9,  // 23: rte.v1.CustomerService.UpdateCustomer:output_type -> rte.v1.UpdateCustomerResponse
+	11, // 24: rte.v1.CustomerService.LinkVisitor:output_type -> rte.v1.LinkVisitorResponse
+	13, // 25: rte.v1.CustomerService.UnlinkVisitor:output_type -> rte.v1.UnlinkVisitorResponse
+	1,  // 26: rte.v1.CustomerService.DeleteCustomer:output_type -> rte.v1.DeleteCustomerResponse
+	3,  // 27: rte.v1.CustomerService.VerifyErasureReceipt:output_type -> rte.v1.VerifyErasureReceiptResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_customer_service_proto_init() }

@@ -64,9 +64,9 @@ type CustomerServiceClient interface {
 	// what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
 	// also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
 	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
-	// restart; calling again then gives the receipt. Later events are those of a new person.
-	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
-	// not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	// restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
+	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
 	DeleteCustomer(ctx context.Context, in *DeleteCustomerRequest, opts ...grpc.CallOption) (*DeleteCustomerResponse, error)
 	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
 	// there is of the person now.
@@ -188,9 +188,9 @@ type CustomerServiceServer interface {
 	// what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
 	// also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
 	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
-	// restart; calling again then gives the receipt. Later events are those of a new person.
-	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
-	// not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	// restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
+	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
+	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
 	DeleteCustomer(context.Context, *DeleteCustomerRequest) (*DeleteCustomerResponse, error)
 	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
 	// there is of the person now.

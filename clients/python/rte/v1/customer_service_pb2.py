@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rte.v1 import customer_pb2 as rte_dot_v1_dot_customer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"N\n\x15\x44\x65leteCustomerRequest\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06person\"\\\n\x16\x44\x65leteCustomerResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.rte.v1.ErasureReceipt\x12\x19\n\x11remaining_sources\x18\x02 \x03(\t\"\x83\x01\n\x1bVerifyErasureReceiptRequest\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.rte.v1.ErasureReceipt\x12\x15\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06personJ\x04\x08\x0f\x10\x10\"^\n\x1cVerifyErasureReceiptResponse\x12\x0f\n\x07genuine\x18\x01 \x01(\x08\x12\x16\n\x0eperson_matches\x18\x02 \x01(\x08\x12\x15\n\rsession_count\x18\x03 \x01(\x05\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\x12#\n\x05links\x18\x02 \x03(\x0b\x32\x14.rte.v1.CustomerLink\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer\"\xcb\x01\n\x15UpdateCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\tJ\x04\x08\x0f\x10\x10\"<\n\x16UpdateCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"`\n\x12LinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"L\n\x13LinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"b\n\x14UnlinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"N\n\x15UnlinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"\x80\x01\n\x0c\x43ustomerLink\x12\x12\n\nvisitor_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12-\n\tlink_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\t2\x8a\x07\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/customers/{customer_id}:\x01*\x12s\n\x0bLinkVisitor\x12\x1a.rte.v1.LinkVisitorRequest\x1a\x1b.rte.v1.LinkVisitorResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/customers/{customer_id}:link:\x01*\x12{\n\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/customers/{customer_id}:unlink:\x01*\x12\x91\x01\n\x0e\x44\x65leteCustomer\x12\x1d.rte.v1.DeleteCustomerRequest\x1a\x1e.rte.v1.DeleteCustomerResponse\"@\x82\xd3\xe4\x93\x02:*\x1b/v1/customers/{customer_id}Z\x1b*\x19/v1/visitors/{visitor_id}\x12\x90\x01\n\x14VerifyErasureReceipt\x12#.rte.v1.VerifyErasureReceiptRequest\x1a$.rte.v1.VerifyErasureReceiptResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/customers:verifyErasureReceipt:\x01*BA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drte/v1/customer_service.proto\x12\x06rte.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rte/v1/customer.proto\"N\n\x15\x44\x65leteCustomerRequest\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06person\"\xb1\x01\n\x16\x44\x65leteCustomerResponse\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.rte.v1.ErasureReceipt\x12\x19\n\x11remaining_sources\x18\x02 \x03(\t\x12!\n\x19remaining_sources_unknown\x18\x03 \x01(\x08\x12\x30\n\x10\x65\x61rlier_receipts\x18\x04 \x03(\x0b\x32\x16.rte.v1.ErasureReceipt\"\x83\x01\n\x1bVerifyErasureReceiptRequest\x12\'\n\x07receipt\x18\x01 \x01(\x0b\x32\x16.rte.v1.ErasureReceipt\x12\x15\n\x0b\x63ustomer_id\x18\x02 \x01(\tH\x00\x12\x14\n\nvisitor_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06personJ\x04\x08\x0f\x10\x10\"^\n\x1cVerifyErasureReceiptResponse\x12\x0f\n\x07genuine\x18\x01 \x01(\x08\x12\x16\n\x0eperson_matches\x18\x02 \x01(\x08\x12\x15\n\rsession_count\x18\x03 \x01(\x05\"U\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x13GetCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\x12#\n\x05links\x18\x02 \x03(\x0b\x32\x14.rte.v1.CustomerLink\"\\\n\x18\x42\x61tchGetCustomersRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x19\x42\x61tchGetCustomersResponse\x12#\n\tcustomers\x18\x01 \x03(\x0b\x32\x10.rte.v1.Customer\"\xcb\x01\n\x15UpdateCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12+\n\nattributes\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\tJ\x04\x08\x0f\x10\x10\"<\n\x16UpdateCustomerResponse\x12\"\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x10.rte.v1.Customer\"`\n\x12LinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"L\n\x13LinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"b\n\x14UnlinkVisitorRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\tJ\x04\x08\x0f\x10\x10\"N\n\x15UnlinkVisitorResponse\x12#\n\x05links\x18\x01 \x03(\x0b\x32\x14.rte.v1.CustomerLink\x12\x10\n\x08position\x18\x02 \x01(\t\"\x80\x01\n\x0c\x43ustomerLink\x12\x12\n\nvisitor_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12-\n\tlink_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\t2\x8a\x07\n\x0f\x43ustomerService\x12k\n\x0bGetCustomer\x12\x1a.rte.v1.GetCustomerRequest\x1a\x1b.rte.v1.GetCustomerResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/customers/{customer_id}\x12x\n\x11\x42\x61tchGetCustomers\x12 .rte.v1.BatchGetCustomersRequest\x1a!.rte.v1.BatchGetCustomersResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/customers:batchGet\x12w\n\x0eUpdateCustomer\x12\x1d.rte.v1.UpdateCustomerRequest\x1a\x1e.rte.v1.UpdateCustomerResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/customers/{customer_id}:\x01*\x12s\n\x0bLinkVisitor\x12\x1a.rte.v1.LinkVisitorRequest\x1a\x1b.rte.v1.LinkVisitorResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/customers/{customer_id}:link:\x01*\x12{\n\rUnlinkVisitor\x12\x1c.rte.v1.UnlinkVisitorRequest\x1a\x1d.rte.v1.UnlinkVisitorResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/customers/{customer_id}:unlink:\x01*\x12\x91\x01\n\x0e\x44\x65leteCustomer\x12\x1d.rte.v1.DeleteCustomerRequest\x1a\x1e.rte.v1.DeleteCustomerResponse\"@\x82\xd3\xe4\x93\x02:*\x1b/v1/customers/{customer_id}Z\x1b*\x19/v1/visitors/{visitor_id}\x12\x90\x01\n\x14VerifyErasureReceipt\x12#.rte.v1.VerifyErasureReceiptRequest\x1a$.rte.v1.VerifyErasureReceiptResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/customers:verifyErasureReceipt:\x01*BA\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,34 +53,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMERSERVICE'].methods_by_name['VerifyErasureReceipt']._serialized_options = b'\202\323\344\223\002\'\"\"/v1/customers:verifyErasureReceipt:\001*'
   _globals['_DELETECUSTOMERREQUEST']._serialized_start=189
   _globals['_DELETECUSTOMERREQUEST']._serialized_end=267
-  _globals['_DELETECUSTOMERRESPONSE']._serialized_start=269
-  _globals['_DELETECUSTOMERRESPONSE']._serialized_end=361
-  _globals['_VERIFYERASURERECEIPTREQUEST']._serialized_start=364
-  _globals['_VERIFYERASURERECEIPTREQUEST']._serialized_end=495
-  _globals['_VERIFYERASURERECEIPTRESPONSE']._serialized_start=497
-  _globals['_VERIFYERASURERECEIPTRESPONSE']._serialized_end=591
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=593
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=678
-  _globals['_GETCUSTOMERRESPONSE']._serialized_start=680
-  _globals['_GETCUSTOMERRESPONSE']._serialized_end=774
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=776
-  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=868
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=870
-  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=934
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=937
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=1140
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=1142
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=1202
-  _globals['_LINKVISITORREQUEST']._serialized_start=1204
-  _globals['_LINKVISITORREQUEST']._serialized_end=1300
-  _globals['_LINKVISITORRESPONSE']._serialized_start=1302
-  _globals['_LINKVISITORRESPONSE']._serialized_end=1378
-  _globals['_UNLINKVISITORREQUEST']._serialized_start=1380
-  _globals['_UNLINKVISITORREQUEST']._serialized_end=1478
-  _globals['_UNLINKVISITORRESPONSE']._serialized_start=1480
-  _globals['_UNLINKVISITORRESPONSE']._serialized_end=1558
-  _globals['_CUSTOMERLINK']._serialized_start=1561
-  _globals['_CUSTOMERLINK']._serialized_end=1689
-  _globals['_CUSTOMERSERVICE']._serialized_start=1692
-  _globals['_CUSTOMERSERVICE']._serialized_end=2598
+  _globals['_DELETECUSTOMERRESPONSE']._serialized_start=270
+  _globals['_DELETECUSTOMERRESPONSE']._serialized_end=447
+  _globals['_VERIFYERASURERECEIPTREQUEST']._serialized_start=450
+  _globals['_VERIFYERASURERECEIPTREQUEST']._serialized_end=581
+  _globals['_VERIFYERASURERECEIPTRESPONSE']._serialized_start=583
+  _globals['_VERIFYERASURERECEIPTRESPONSE']._serialized_end=677
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=679
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=764
+  _globals['_GETCUSTOMERRESPONSE']._serialized_start=766
+  _globals['_GETCUSTOMERRESPONSE']._serialized_end=860
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_start=862
+  _globals['_BATCHGETCUSTOMERSREQUEST']._serialized_end=954
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_start=956
+  _globals['_BATCHGETCUSTOMERSRESPONSE']._serialized_end=1020
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=1023
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=1226
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=1228
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=1288
+  _globals['_LINKVISITORREQUEST']._serialized_start=1290
+  _globals['_LINKVISITORREQUEST']._serialized_end=1386
+  _globals['_LINKVISITORRESPONSE']._serialized_start=1388
+  _globals['_LINKVISITORRESPONSE']._serialized_end=1464
+  _globals['_UNLINKVISITORREQUEST']._serialized_start=1466
+  _globals['_UNLINKVISITORREQUEST']._serialized_end=1564
+  _globals['_UNLINKVISITORRESPONSE']._serialized_start=1566
+  _globals['_UNLINKVISITORRESPONSE']._serialized_end=1644
+  _globals['_CUSTOMERLINK']._serialized_start=1647
+  _globals['_CUSTOMERLINK']._serialized_end=1775
+  _globals['_CUSTOMERSERVICE']._serialized_start=1778
+  _globals['_CUSTOMERSERVICE']._serialized_end=2684
 # @@protoc_insertion_point(module_scope)

@@ -22,12 +22,16 @@ class DeleteCustomerRequest(_message.Message):
     def __init__(self, customer_id: _Optional[str] = ..., visitor_id: _Optional[str] = ...) -> None: ...
 
 class DeleteCustomerResponse(_message.Message):
-    __slots__ = ("receipt", "remaining_sources")
+    __slots__ = ("receipt", "remaining_sources", "remaining_sources_unknown", "earlier_receipts")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     REMAINING_SOURCES_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_SOURCES_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     receipt: _customer_pb2.ErasureReceipt
     remaining_sources: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, receipt: _Optional[_Union[_customer_pb2.ErasureReceipt, _Mapping]] = ..., remaining_sources: _Optional[_Iterable[str]] = ...) -> None: ...
+    remaining_sources_unknown: bool
+    earlier_receipts: _containers.RepeatedCompositeFieldContainer[_customer_pb2.ErasureReceipt]
+    def __init__(self, receipt: _Optional[_Union[_customer_pb2.ErasureReceipt, _Mapping]] = ..., remaining_sources: _Optional[_Iterable[str]] = ..., remaining_sources_unknown: _Optional[bool] = ..., earlier_receipts: _Optional[_Iterable[_Union[_customer_pb2.ErasureReceipt, _Mapping]]] = ...) -> None: ...
 
 class VerifyErasureReceiptRequest(_message.Message):
     __slots__ = ("receipt", "customer_id", "visitor_id")

@@ -70,9 +70,9 @@ class CustomerServiceStub:
     what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
     also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
     If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
-    restart; calling again then gives the receipt. Later events are those of a new person.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
-    not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+    restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
+    answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
     """
     VerifyErasureReceipt: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]
     """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
@@ -122,9 +122,9 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
     also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
     If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
-    restart; calling again then gives the receipt. Later events are those of a new person.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
-    not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+    restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
+    answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
     """
     VerifyErasureReceipt: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]  # type: ignore[assignment]
     """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
@@ -207,9 +207,9 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         what the back office wrote with its audit, and what the journal, snapshots and caches hold. A device is erased whole,
         also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
         If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
-        restart; calling again then gives the receipt. Later events are those of a new person.
-        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (SERVER_UNAVAILABLE: the data mart does
-        not answer; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+        restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
+        answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod

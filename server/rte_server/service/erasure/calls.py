@@ -10,12 +10,16 @@ from rte.v1 import customer_service_pb2 as pb
 from rte.v1.customer_pb2 import Customer
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.mart.mart import CustomerMart
+from rte_server.mart.states import Freshness
 from rte_server.service.customer_writes import check_customer_id
 from rte_server.service.erasure.eraser import CUSTOMER, VISITOR, Eraser
 from rte_server.service.erasure.messages import receipt_message, receipt_of_message
 from rte_server.service.erasure.receipt import ReceiptSeal
 from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse, parse_with_json
+
+EARLIER_MAX = 100
+"""Earlier receipts in one answer; each is some 200 bytes."""
 
 
 class ErasureCalls:
@@ -43,15 +47,16 @@ class ErasureCalls:
     async def delete_customer(self, body: bytes, context: Context) -> bytes:
         """Answer DeleteCustomer."""
         kind, person_id = _person(parse(body, pb.DeleteCustomerRequest), is_required=True)
-        receipt = await self._eraser.erase(kind, person_id)
-        sources: set[str] = set()
+        *earlier, receipt = await self._eraser.erase(kind, person_id)
+        answer = pb.DeleteCustomerResponse(receipt=receipt_message(receipt))
+        answer.earlier_receipts.extend(receipt_message(each) for each in earlier[-EARLIER_MAX:])
         if kind == CUSTOMER:
-            await self._mart.reach((person_id,), self._clock_ms() + 1)
-            left = Customer.FromString(self._mart.states.state(person_id).body)
-            sources = {each.source for each in left.attributes.values()}
-        return pb.DeleteCustomerResponse(
-            receipt=receipt_message(receipt), remaining_sources=sorted(sources)
-        ).SerializeToString()
+            await self._mart.reach((person_id,), self._clock_ms() + 1, is_patient=True)
+            state = self._mart.states.state(person_id)
+            left = Customer.FromString(state.body)
+            answer.remaining_sources.extend(sorted({each.source for each in left.attributes.values()}))
+            answer.remaining_sources_unknown = state.freshness not in (Freshness.FRESH, Freshness.UNKNOWN_CUSTOMER)
+        return answer.SerializeToString()
 
     async def verify_erasure_receipt(self, body: bytes, context: Context) -> bytes:
         """Answer VerifyErasureReceipt."""

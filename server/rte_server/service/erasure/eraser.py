@@ -113,15 +113,18 @@ class Eraser:
         ):
             self._resuming = asyncio.create_task(self._finish_all())
 
-    async def erase(self, kind: str, person_id: str) -> ErasureReceipt:
+    async def erase(self, kind: str, person_id: str) -> list[ErasureReceipt]:
         """Erase a person. It goes on if the caller leaves.
 
         Args:
             kind: CUSTOMER or VISITOR: what the id is.
             person_id: Whom.
 
+        Returns:
+            The receipts of all erasures of the person that the journal knows, in their order; the last one is of this call.
+
         Raises:
-            EngineError: SERVER_UNAVAILABLE, JOURNAL_UNAVAILABLE, and those of `Pipeline.submit`. The message says whether
+            EngineError: MART_UNAVAILABLE, JOURNAL_UNAVAILABLE, SERVER_UNAVAILABLE (collectors), and those of `Pipeline.submit`. The message says whether
                 the erasure had begun; then it is finished as soon as that is possible.
         """
         task = asyncio.create_task(self._erase(kind, person_id))
@@ -143,37 +146,47 @@ class Eraser:
 
     # The steps.
 
-    async def _erase(self, kind: str, person_id: str) -> ErasureReceipt:
+    async def _erase(self, kind: str, person_id: str) -> list[ErasureReceipt]:
+        digest, called_ms = self._seal.person_digest(kind, person_id), self._clock_ms()
         async with self._lock:
             if self._closing.is_set():
                 raise EngineError(Reason.SHUTTING_DOWN, "the server is stopping; nothing was erased, call again")
             try:
                 for erasure_id in list(self._engine.open_erasures):
                     receipt = await self._finish(erasure_id)
-                    if receipt.person_digest == self._seal.person_digest(kind, person_id):
-                        return receipt
+                    # One that was sealed before does not speak of what came since.
+                    if receipt.person_digest == digest and receipt.time_ms >= called_ms:
+                        return [receipt]
                 # What is found is still there when it is cut.
                 with self._pipeline.retention.entries_kept():
-                    return await self._finish(await self._begin(kind, person_id))
+                    erasure_id, receipts = await self._begin(kind, person_id)
+                    earlier = [
+                        each for each in receipts if each.person_digest == digest and self._seal.is_genuine(each)
+                    ]
+                    return [*earlier, await self._finish(erasure_id)]
             finally:
                 self.resume()
 
-    async def _begin(self, kind: str, person_id: str) -> str:
-        """Find a person and append what begins the erasure; return its id."""
+    async def _begin(self, kind: str, person_id: str) -> tuple[str, list[ErasureReceipt]]:
+        """Find a person and append what begins the erasure; return its id, and all receipts in the journal."""
         try:
             row_count = await self._mart.row_count(person_id) if kind == CUSTOMER else 0
         except MartError as error:
-            raise _unavailable(Reason.SERVER_UNAVAILABLE, "mart", f"nothing was erased: {error}") from error
+            _log.warning("nobody was erased, since the data mart does not answer: %s", error)
+            message = "the data mart does not answer; nothing was erased, call again"
+            raise EngineError(Reason.MART_UNAVAILABLE, message, field="mart") from error
         search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id))
         erasure_id = secrets.token_hex(ERASURE_ID_BYTES)
         try:
             await asyncio.to_thread(search.run)
             facts = await asyncio.to_thread(search.facts, search.seen)
         except JournalError as error:
-            raise _unavailable(Reason.JOURNAL_UNAVAILABLE, "", f"nothing was erased: {error}") from error
+            _log.warning("nobody was erased, since the journal cannot be read: %s", error)
+            message = "the journal cannot be read now; nothing was erased, call again"
+            raise EngineError(Reason.JOURNAL_UNAVAILABLE, message) from error
         before = {"kind": kind, "person": person_id, "row_count": row_count}
         await self._append(_order(erasure_id, before, search, facts))
-        return erasure_id
+        return erasure_id, [ErasureReceipt.of_dict(each) for each in search.receipts.values()]
 
     async def _begin_again(self, begun: list[Erasure], search: PersonSearch) -> list[Erasure]:
         """Append what begins an erasure once more, as long as there is more of the person than was known; return all that do."""
@@ -213,9 +226,13 @@ class Eraser:
             # Also if they have been replaced: the former ones may still be in the journal's files.
             await asyncio.to_thread(self._journal.redact, SHARD, bodies)
         except JournalError as error:
-            raise self._later(Reason.JOURNAL_UNAVAILABLE, error) from error
-        except (MartError, EngineError) as error:
-            raise self._later(Reason.SERVER_UNAVAILABLE, error) from error
+            raise _later(
+                Reason.JOURNAL_UNAVAILABLE, "the journal is being read, or models are being folded", error
+            ) from error
+        except MartError as error:
+            raise _later(Reason.MART_UNAVAILABLE, "the data mart does not answer", error) from error
+        except EngineError as error:
+            raise _later(error.reason, error.message, error) from error
         await self._append(Erasure(erasure_id, is_end=True))
         _log.info(
             "the erasure %s is complete: %d events before entry %d",
@@ -228,14 +245,14 @@ class Eraser:
     async def _erase_rest(self, begun: list[Erasure]) -> ErasureReceipt:
         """Erase a person everywhere but in the entries that began it."""
         kind, person_id = begun[0].members["kind"], begun[0].members["person"]
-        if kind == CUSTOMER:
-            await self._mart.erase(person_id)
+        row_count = await self._mart.erase(person_id) if kind == CUSTOMER else 0
         search = PersonSearch(self._engine, self._journal, SHARD, self._person_of(begun[-1]))
         for _ in range(ROUNDS_MAX):
             begun = await self._begin_again(begun, search)
+            members = begun[-1].members
             positions = self._engine.open_erasures[begun[0].erasure_id]
             if self._drop_refused is not None:
-                await self._drop_refused({person_id, *begun[-1].members["visitor_ids"]})
+                await self._drop_refused({person_id, *members["visitor_ids"]})
             first = await asyncio.to_thread(self._cut, begun, positions, search)
             await asyncio.wrap_future(self._pipeline.retention.forget_older())
             # No model is being folded from history now. One that was until then may have read the person's texts.
@@ -246,7 +263,6 @@ class Eraser:
         if kind == CUSTOMER:
             # A read may have remembered the customer meanwhile.
             await self._mart.forget(person_id)
-        members = begun[-1].members
         return self._seal.sealed(
             ErasureReceipt(
                 erasure_id=begun[0].erasure_id,
@@ -257,7 +273,8 @@ class Eraser:
                 visitor_count=len(begun[-1].visitor_keys),
                 event_count=members["event_count"],
                 write_count=members["write_count"],
-                row_count=members["row_count"],
+                # If a crash or a failure came after they were deleted, those that there were at the beginning.
+                row_count=max(members["row_count"], row_count),
                 person_digest=self._seal.person_digest(kind, person_id),
             )
         )
@@ -292,14 +309,6 @@ class Eraser:
         ]
 
     # Going on.
-
-    def _later(self, reason: Reason, error: Exception) -> EngineError:
-        """Return what is said of an erasure that cannot go on now."""
-        _log.warning("an erasure has begun and cannot be finished now: %s", error)
-        message = (
-            f"the erasure has begun and is finished as soon as that is possible; call again for the receipt: {error}"
-        )
-        return _unavailable(reason, "mart" if reason is Reason.SERVER_UNAVAILABLE else "", message)
 
     async def _finish_all(self) -> None:
         """Finish what is open, however often that has to be tried."""
@@ -365,5 +374,8 @@ def _sealed(erasure_id: str, positions: Sequence[int], receipt: ErasureReceipt) 
     return bodies
 
 
-def _unavailable(reason: Reason, field: str, message: str) -> EngineError:
-    return EngineError(reason, message, field=field)
+def _later(reason: Reason, why: str, cause: Exception) -> EngineError:
+    """Return what is said of an erasure that cannot go on now."""
+    _log.warning("an erasure has begun and cannot be finished now: %s", cause)
+    message = f"the erasure has begun and is finished as soon as that is possible; call again for the receipt: {why}"
+    return EngineError(reason, message, field="mart" if reason is Reason.MART_UNAVAILABLE else "")

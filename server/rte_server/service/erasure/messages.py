@@ -7,8 +7,6 @@ from rte_server.engine.reasons import EngineError
 from rte_server.service.erasure.receipt import ErasureReceipt
 from rte_server.service.tokens import parse_position, position_text
 
-COUNT_MAX = 2**31 - 1
-
 _COUNTS = ("session_count", "visitor_count", "event_count", "write_count", "row_count")
 _TEXTS = ("erasure_id", "person_digest", "seal")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 
 from rte_server.engine.configurations import FACTS
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.erasure import Erasure
 from rte_server.engine.facts import read_facts
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.links import visitor_key
@@ -59,6 +61,8 @@ class PersonSearch:
         """Up to which position the journal has been looked through."""
         self.latest = 0
         """The last position at which something of the person stands."""
+        self.receipts: dict[str, dict[str, Any]] = {}
+        """Members of the receipts in the journal, whomever they are about, by erasure."""
         self.session_count = 0
         """Sessions of the person that are there."""
         self.written: set[str] = set()
@@ -169,6 +173,10 @@ class PersonSearch:
                 person.entry_count += is_mine
             elif entry.type is EntryType.EVENTS and person.may_be_in(entry.body):
                 is_mine = person.collect(person.scanned(entry.body, entry.received_ms), now_ms)
+            elif entry.type is EntryType.ERASE and b"receipt" in entry.body:
+                erasure = Erasure.of_body(entry.body)
+                if "receipt" in (erasure.members or {}):
+                    self.receipts[erasure.erasure_id] = erasure.members["receipt"]
             if is_mine:
                 self.latest = max(self.latest, position)
         self._find_sessions()
