@@ -389,6 +389,7 @@ class Application:
         )
         self._stack.push_async_callback(self.eraser.close)
         self.eraser.resume()
+        self.metrics.add_numbers("rte_erasures", self.eraser.stats)
         erasures = ErasureCalls(mart, self.eraser, seal, self._clock_ms)
         return {**customers.handlers(), **links.handlers(), **erasures.handlers()}
 

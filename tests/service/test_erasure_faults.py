@@ -145,6 +145,7 @@ def test_a_data_mart_that_is_away_brings_nobody_back(tmp_path: Path, monkeypatch
         stub = CustomerServiceStub(channel)
         request = pb.DeleteCustomerRequest(customer_id=PERSON)
         assert refused(stub.DeleteCustomer, request)[1:] == (Reason.MART_UNAVAILABLE, "mart")
+        assert server.application.eraser.stats()["open"] == 1
         traffic(channel, 7)
         wait_until(says_old_things)
         tries[0] = 3
@@ -182,7 +183,7 @@ def test_models_that_read_the_persons_texts_meanwhile_bring_none_back(tmp_path: 
 
 
 def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data mart that does not answer: nothing begins, or the answer says that sources may remain; rows are those deleted."""
+    """Without a data mart, or with too many calls, nothing begins; what may remain is said; rows are those that were deleted."""
     with started(tmp_path / "data") as server, server.channel() as channel:
         prepared(channel)
         mart = server.application.eraser._mart
@@ -199,6 +200,9 @@ def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             found = refused(CustomerServiceStub(channel).DeleteCustomer, request)
             assert found[1:] == (Reason.MART_UNAVAILABLE, "mart")
             assert server.application.engine.open_erasures == {}
+        with monkeypatch.context() as patched:
+            patched.setattr("rte_server.service.erasure.eraser.CALLS_MAX", 0)
+            assert refused(CustomerServiceStub(channel).DeleteCustomer, request)[1] == Reason.OVERLOADED
         with monkeypatch.context() as patched:
             patched.setattr(mart, "row_count", none)  # More rows come before they are deleted.
             patched.setattr(mart, "reach", none)

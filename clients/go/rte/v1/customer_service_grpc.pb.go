@@ -66,7 +66,8 @@ type CustomerServiceClient interface {
 	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
 	// restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
+	// (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
 	DeleteCustomer(ctx context.Context, in *DeleteCustomerRequest, opts ...grpc.CallOption) (*DeleteCustomerResponse, error)
 	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
 	// there is of the person now.
@@ -190,7 +191,8 @@ type CustomerServiceServer interface {
 	// If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
 	// restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+	// answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
+	// (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
 	DeleteCustomer(context.Context, *DeleteCustomerRequest) (*DeleteCustomerResponse, error)
 	// Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
 	// there is of the person now.

@@ -138,7 +138,8 @@ class CustomerServiceServicer:
         If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
         restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
         Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-        answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), DEADLINE_EXCEEDED.
+        answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
+        (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

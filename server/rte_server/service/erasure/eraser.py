@@ -52,6 +52,9 @@ CUT_BYTES_MAX = 16 * 1024 * 1024
 ROUNDS_MAX = 4
 """Begins of one erasure: more events of the person may come in while it is being searched for."""
 
+CALLS_MAX = 100
+"""Erasures that are asked for and not answered: each reads the journal, and they take turns."""
+
 RETRY_S = 10.0
 """An erasure that cannot go on, since the data mart is away or the journal is being read, is tried again after so long."""
 
@@ -124,15 +127,22 @@ class Eraser:
             The receipts of all erasures of the person that the journal knows, in their order; the last one is of this call.
 
         Raises:
-            EngineError: MART_UNAVAILABLE, JOURNAL_UNAVAILABLE, SERVER_UNAVAILABLE (collectors), and those of `Pipeline.submit`. The message says whether
+            EngineError: OVERLOADED if CALLS_MAX wait; MART_UNAVAILABLE, JOURNAL_UNAVAILABLE, SERVER_UNAVAILABLE (collectors), and those of `Pipeline.submit`. The message says whether
                 the erasure had begun; then it is finished as soon as that is possible.
         """
+        if len(self._tasks) >= CALLS_MAX:
+            message = "people are erased one at a time, and too many calls wait for that; nothing was erased, call again later"
+            raise EngineError(Reason.OVERLOADED, message, limit=str(CALLS_MAX))
         task = asyncio.create_task(self._erase(kind, person_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # Whoever waits gets the failure; if nobody does any more, it is no surprise.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
+
+    def stats(self) -> dict[str, int]:
+        """Return gauges by name. Any thread."""
+        return {"open": len(self._engine.open_erasures), "waiting": len(self._tasks)}
 
     async def close(self) -> None:
         """Wait for what is under way, before the pipeline is stopped; what cannot go on is left to the next start."""
