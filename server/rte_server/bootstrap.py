@@ -348,7 +348,6 @@ class Application:
         feed = CustomerFeed(
             self.engine,
             secret,
-            follower.rows_of,
             lambda entry: self.pipeline.submit_and_wait(entry, want=Want.APPLIED),
             self._clock_ms,
         )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rte_server.engine.lookups import look_up
 from rte_server.engine.native import text_id
 from rte_server.engine.reader import NO_ROW, Reader
+from rte_server.engine.score_view import ScoreView
 from rte_server.engine.table import (
     CUSTOMER,
     CUSTOMER_NEXT,
@@ -29,19 +30,23 @@ WALK_TRIES = 100
 
 
 def naming_rows(reader: Reader, customer_id: str, secret: NDArray[np.uint64]) -> list[int]:
-    """Return the rows of the sessions whose events name a customer, at most CUSTOMER_ROWS_MAX. Any thread.
+    """Return the rows of the sessions whose events name a customer, at most CUSTOMER_ROWS_MAX. Any thread."""
+    return naming_rows_in(reader.score_view(), customer_id, secret, CUSTOMER_ROWS_MAX)
+
+
+def naming_rows_in(view: ScoreView, customer_id: str, secret: NDArray[np.uint64], rows_max: int) -> list[int]:
+    """Return the rows, in a view, of the `rows_max` sessions whose events were the last to name a customer. Any thread.
 
     Tries again while the writer changes the chain of its sessions.
     """
     customer = text_id(customer_id.encode(), secret)
+    counts, cells = view.table.counts, view.table.rows
     rows: list[int] = []
     for _ in range(WALK_TRIES):
-        view = reader.score_view()
-        counts, cells = view.table.counts, view.table.rows
         before = int(counts[CUSTOMER_VERSION])
         rows = []
         row = look_up(view.context, int(customer_key(customer)))
-        while row != NONE and len(rows) < CUSTOMER_ROWS_MAX and cells[row, CUSTOMER] == customer:
+        while row != NONE and len(rows) < rows_max and cells[row, CUSTOMER] == customer:
             rows.append(row)
             row = int(cells[row, CUSTOMER_NEXT])
         if before % 2 == 0 and int(counts[CUSTOMER_VERSION]) == before:

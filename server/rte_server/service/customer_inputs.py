@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,20 @@ from numpy.typing import NDArray
 from rte.v1.customer_pb2 import Customer, CustomerAttribute
 from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.customer_cells import BITS_AT, OF_AT, STAMP_AT
-from rte_server.engine.customer_values import CUSTOMER_TEXT_BYTES_MAX, CustomerInputs, CustomerValue, customer_words
+from rte_server.engine.customer_rows import naming_rows_in
+from rte_server.engine.customer_values import (
+    CUSTOMER_SESSIONS_MAX,
+    CUSTOMER_TEXT_BYTES_MAX,
+    CustomerInputs,
+    CustomerValue,
+    customer_words,
+)
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import text_id
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.score_view import ScoreView
 from rte_server.engine.table import CUSTOMER, CUSTOMER_TIME
 from rte_server.mart.states import CustomerState, Freshness
 from rte_server.mart.values import time_ms
@@ -36,6 +44,9 @@ BATCH = 64
 
 RETRY_S = 0.25
 """Wait after an entry that was not taken."""
+
+TRIES_MAX = 3
+"""So often a customer of whom something goes wrong is compared again, before that waits until the customer changes."""
 
 _log = logging.getLogger("rte.mart")
 
@@ -50,7 +61,6 @@ class CustomerFeed:
         self,
         engine: Engine,
         secret: NDArray[np.uint64],
-        rows_of: Callable[[Iterable[str]], NDArray[np.int64]],
         submit: Submit,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -59,13 +69,11 @@ class CustomerFeed:
         Args:
             engine: Whose models and sessions are looked at.
             secret: uint64[4], the deployment secret.
-            rows_of: Rows of the sessions of customers.
             submit: Appends entries.
             clock_ms: The server's time, milliseconds since 1970.
         """
         self._engine = engine
         self._secret = secret
-        self._rows_of = rows_of
         self._submit = submit
         self._clock_ms = clock_ms
         self._program = engine.program
@@ -77,7 +85,9 @@ class CustomerFeed:
         """Customers who are compared next; bounded, since each has a session or is remembered by the mart."""
         self._is_ended = False
         self._refused: set[str] = set()
-        self._counts = dict.fromkeys(("entries", "customers", "not_taken", "failed"), 0)
+        self._tries: dict[str, int] = {}
+        """Customers who could not be brought, together or alone, and how often; each of them is brought alone next."""
+        self._counts = dict.fromkeys(("entries", "customers", "not_taken", "failed", "customers_cut"), 0)
         self._thread = threading.Thread(target=self._run, name="rte-customer-feed")
 
     def start(self, state: Callable[[str], CustomerState]) -> None:
@@ -148,7 +158,7 @@ class CustomerFeed:
                     self._lock.wait()
                 if self._is_ended:
                     return
-                batch = list(self._waiting)[:BATCH]
+                batch = self._next_batch()
                 for each in batch:
                     del self._waiting[each]
             try:
@@ -162,9 +172,33 @@ class CustomerFeed:
                     self._waiting.update(dict.fromkeys(batch))
                     self._lock.wait_for(lambda: self._is_ended, RETRY_S)
             except Exception:
-                # Whatever is wrong with these customers, others are to be told of theirs.
-                self._counts["failed"] += 1
                 _log.exception("models were not told of %d customers", len(batch))
+                self._note_again(batch)
+            else:
+                for each in batch:
+                    self._tries.pop(each, None)
+
+    def _next_batch(self) -> list[str]:
+        """Return who is brought next: one who could not be brought before alone, others together."""
+        batch: list[str] = []
+        for each in self._waiting:
+            if each in self._tries:
+                return batch or [each]
+            batch.append(each)
+            if len(batch) == BATCH:
+                break
+        return batch
+
+    def _note_again(self, batch: Sequence[str]) -> None:
+        """Have customers compared again of whom something went wrong, whatever it was, a few times; others do not wait for it."""
+        with self._lock:
+            for each in batch:
+                self._tries[each] = self._tries.get(each, 0) + 1
+                if self._tries[each] <= TRIES_MAX:
+                    self._waiting[each] = None
+                else:
+                    del self._tries[each]
+                    self._counts["failed"] += 1
 
     def _bring(self, customer_ids: Iterable[str]) -> None:
         """Append what is known of customers and their sessions do not hold.
@@ -172,14 +206,16 @@ class CustomerFeed:
         Raises:
             EngineError: The entry is not taken.
         """
-        inputs = self._inputs
+        # Models may change meanwhile, and rows with them: what is compared is all of one view. Then all are noted again.
+        view = self._engine.score_view()
+        inputs = CustomerInputs.of(view.program)
         customers: dict[str, dict[str, dict[str, Any]]] = {}
         for customer_id in customer_ids:
             state = self._state(customer_id)
             if state.freshness == Freshness.UNAVAILABLE:
                 continue  # It is noted again when it is known.
             said = self._said(state.body, inputs.names)
-            if self._differs(customer_id, {name: each["value"] for name, each in said.items()}, inputs):
+            if self._differs(customer_id, {name: each["value"] for name, each in said.items()}, view, inputs):
                 customers[customer_id] = said
         if customers:
             body = json.dumps({"customers": customers}, separators=(",", ":"), ensure_ascii=False).encode()
@@ -211,12 +247,16 @@ class CustomerFeed:
             self._refused.add(name)
             _log.warning("models read customer.%s, which has no value for them: %s", name, why)
 
-    def _differs(self, customer_id: str, values: Mapping[str, CustomerValue | None], inputs: CustomerInputs) -> bool:
-        """Return whether a session of the customer holds something else."""
+    def _differs(
+        self, customer_id: str, values: Mapping[str, CustomerValue | None], view: ScoreView, inputs: CustomerInputs
+    ) -> bool:
+        """Return whether a session of the customer holds something else, of those that take it over."""
         customer = text_id(customer_id.encode(), self._secret)
         words = [customer_words(values.get(name), self._secret) for name in inputs.names]
-        cells = self._engine.score_view().table.rows
-        for row in self._rows_of((customer_id,)).tolist():
+        cells = view.table.rows
+        rows = naming_rows_in(view, customer_id, self._secret, CUSTOMER_SESSIONS_MAX + 1)
+        self._counts["customers_cut"] += len(rows) > CUSTOMER_SESSIONS_MAX
+        for row in rows[:CUSTOMER_SESSIONS_MAX]:
             for at, (tag, bits) in zip(inputs.words.tolist(), words, strict=True):
                 stamp, of, held = (int(cells[row, at + int(word)]) for word in (STAMP_AT, OF_AT, BITS_AT))
                 if stamp == 0 or of != customer or stamp & int(TAG_MASK) != tag or held != bits:
