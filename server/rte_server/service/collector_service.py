@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -58,14 +60,17 @@ class CollectorService:
         return {name: grpc.unary_unary_rpc_method_handler(self._passed(name, each)) for name, each in checks.items()}
 
     async def drop_naming(self, ids: Collection[str]) -> None:
-        """Remove the quarantined events for good in which an id stands as a word of its own.
+        """Remove the quarantined events for good in which an id stands as a word of its own, also as JSON and addresses write it.
+
+        What left the quarantine before that is in no file either afterwards.
 
         Raises:
             EngineError: SERVER_UNAVAILABLE: the bridge does not answer; some may be removed.
         """
         if self._channel is None:
             raise _unavailable()
-        named = re.compile("|".join(rf"(?<![\w-]){re.escape(each)}(?![\w-])" for each in ids))
+        spellings = {spelling for each in ids for spelling in (each, json.dumps(each)[1:-1], quote(each, safe=""))}
+        named = re.compile("|".join(rf"(?<![\w-]){re.escape(each)}(?![\w-])" for each in sorted(spellings)))
         token = ""
         try:
             while True:
@@ -73,8 +78,8 @@ class CollectorService:
                 body = await self._ask("ListQuarantinedEvents", request)
                 page = pb.ListQuarantinedEventsResponse.FromString(body)
                 found = [each.quarantine_id for each in page.events if named.search(f"{each.document}\n{each.message}")]
-                if found:
-                    await self._ask("DropQuarantinedEvents", pb.DropQuarantinedEventsRequest(quarantine_ids=found))
+                # Also if there are none: dropping cuts the log of the file, which may hold what left by itself.
+                await self._ask("DropQuarantinedEvents", pb.DropQuarantinedEventsRequest(quarantine_ids=found))
                 token = page.next_page_token
                 if not token:
                     return
