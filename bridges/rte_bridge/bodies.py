@@ -46,10 +46,15 @@ class Bodies:
         self._held_bytes = 0
 
     @asynccontextmanager
-    async def taken(self, receive: Receive) -> AsyncIterator[bytes]:
-        """Give the body of a request; it counts as held until the block ends.
+    async def taken(self, receive: Receive, encoding: str = "") -> AsyncIterator[bytes]:
+        """Give the body of a request; it counts as held until the block ends, what it was inflated to included.
+
+        Args:
+            receive: Gives its parts.
+            encoding: The header `content-encoding`; empty: the body is given as it came.
 
         Raises:
+            Problem: What `decompressed` refuses.
             Problem: REQUEST_TOO_LARGE; OVERLOADED: too much is held; DEADLINE_EXCEEDED: it takes too long; MALFORMED:
                 the caller has left.
         """
@@ -57,6 +62,7 @@ class Bodies:
             raise self._overloaded(str(self._limits.calls_max))
         self._call_count += 1
         body = bytearray()
+        inflated_bytes = 0
         try:
             try:
                 async with asyncio.timeout(self._limits.body_s_max):
@@ -64,10 +70,15 @@ class Bodies:
             except TimeoutError:
                 message = f"the body did not arrive within {self._limits.body_s_max} s"
                 raise Problem(Reason.DEADLINE_EXCEEDED, message) from None
-            yield bytes(body)
+            plain = decompressed(bytes(body), encoding, self._limits.body_bytes_max)
+            if len(plain) > len(body):
+                inflated_bytes = len(plain)
+                self._held_bytes += inflated_bytes
+                self._check_size(len(body))
+            yield plain
         finally:
             self._call_count -= 1
-            self._held_bytes -= len(body)
+            self._held_bytes -= len(body) + inflated_bytes
 
     async def _receive(self, body: bytearray, receive: Receive) -> None:
         """Add what arrives to `body`, which counts as held until the caller of this gives it up."""

@@ -14,11 +14,11 @@ import grpc.aio
 import msgspec
 
 from rte.v1 import error_reason_pb2
-from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send, decompressed
+from rte_bridge.bodies import Bodies, BodyLimits, Receive, Scope, Send
 from rte_bridge.problems import Problem, Reason
 from rte_collect import cloudevents, segment, snowplow
 from rte_collect.cloudevents import CloudEvents
-from rte_collect.intake import Intake, Taken
+from rte_collect.intake import EVENTS_MAX, Intake, Taken
 from rte_collect.keeper import Keeper
 from rte_collect.names import Table
 from rte_collect.protocol import Collector, Parcel, Reply
@@ -28,10 +28,6 @@ from rte_collect.snowplow import Snowplow
 
 FORWARDED_HEADERS = ("x-request-id", "traceparent", "tracestate")
 """Headers that become metadata of the gRPC call. Write keys are none of the server's credentials and end here."""
-
-EVENTS_MAX = 10_000
-"""Events of one request. Real ones are larger than the 400 bytes that this leaves each; without it, a body of nothing but
-braces would cost a second and fill the quarantine."""
 
 RETRY_AFTER_S = 1
 
@@ -97,7 +93,6 @@ class App:
             cloudevents.PATH: collectors.cloudevents,
         }
         self._pixel = collectors.snowplow
-        self._limits = limits
         self._bodies = Bodies(limits, "requests of collectors")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,9 +147,7 @@ class App:
         return None, self._posted.get(path)
 
     async def _collected(self, collector: Collector, request: Request, receive: Receive) -> Reply:
-        async with self._bodies.taken(receive) as body:
-            encoding = request.headers.get("content-encoding", "")
-            plain = decompressed(body, encoding, self._limits.body_bytes_max)
+        async with self._bodies.taken(receive, request.headers.get("content-encoding", "")) as plain:
             whole = Request(request.path, request.query_text, request.headers, plain)
             parcel = collector.take_apart(whole)
             if len(parcel.events) > EVENTS_MAX:

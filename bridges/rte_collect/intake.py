@@ -23,6 +23,13 @@ CALL_S_MAX = 20.0
 CLOCK_ERROR_MS = 10_000
 """A difference of clocks up to this is none, as the server has it (`IngestEventsRequest.sent_time`)."""
 
+EVENTS_MAX = 10_000
+"""Events of one request, as they come and also after products became events of their own. Real ones are larger than the
+400 bytes that this leaves each; without it, a body of nothing but braces would cost a second and fill the quarantine."""
+
+WIRE_BYTES_MAX = 16 << 20
+"""Bytes of the events of one request on the wire; a body of 4 MiB becomes more only where products share much."""
+
 _BATCH_BYTES = 1 << 20
 """Bytes of one call, about: a body of 4 MiB may grow on its way."""
 
@@ -109,6 +116,7 @@ class Intake:
             metadata: Goes on to the server.
 
         Raises:
+            Problem: REQUEST_TOO_LARGE: translated, the events are too many or too large; nothing was taken.
             grpc.aio.AioRpcError: The server took nothing, or not all; what it took is recognized when it comes again.
         """
         refused: list[Refused] = []
@@ -117,13 +125,17 @@ class Intake:
             if index % _TRANSLATED_AT_A_TIME == _TRANSLATED_AT_A_TIME - 1:
                 await asyncio.sleep(0)
             try:
-                good += [(index, each) for each in translated(collector, raw)]
+                events = translated(collector, raw)
             except Problem as problem:
                 refused.append(_refused(index, raw, problem, parcel.sent_ms))
+                continue
+            good += [(index, each) for each in events]
+            _check_total("events", len(good), EVENTS_MAX)
         sent_ms = parcel.sent_ms
         if sent_ms is None:
             sent_ms = max((each.sent_ms for _, each in good if each.sent_ms is not None), default=None)
         bodies: list[tuple[int, bytes]] = []
+        total_bytes = 0
         for index, event in good:
             if parcel.sent_ms is None and sent_ms is not None:
                 _fit_to(event, sent_ms)
@@ -131,6 +143,9 @@ class Intake:
                 bodies.append((index, wire_body(event)))
             except Problem as problem:
                 refused.append(_refused(index, parcel.events[index], problem, parcel.sent_ms))
+                continue
+            total_bytes += len(bodies[-1][1])
+            _check_total("bytes", total_bytes, WIRE_BYTES_MAX)
         for index, verdict in await self._send_all(bodies, sent_ms, metadata):
             refused.append(_refused(index, parcel.events[index], verdict, parcel.sent_ms))
         refused.sort(key=lambda each: each.index)
@@ -235,6 +250,12 @@ def wire_body(event: Translated) -> bytes:
         raise Problem(Reason.WRONG_TYPE, str(error)) from None
     except RecursionError:
         raise Problem(Reason.TOO_DEEP, "the properties are nested too deeply") from None
+
+
+def _check_total(what: str, found: int, limit: int) -> None:
+    if found > limit:
+        message = f"the request becomes more than {limit} {what}, each product being an event; send smaller batches"
+        raise Problem(Reason.REQUEST_TOO_LARGE, message, limit=str(limit))
 
 
 def _fit_to(event: Translated, sent_ms: int) -> None:

@@ -21,6 +21,8 @@ import yaml
 
 TABLES = Path(__file__).with_name("tables")
 NAMES_CACHED_MAX = 4096
+NAME_CHARACTERS_CACHED_MAX = 256
+"""Names are the sender's: longer ones are not kept, so that those that are kept stay small."""
 
 _NO_WORD = re.compile(r"\W+")
 _BEFORE_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -83,7 +85,7 @@ class Table:
             first, *rest = path.split(".")
             self.context.setdefault(first, []).append((rest, ours))
         self.settings: Mapping[str, Any] = document.get("settings", {})
-        self.rule = lru_cache(NAMES_CACHED_MAX)(self._found)
+        self._cached = lru_cache(NAMES_CACHED_MAX)(self._found)
 
     @classmethod
     def load(cls, name: str, own: str) -> Table:
@@ -104,6 +106,10 @@ class Table:
     def known(self, name: str) -> Rule | None:
         """Return what an event becomes if the table has it."""
         return self._rules.get(_key(name))
+
+    def rule(self, name: str) -> Rule:
+        """Return what an event becomes, whether the table has it or not."""
+        return self._cached(name) if len(name) <= NAME_CHARACTERS_CACHED_MAX else self._found(name)
 
     def properties(self, name: str) -> tuple[tuple[str, str], ...]:
         """Return a set of properties."""

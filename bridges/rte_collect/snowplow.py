@@ -21,6 +21,13 @@ from rte_collect.values import base64_of, id_of, json_of, object_of, text_of
 POST_PATH = "/com.snowplowanalytics.snowplow/tp2"
 PIXEL_PATH = "/i"
 
+PRODUCTS_MAX = 100
+"""Products of one event where each becomes an event of its own."""
+
+COPIED_MAX = 10_000
+"""Members that the events of all products of one event may have of it together: as many as 100 products and 100 members,
+the server's limit unless it is raised."""
+
 PIXEL = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c00000000010001000002024401003b")
 """A transparent GIF of one point: what a page that asks for an image gets."""
 
@@ -204,6 +211,10 @@ class Snowplow:
 def _one_each(event: Translated, name: str, items: Sequence[Any]) -> Iterator[Translated]:
     """Yield an event per item, the item's members its own."""
     rest = {key: value for key, value in event.properties.items() if key != name}
+    for found, limit in ((len(items), PRODUCTS_MAX), (len(items) * len(rest), COPIED_MAX)):
+        if found > limit:
+            message = "the event has too many products, or too many other members that each product gets"
+            raise Problem(Reason.OUT_OF_RANGE, message, field=name, value=str(found), limit=str(limit))
     for number, item in enumerate(items):
         yield Translated(
             event_id=event.event_id if len(items) == 1 else f"{event.event_id}-{number}",

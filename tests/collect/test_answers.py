@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from rte_bridge.problems import Problem
 from rte_collect.app import App, Collectors
 from rte_collect.intake import METHOD, Intake, wire_body
 from rte_collect.keeper import Keeper
+from rte_collect.names import Table
 from rte_collect.protocol import Raw
 from rte_collect.quarantine import Bounds, Quarantine
 from tests.e2e.calls import Reply
@@ -171,6 +173,62 @@ async def test_too_much_at_a_time_is_put_off() -> None:
         reply = await bench.post(SEGMENT, json.dumps(GOOD[SEGMENT]).encode())
         assert (reply.status, reply.reason) == (429, "OVERLOADED")
         assert reply.headers["retry-after"] == "1"
+
+
+async def test_inflated_bodies_count_as_held() -> None:
+    """A small body that becomes a large one counts as large; afterwards nothing is held."""
+    packed = gzip.compress(json.dumps(GOOD[SEGMENT]).encode() + b" " * 100_000)
+    async with running(bodies_bytes_max=50_000) as bench:
+        for _ in range(2):
+            reply = await bench.post(SEGMENT, packed, {"content-encoding": "gzip"})
+            assert (reply.status, reply.reason) == (429, "OVERLOADED")
+        assert (await bench.post(SEGMENT, json.dumps(GOOD[SEGMENT]).encode())).status == 200
+
+
+def bought(number: int, products: int, **members: str) -> dict[str, str]:
+    """Return an event of Snowplow that becomes one event for each of its products."""
+    product = {"schema": "iglu:com.snowplowanalytics.snowplow.ecommerce/product/jsonschema/1-0-0", "data": {"id": "1"}}
+    action = {
+        "schema": "iglu:com.snowplowanalytics.snowplow.ecommerce/snowplow_ecommerce_action/jsonschema/1-0-2",
+        "data": {"type": "add_to_cart", **members},
+    }
+    contexts = json.dumps({"data": [product] * products})
+    return {"e": "ue", "duid": "v", "eid": str(number), "co": contexts, "ue_pr": json.dumps({"data": action})}
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [bought(1, 101), bought(1, 100, **{f"m{number}": "" for number in range(101)})],
+    ids=["products", "copies"],
+)
+async def test_products_are_not_multiplied_without_end(spoilt: dict[str, str]) -> None:
+    """An event of too many products, or with too much that each of them would get, is refused; the others are taken."""
+    async with running() as bench:
+        body = json.dumps({"data": [spoilt, bought(2, 100)]}).encode()
+        assert (await bench.post(SNOWPLOW, body)).status == 200
+        assert sum(len(request.events) for request in bench.requests) == 100
+        (kept,) = await bench.keeper.page(0, 10)
+        assert (kept.reason, kept.field) == ("OUT_OF_RANGE", "items")
+
+
+@pytest.mark.parametrize(
+    "events", [[bought(n, 100) for n in range(101)], [bought(n, 100, text="x" * 10_000) for n in range(20)]]
+)
+async def test_what_becomes_too_much_is_refused_as_a_whole(events: list[dict[str, str]]) -> None:
+    """Limits of number and bytes hold also after products became events of their own."""
+    async with running() as bench:
+        reply = await bench.post(SNOWPLOW, json.dumps({"data": events}).encode())
+        assert (reply.status, reply.reason) == (400, "REQUEST_TOO_LARGE")
+        assert bench.requests == [] and await bench.keeper.counts() == (0, 0)
+
+
+def test_long_names_are_not_kept() -> None:
+    """Names that a sender makes up fill no memory; the table's own are found however long."""
+    table = Table({"events": {"y" * 300: "page_view"}}, "test")
+    assert table.rule("y" * 300).name == "page_view"
+    assert table.rule("x" * 300).name == "x" * 300
+    assert table.rule("A B").name == "a_b"
+    assert table._cached.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize(("path", "status"), [(SEGMENT, 413), (SNOWPLOW, 400), (CLOUDEVENTS, 413)])
