@@ -29,6 +29,10 @@ BATCH_ROWS_MAX = 4096
 INTERVAL_S = 0.02
 """Batches begin at most this often under load: what changes meanwhile is scored once. An idle runner begins at once."""
 
+REST_SHARE, REST_SHARE_BEHIND = 1.0, 1 / 3
+"""A runner rests for this share of the time that its batch took: the fold and the callers need the cores, too. Where more
+than a batch still waits it rests less, or it would fall behind for as long as the load lasts."""
+
 LOG_INTERVAL_S = 60.0
 """A failure is logged at most this often."""
 
@@ -128,11 +132,10 @@ class Runner:
                 began = monotonic()
                 if not self._batch():
                     return
-                # Never more than half of the time under load: the fold and the callers need the cores, too.
-                ended = monotonic()
-                rest = max(began + INTERVAL_S, 2 * ended - began) - ended
+                took_s = monotonic() - began
+                share = REST_SHARE_BEHIND if self.waiting > BATCH_ROWS_MAX else REST_SHARE
                 if self.waiting and not self._stopping:
-                    sleep(rest)
+                    sleep(max(INTERVAL_S - took_s, share * took_s))
         finally:
             for scorer in self._scorers:
                 if isinstance(scorer, ScorerError):
