@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Largest request, bytes, also after decompression."""
     batch_events_max: int = 5_000
     """The most events that the server takes in one call."""
+    event_bytes_max: int = 64 * 1024
+    """Bytes of the largest event on the wire that the server takes."""
     write_keys: list[str] = msgspec.field(default_factory=list)
     """Those that are taken; empty: all."""
     tables: str = ""
@@ -57,7 +59,9 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     collectors = Collectors.of(settings.tables, settings.write_keys)
     bounds = Bounds(settings.quarantine_max, settings.quarantine_bytes_max, settings.quarantine_ms)
     channel = channel_to(options.server)
-    intake = Intake(channel, settings.batch_events_max)
+    # JSON grows on its way by less than this; products that share much would grow it without end.
+    wire_bytes_max = 4 * settings.body_bytes_max
+    intake = Intake(channel, settings.batch_events_max, settings.event_bytes_max, wire_bytes_max)
     keeper = Keeper(Quarantine(settings.quarantine, bounds), intake, collectors.by_name())
     quarantine = grpc.aio.server()
     add_CollectorServiceServicer_to_server(QuarantineService(keeper), quarantine)

@@ -123,7 +123,10 @@ class App:
             if request.path == snowplow.PIXEL_PATH:
                 if method not in ("GET", "HEAD"):
                     return _wrong_method("GET")
-                return await self._sent(collector, request, collector.take_apart(request))
+                if method == "HEAD":  # Whoever asks what there is has seen no page.
+                    return collector.accepted(request)
+                async with self._bodies.taken(receive):
+                    return await self._sent(collector, request, collector.take_apart(request))
             if method != "POST":
                 return _wrong_method("POST")
             return await self._collected(collector, request, receive)

@@ -27,9 +27,6 @@ EVENTS_MAX = 10_000
 """Events of one request, as they come and also after products became events of their own. Real ones are larger than the
 400 bytes that this leaves each; without it, a body of nothing but braces would cost a second and fill the quarantine."""
 
-WIRE_BYTES_MAX = 16 << 20
-"""Bytes of the events of one request on the wire; a body of 4 MiB becomes more only where products share much."""
-
 _BATCH_BYTES = 1 << 20
 """Bytes of one call, about: a body of 4 MiB may grow on its way."""
 
@@ -95,13 +92,23 @@ class Again:
 class Intake:
     """Sends events to the server. Belongs to the event loop in which it is made."""
 
-    def __init__(self, channel: grpc.aio.Channel, batch_events_max: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        batch_events_max: int,
+        event_bytes_max: int = 64 * 1024,
+        wire_bytes_max: int = 16 << 20,
+    ) -> None:
         """Make an intake.
 
         Args:
             channel: To the server.
             batch_events_max: The most events that the server takes in one call.
+            event_bytes_max: Bytes of the largest event on the wire that the server takes.
+            wire_bytes_max: Bytes on the wire of all events of one request.
         """
+        self._event_bytes_max = event_bytes_max
+        self._wire_bytes_max = wire_bytes_max
         self._batch_events_max = batch_events_max
         self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, event_service_pb2.IngestEventsResponse] = (
             channel.unary_unary(METHOD, response_deserializer=event_service_pb2.IngestEventsResponse.FromString)
@@ -140,12 +147,12 @@ class Intake:
             if parcel.sent_ms is None and sent_ms is not None:
                 _fit_to(event, sent_ms)
             try:
-                bodies.append((index, wire_body(event)))
+                bodies.append((index, self._body(event)))
             except Problem as problem:
                 refused.append(_refused(index, parcel.events[index], problem, parcel.sent_ms))
                 continue
             total_bytes += len(bodies[-1][1])
-            _check_total("bytes", total_bytes, WIRE_BYTES_MAX)
+            _check_total("bytes", total_bytes, self._wire_bytes_max)
         for index, verdict in await self._send_all(bodies, sent_ms, metadata):
             refused.append(_refused(index, parcel.events[index], verdict, parcel.sent_ms))
         refused.sort(key=lambda each: each.index)
@@ -163,12 +170,21 @@ class Intake:
             try:
                 for event in translated(each.collector, each.raw):
                     event.time_ms = _time_then(event, each)
-                    bodies.append((index, wire_body(event)))
+                    bodies.append((index, self._body(event)))
             except Problem as problem:
                 refused.append(_refused(index, each.raw, problem, each.sent_ms))
         for index, verdict in await self._send_all(bodies, None, ()):
             refused.append(_refused(index, events[index].raw, verdict, events[index].sent_ms))
         return refused
+
+    def _body(self, event: Translated) -> bytes:
+        """Return an event as the wire wants it, unless it is so large that a call with it would be refused as a whole."""
+        body = wire_body(event)
+        if len(body) > self._event_bytes_max:
+            limit = str(self._event_bytes_max)
+            message = f"the event has {len(body)} bytes on the wire, the limit is {limit}"
+            raise Problem(Reason.EVENT_TOO_LARGE, message, value=str(len(body)), limit=limit)
+        return body
 
     async def _send_all(
         self, bodies: Sequence[tuple[int, bytes]], sent_ms: int | None, metadata: Sequence[tuple[str, str]]

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 from rte_bridge.problems import Problem, Reason
 from rte_collect.values import base64_of
 
+_FIELDS_MAX = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -28,8 +30,18 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters; the last one where a name comes more than once."""
-        return dict(parse_qsl(self.query_text, keep_blank_values=True, errors="replace", max_num_fields=1000))
+        """The parameters; the last one where a name comes more than once.
+
+        Raises:
+            Problem: MALFORMED: there are too many.
+        """
+        try:
+            return dict(
+                parse_qsl(self.query_text, keep_blank_values=True, errors="replace", max_num_fields=_FIELDS_MAX)
+            )
+        except ValueError:
+            message = f"the query has more than {_FIELDS_MAX} parameters"
+            raise Problem(Reason.MALFORMED, message, limit=str(_FIELDS_MAX)) from None
 
     @property
     def basic_user(self) -> str:

@@ -90,7 +90,11 @@ class Segment:
         kind = KINDS.get(match[1], "") if match else ""
         given = self._opened(request.body, _decode_single if kind else _decode_batch)
         self._check_key(request, given.writeKey)
-        sent_ms = time_ms_of({"sentAt": given.sentAt}, "sentAt")
+        try:
+            sent_ms = time_ms_of({"sentAt": given.sentAt}, "sentAt")
+        except Problem:
+            # It only corrects clocks: events whose sender says it wrongly are good without it.
+            sent_ms = None
         if isinstance(given, _Batch):
             return Parcel([Raw(bytes(each)) for each in given.batch], is_batch=True, sent_ms=sent_ms)
         return Parcel([Raw(request.body, {"kind": kind})], is_batch=False, sent_ms=sent_ms)

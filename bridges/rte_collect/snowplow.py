@@ -38,6 +38,9 @@ _SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})\Z")
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """What a tracker that is anonymous writes for ids that it may not have."""
 
+_TIME_MS_MAX = 4_102_444_800_000
+"""The year 2100. The server refuses a request whole for a time of sending that no calendar has."""
+
 _ALL_PURPOSES = ("ad_storage", "analytics_storage", "ad_personalization")
 _GIVEN = {"allow_all": True, "implicit_consent": True, "deny_all": False, "withdrawn": False, "expired": False}
 
@@ -97,8 +100,9 @@ class Snowplow:
             properties["user_agent"] = raw.hints["user_agent"]
         event = self._identified(payload, entities, properties)
         event.name, event.channel, event.properties = rule.name, channel, properties
-        items = properties.get(rule.each) if rule.each else None
-        return [event] if not isinstance(items, list) else list(_one_each(event, rule.each, items))
+        found = properties.get(rule.each) if rule.each else None
+        items = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        return list(_one_each(event, rule.each, items)) if items else [event]
 
     def accepted(self, request: Request) -> Reply:
         """Return what Snowplow's collector answers; also for events that were refused, which it sorts out later."""
@@ -202,13 +206,14 @@ class Snowplow:
                 continue
             members = renamed(found, rule.properties)
             if rule.name:
-                out.setdefault(rule.name, []).append(members)
+                held = out.get(rule.name)
+                out[rule.name] = [*held, members] if isinstance(held, list) else [members]
             else:
                 for name, value in members.items():
                     out.setdefault(name, value)
 
 
-def _one_each(event: Translated, name: str, items: Sequence[Any]) -> Iterator[Translated]:
+def _one_each(event: Translated, name: str, items: Sequence[dict[str, Any]]) -> Iterator[Translated]:
     """Yield an event per item, the item's members its own."""
     rest = {key: value for key, value in event.properties.items() if key != name}
     for found, limit in ((len(items), PRODUCTS_MAX), (len(items) * len(rest), COPIED_MAX)):
@@ -258,7 +263,11 @@ def _time_ms(payload: Mapping[str, Any], name: str) -> int | None:
         return None
     if not str(found).isdecimal() or len(str(found)) > 15:
         raise Problem(Reason.WRONG_TYPE, f"{name} must be milliseconds since 1970", field=name, value=str(found))
-    return int(str(found))
+    time_ms = int(str(found))
+    if time_ms > _TIME_MS_MAX:
+        message = f"{name} lies beyond the year 2100"
+        raise Problem(Reason.OUT_OF_RANGE, message, field=name, value=str(found), limit=str(_TIME_MS_MAX))
+    return time_ms
 
 
 def _number(payload: Mapping[str, Any], name: str) -> float:

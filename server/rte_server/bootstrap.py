@@ -467,6 +467,7 @@ class Application:
         return {
             "body_bytes_max": limits.message_bytes_max,
             "batch_events_max": limits.batch_events_max,
+            "event_bytes_max": limits.event_bytes_max,
             "write_keys": collect.write_keys,
             "tables": str(Path(collect.tables).resolve()) if collect.tables else "",
             "quarantine": str((self.config.server.data_dir / "quarantine.sqlite").resolve()),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rte.v1 import event_service_pb2 as pb
 from rte_bridge.bodies import BodyLimits
 from rte_bridge.problems import Problem
+from rte_collect import snowplow
 from rte_collect.app import App, Collectors
 from rte_collect.intake import METHOD, Intake, wire_body
 from rte_collect.keeper import Keeper
@@ -54,10 +55,13 @@ class Bench:
     requests: list[pb.IngestEventsRequest] = field(default_factory=list)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, method: str = "POST", query: str = ""
+    ) -> Reply:
         """Send a body and return the answer."""
         given_headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+        scope["query_string"] = query.encode()
         sent: list[Any] = []
 
         async def receive() -> dict[str, Any]:
@@ -167,6 +171,33 @@ async def test_times_of_snowplow() -> None:
         assert abs(true_ms + added_ms - 1_700_000_000_000) < 60_000
 
 
+async def test_a_bad_event_spoils_no_other() -> None:
+    """A time of sending that no calendar has, and an event that the wire makes too large, cost only themselves."""
+    good, bad = GOOD[SNOWPLOW]["data"][0], {"e": "pv", "duid": "bad", "stm": "999999999999999"}
+    large = GOOD[SEGMENT]["batch"][0] | {"properties": {"a": [1] * 20_000}}
+    async with running() as bench:
+        assert (await bench.post(SNOWPLOW, json.dumps({"data": [bad, good]}).encode())).status == 200
+        body = {"batch": [large, *GOOD[SEGMENT]["batch"]], "sentAt": 1_700_000_000}
+        assert (await bench.post(SEGMENT, json.dumps(body).encode())).status == 200
+        assert [event.visitor_id for request in bench.requests for event in request.events] == ["v", "v"]
+        assert not any(request.HasField("sent_time") for request in bench.requests)
+        kept = [(each.reason, each.field) for each in await bench.keeper.page(0, 10)]
+        assert kept == [("OUT_OF_RANGE", "stm"), ("EVENT_TOO_LARGE", "")]
+
+
+async def test_pixels_that_are_none() -> None:
+    """A query of too many parameters is refused for good; who asks only what there is has sent no event."""
+    async with running() as bench:
+        reply = await bench.post("/i", b"", method="GET", query="&".join(f"a{n}=1" for n in range(1001)))
+        assert (reply.status, reply.reason) == (400, "MALFORMED")
+        assert (await bench.post("/i", b"", method="HEAD", query="e=pv&duid=v")).status == 200
+        assert bench.requests == []
+        assert (await bench.post("/i", b"", method="GET", query="e=pv&duid=v")).status == 200
+        assert len(bench.requests) == 1
+    async with running(calls_max=0) as bench:
+        assert (await bench.post("/i", b"", method="GET", query="e=pv&duid=v")).status == 429
+
+
 async def test_too_much_at_a_time_is_put_off() -> None:
     """Requests beyond what is held at a time are asked to come again."""
     async with running(bodies_bytes_max=10) as bench:
@@ -238,6 +269,8 @@ async def test_too_large_a_body(path: str, status: int) -> None:
         assert (await bench.post(path, json.dumps(GOOD[path]).encode(), TYPES.get(path))).status == status
 
 
+COLLECTORS = Collectors.of("", ())
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -252,6 +285,27 @@ MEMBERS = (
 LIKELY = st.sampled_from(
     ["track", "page", "identify", "alias", "pv", "pp", "ue", "se", "tr", "1.0", "a.b.c.d", "{}", "v"]
 )
+
+
+OBJECTS = st.dictionaries(st.sampled_from(("type", "items", "id", "eventType", "terms")) | st.text(max_size=4), JSON)
+DESCRIBED = st.builds(
+    lambda name, data: {"schema": f"iglu:{name}/jsonschema/1-0-0", "data": data},
+    st.sampled_from((*COLLECTORS.snowplow._table.lists, snowplow._ACTION, "com.snowplowanalytics.snowplow/page_ping")),
+    OBJECTS | OBJECTS.map(lambda found: found | {"type": "add_to_cart"}),
+)
+
+
+@given(DESCRIBED, st.lists(DESCRIBED, max_size=3))
+def test_whatever_is_described_is_an_event_or_a_problem(event: dict[str, Any], entities: list[dict[str, Any]]) -> None:
+    """What stands inside of Snowplow's texts is as harmless as what stands beside them, and no event vanishes."""
+    payload = {"e": "ue", "duid": "v", "ue_pr": json.dumps({"data": event}), "co": json.dumps({"data": entities})}
+    try:
+        events = COLLECTORS.snowplow.translate(Raw(json.dumps(payload).encode()))
+        assert events
+        for each in events:
+            wire_body(each)
+    except Problem:
+        pass
 
 
 @given(st.dictionaries(st.sampled_from(MEMBERS), JSON | LIKELY, max_size=12))
