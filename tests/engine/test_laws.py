@@ -32,9 +32,9 @@ from tests.engine.pair import new_engine
 from tests.engine.strategies import START_MS, Batch, event_lists, split
 from tests.engine.twin import Rules, Twin
 
-COMPUTED = {Kind.DERIVED, Kind.LINEAR, Kind.ONLINE, Kind.SCORE, Kind.WRITTEN, Kind.TRIGGER}
-"""Kinds whose cells are not lifted from events: they follow from others, are written by applications, or are marks of
-what was told (see `test_triggers`)."""
+COMPUTED = {Kind.DERIVED, Kind.LINEAR, Kind.ONLINE, Kind.SCORE, Kind.WRITTEN, Kind.TRIGGER, Kind.CUSTOMER}
+"""Kinds whose cells are not lifted from events: they follow from others, are written by applications, come from the data
+mart (see `test_twin_engine`), or are marks of what was told (see `test_triggers`)."""
 
 DAY_MS = 86_400_000
 SETTINGS = EngineSettings(gap_ms=DAY_MS, lateness_ms=DAY_MS, closed_retention_ms=DAY_MS)
