@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,11 +67,13 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     quarantine = grpc.aio.server()
     add_CollectorServiceServicer_to_server(QuarantineService(keeper), quarantine)
     quarantine.add_insecure_port(options.grpc_listen or grpc_address(options.listen))
+    forgetting = asyncio.create_task(keeper.forget_old())
     try:
         await quarantine.start()
         app = App(intake, keeper, collectors, BodyLimits(body_bytes_max=settings.body_bytes_max))
         await serve(app, options.listen)
     finally:
+        forgetting.cancel()
         await quarantine.stop(GRACE_S)
         keeper.close()
         await channel.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,13 @@ from rte_collect.protocol import Collector
 from rte_collect.quarantine import Kept, Quarantine
 
 T = TypeVar("T")
+
+KEPT_MAX = 1000
+"""Refused events of one request that are kept; the others are counted, so that no request takes the place of all others'."""
+
+FORGET_EVERY_S = 3600.0
+
+_log = logging.getLogger("rte_collect")
 
 
 class Keeper:
@@ -33,7 +42,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="quarantine")
 
     async def keep(self, protocol: str, refused: Sequence[Refused]) -> None:
-        """Keep the refused events of a request, each once; durable when this returns.
+        """Keep the refused events of a request, each once, up to KEPT_MAX; durable when this returns.
 
         Raises:
             sqlite3.Error: The disk does not take them.
@@ -43,7 +52,17 @@ class Keeper:
             each.index: Kept(0, protocol, each.raw, each.reason, each.field, each.message, now_ms, each.sent_ms)
             for each in refused
         }
-        await self._in_thread(lambda: self._quarantine.add(list(events.values())))
+        kept = list(events.values())[:KEPT_MAX]
+        await self._in_thread(lambda: self._quarantine.add(kept, len(events) - len(kept)))
+
+    async def forget_old(self) -> None:
+        """Remove what is too old, every hour until this is cancelled, also when nobody comes."""
+        while True:
+            try:
+                await self._in_thread(self._quarantine.forget_old)
+            except sqlite3.Error as error:
+                _log.error("old events stay in the quarantine: %s", error)
+            await asyncio.sleep(FORGET_EVERY_S)
 
     async def resubmit(self, events: Sequence[Kept]) -> int:
         """Take events once more; return how many were accepted, which leave the quarantine.

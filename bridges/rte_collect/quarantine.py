@@ -36,6 +36,13 @@ INSERT INTO lost SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM lost);
 """
 _COLUMNS = "protocol, reason, field, message, received_ms, sent_ms, attempts, hints, document"
 
+_ROW_BYTES = 100
+"""What a row takes beside its texts, about."""
+_SIZES = (
+    "SELECT count(*), coalesce(sum(length(document) + length(hints) + length(CAST(message AS BLOB))"  # noqa: S608 - fixed
+    f" + length(CAST(field AS BLOB)) + {_ROW_BYTES}), 0) FROM refused"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -97,22 +104,32 @@ class Quarantine:
         # What is removed is overwritten: it may be about a person who is erased.
         self._database.execute("PRAGMA secure_delete = ON")
         self._database.executescript(_SCHEMA)
-        query = "SELECT count(*), coalesce(sum(length(document)), 0) FROM refused"
-        self.count, self._bytes = self._database.execute(query).fetchone()
+        self.count, self._bytes = self._database.execute(_SIZES).fetchone()
 
     @property
     def lost_count(self) -> int:
         """How many events had to leave."""
         return int(self._database.execute("SELECT count FROM lost").fetchone()[0])
 
-    def add(self, events: Sequence[Kept]) -> None:
-        """Keep events; durable when this returns."""
+    def add(self, events: Sequence[Kept], surplus_count: int = 0) -> None:
+        """Keep events; durable when this returns. What had to leave for them is in no file any more.
+
+        Args:
+            events: Those to keep.
+            surplus_count: How many more there were, that are only counted.
+        """
+        self.forget_old()
+        count_before = self.count + len(events)
         query = f"INSERT INTO refused ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
         with self._transaction():
             self._database.executemany(query, [_row(each) for each in events])
             self.count += len(events)
-            self._bytes += sum(len(each.raw.document) for each in events)
+            self._bytes += sum(size_of(each) for each in events)
             self._make_room()
+            if surplus_count:
+                self._lose(surplus_count)
+        if self.count < count_before:
+            self._cut_log()
 
     def page(self, after: int, size: int, protocol: str = "", reason: str = "") -> list[Kept]:
         """Return up to `size` events with keys above `after`, fewer where they are large."""
@@ -159,11 +176,12 @@ class Quarantine:
             self._database.executemany(query, rows)
 
     def forget_old(self) -> None:
-        """Remove events that are too old."""
+        """Remove events that are too old; they are in no file afterwards."""
         before_ms = self._clock_ms() - self._bounds.age_ms_max
         if self._database.execute("SELECT 1 FROM refused WHERE received_ms < ? LIMIT 1", (before_ms,)).fetchone():
             with self._transaction():
                 self._lose(self._delete("received_ms < ?", before_ms))
+            self._cut_log()
 
     def close(self) -> None:
         """Close the file."""
@@ -181,8 +199,7 @@ class Quarantine:
             self._lose(self._delete(oldest, surplus))
 
     def _delete(self, condition: str, value: int) -> int:
-        query = f"SELECT count(*), coalesce(sum(length(document)), 0) FROM refused WHERE {condition}"  # noqa: S608 - fixed
-        count, size = self._database.execute(query, (value,)).fetchone()
+        count, size = self._database.execute(f"{_SIZES} WHERE {condition}", (value,)).fetchone()
         self._database.execute(f"DELETE FROM refused WHERE {condition}", (value,))  # noqa: S608 - fixed
         self.count -= count
         self._bytes -= size
@@ -217,6 +234,12 @@ class _Transaction:
         finally:
             if kind:
                 self._quarantine.count, self._quarantine._bytes = self._before  # noqa: SLF001 - a part of it
+
+
+def size_of(event: Kept) -> int:
+    """Return the bytes that an event counts for, those of all its texts."""
+    texts = event.raw.document, msgspec.json.encode(event.raw.hints), event.message.encode(), event.field.encode()
+    return _ROW_BYTES + sum(map(len, texts))
 
 
 def _row(event: Kept) -> tuple[object, ...]:

@@ -38,6 +38,9 @@ _SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})\Z")
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """What a tracker that is anonymous writes for ids that it may not have."""
 
+_AGENT_CHARACTERS_MAX = 1024
+"""Of a header that goes with each event of a request, into the quarantine, too."""
+
 _TIME_MS_MAX = 4_102_444_800_000
 """The year 2100. The server refuses a request whole for a time of sending that no calendar has."""
 
@@ -74,7 +77,7 @@ class Snowplow:
 
     def take_apart(self, request: Request) -> Parcel:
         """Return the events of a body, or the one of a pixel's query."""
-        agent = request.headers.get("user-agent", "")
+        agent = request.headers.get("user-agent", "")[:_AGENT_CHARACTERS_MAX]
         hints = {"user_agent": agent} if agent else {}
         if request.path == PIXEL_PATH:
             return Parcel([Raw(msgspec.json.encode(request.query), hints)], is_batch=True)

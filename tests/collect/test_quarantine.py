@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rte_collect.names import TABLES
 from rte_collect.protocol import Raw
-from rte_collect.quarantine import Bounds, Kept, Quarantine
+from rte_collect.quarantine import _SIZES, Bounds, Kept, Quarantine, size_of
 from tests.cli.conftest import Rte, rte
 from tests.collect.sessions import Sessions, bridge_of, eventually
 from tests.e2e.calls import Reply, call
@@ -214,7 +214,7 @@ def kept(number: int, size: int = 10, received_ms: int = 0) -> Kept:
 @given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=5), max_size=12))
 def test_bounds_hold(batches: list[list[int]]) -> None:
     """However many and large the events: never more than allowed, the newest stay, and each that left is counted."""
-    bounds = Bounds(events_max=5, bytes_max=100, age_ms_max=10**9)
+    bounds = Bounds(events_max=5, bytes_max=500, age_ms_max=10**9)
     quarantine = Quarantine("", bounds, lambda: 0)
     sizes: list[int] = []
     for batch in batches:
@@ -222,13 +222,14 @@ def test_bounds_hold(batches: list[list[int]]) -> None:
         sizes += batch
         found = quarantine.page(0, 1000)
         held = [len(each.raw.document) for each in found]
-        assert len(held) <= 5 and sum(held) <= 100
+        assert len(held) <= 5 and sum(map(size_of, found)) <= 500
         assert held == sizes[len(sizes) - len(held) :]
         assert quarantine.count == len(held)
         assert quarantine.lost_count == len(sizes) - len(held)
         # Not one more than needed has left.
         if len(held) < len(sizes) and len(held) < 5:
-            assert sum(held) + sizes[len(sizes) - len(held) - 1] > 100
+            number = len(sizes) - len(held) - 1
+            assert sum(map(size_of, (*found, kept(number, sizes[number])))) > 500
     quarantine.close()
 
 
@@ -243,6 +244,51 @@ def test_old_events_leave(tmp_path: Path) -> None:
     quarantine = Quarantine(path, Bounds(age_ms_max=100), lambda: now[0])
     assert (quarantine.count, quarantine.lost_count) == (1, 1)
     assert [each.raw.hints["n"] for each in quarantine.page(0, 10)] == ["2"]
+    quarantine.close()
+
+
+@pytest.mark.parametrize("part", ["hint", "message", "field"])
+def test_all_texts_of_an_event_count(part: str) -> None:
+    """What stands beside the event's document fills the quarantine as the document does, also over a restart."""
+    text = "ä" * 500
+    hint, message, field = (text * (part == each) for each in ("hint", "message", "field"))
+    event = Kept(0, "segment", Raw(b"{}", {"a": hint}), "MALFORMED", field, message, 0, None)
+    assert size_of(event) > 1000
+    quarantine = Quarantine("", Bounds(bytes_max=3 * size_of(event)), lambda: 0)
+    for _ in range(10):
+        quarantine.add([event])
+    assert (quarantine.count, quarantine.lost_count) == (3, 7)
+    assert quarantine._database.execute(_SIZES).fetchone() == (3, quarantine._bytes)
+    quarantine.close()
+
+
+def test_one_request_fills_no_quarantine(empty: Sessions, visitor: str) -> None:
+    """Of one request's refused events a thousand are kept; the others are counted."""
+    lost = listed(empty).get("lost_count", 0)
+    send(empty, bad(visitor, 1))
+    send(empty, *({} for _ in range(1200)))
+    found = listed(empty)
+    assert (found["total_count"], found["lost_count"] - lost) == (1001, 200)
+    assert json.loads(found["events"][0]["document"])["messageId"] == f"{visitor}-1"
+
+
+@pytest.mark.parametrize("way", ["age", "timer", "eviction", "clear"])
+def test_nothing_is_left_of_what_left(tmp_path: Path, way: str) -> None:
+    """The bytes of events that left by themselves, or all at once, are in no file any more."""
+    now = [0]
+    quarantine = Quarantine(str(tmp_path / "quarantine.sqlite"), Bounds(events_max=2, age_ms_max=100), lambda: now[0])
+    secret = Kept(0, "segment", Raw(b"a-secret-of-somebody" * 500), "MALFORMED", "", "", 0, None)
+    quarantine.add([secret])
+    assert any(b"a-secret" in path.read_bytes() for path in tmp_path.iterdir())
+    if way in ("age", "timer"):
+        now[0] = 1000
+    if way == "timer":
+        quarantine.forget_old()
+    elif way == "clear":
+        quarantine.clear()
+    else:
+        quarantine.add([kept(1, received_ms=1000), *([kept(2)] if way == "eviction" else [])])
+    assert not any(b"a-secret" in path.read_bytes() for path in tmp_path.iterdir())
     quarantine.close()
 
 
