@@ -36,6 +36,10 @@ _TRANSLATED_AT_A_TIME = 256
 _log = logging.getLogger("rte_collect")
 
 _REJECTED = event_pb2.EventVerdict.OUTCOME_REJECTED
+_LATE = event_pb2.EventVerdict.OUTCOME_LATE
+
+_VERDICTS_MAX = 100
+"""An answer of the server names so many events; a call of no more tells of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class Intake:
         return Taken(len(parcel.events) - len({each.index for each in refused}), refused)
 
     async def take_again(self, events: Sequence[Again]) -> list[Refused]:
-        """Translate events that came before and send them to the server; return those that are refused.
+        """Translate events that came before and send them to the server; return those that are refused or came too late.
 
         Raises:
             grpc.aio.AioRpcError: The server took nothing, or not all.
@@ -173,8 +177,11 @@ class Intake:
                     bodies.append((index, self._body(event)))
             except Problem as problem:
                 refused.append(_refused(index, each.raw, problem, each.sent_ms))
-        for index, verdict in await self._send_all(bodies, None, ()):
-            refused.append(_refused(index, events[index].raw, verdict, events[index].sent_ms))
+        for start in range(0, len(bodies), min(_VERDICTS_MAX, self._batch_events_max)):
+            part = bodies[start : start + min(_VERDICTS_MAX, self._batch_events_max)]
+            # Only who waits until they are applied learns which were too late to count.
+            for index, verdict in (await self._call_with(part, None, (), is_applied=True))[0]:
+                refused.append(_refused(index, events[index].raw, verdict, events[index].sent_ms))
         return refused
 
     def _body(self, event: Translated) -> bytes:
@@ -210,20 +217,30 @@ class Intake:
     ) -> list[tuple[int, event_pb2.EventVerdict]]:
         """Send events; return the verdicts of those that the server refused, with their places in the request.
 
-        An answer names the first hundred only: what comes after the last one named is asked for again, which changes
-        nothing, since each event has its id.
+        An answer names the first hundred only: what comes after the last one named is asked for once more, a hundred
+        at a time, which changes nothing, since each event has its id.
         """
-        found: list[tuple[int, event_pb2.EventVerdict]] = []
-        start = 0
-        while start < len(bodies):
-            request = wire_events.batch_request((body for _, body in bodies[start:]), sent_ms=sent_ms, is_applied=False)
-            answer = await self._call(request, timeout=CALL_S_MAX, metadata=tuple(metadata))
-            verdicts = [each for each in answer.verdicts if each.outcome == _REJECTED]
-            found += [(bodies[start + each.index][0], each) for each in verdicts]
-            if answer.rejected_count <= len(verdicts) or not verdicts:
-                break
-            start += verdicts[-1].index + 1
+        found, count, end = await self._call_with(bodies, sent_ms, metadata, is_applied=False)
+        if count > len(found) > 0:
+            for start in range(end, len(bodies), _VERDICTS_MAX):
+                part = bodies[start : start + _VERDICTS_MAX]
+                found += (await self._call_with(part, sent_ms, metadata, is_applied=False))[0]
         return found
+
+    async def _call_with(
+        self,
+        bodies: Sequence[tuple[int, bytes]],
+        sent_ms: int | None,
+        metadata: Sequence[tuple[str, str]],
+        *,
+        is_applied: bool,
+    ) -> tuple[list[tuple[int, event_pb2.EventVerdict]], int, int]:
+        """Return the verdicts of events that do not count, how many were refused, and behind which the last named is."""
+        request = wire_events.batch_request((body for _, body in bodies), sent_ms=sent_ms, is_applied=is_applied)
+        answer = await self._call(request, timeout=CALL_S_MAX, metadata=tuple(metadata))
+        verdicts = [each for each in answer.verdicts if each.outcome in (_REJECTED, _LATE)]
+        end = verdicts[-1].index + 1 if verdicts else 0
+        return [(bodies[each.index][0], each) for each in verdicts], answer.rejected_count, end
 
 
 def translated(collector: Collector, raw: Raw) -> Sequence[Translated]:

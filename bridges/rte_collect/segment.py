@@ -96,8 +96,12 @@ class Segment:
             # It only corrects clocks: events whose sender says it wrongly are good without it.
             sent_ms = None
         if isinstance(given, _Batch):
-            return Parcel([Raw(bytes(each)) for each in given.batch], is_batch=True, sent_ms=sent_ms)
-        return Parcel([Raw(request.body, {"kind": kind})], is_batch=False, sent_ms=sent_ms)
+            return Parcel(
+                [Raw(bytes(each), {"id": secrets.token_hex(16)}) for each in given.batch],
+                is_batch=True,
+                sent_ms=sent_ms,
+            )
+        return Parcel([Raw(request.body, {"kind": kind, "id": secrets.token_hex(16)})], is_batch=False, sent_ms=sent_ms)
 
     def translate(self, raw: Raw) -> Sequence[Translated]:
         """Return a call as an event."""
@@ -117,7 +121,7 @@ class Segment:
         if rule.name == "consent_update":
             self._add_consent(out, context)
         event = Translated(
-            event_id=id_of(call, "messageId", "message_id") or secrets.token_hex(16),
+            event_id=id_of(call, "messageId", "message_id") or raw.hints.get("id", "") or secrets.token_hex(16),
             name=rule.name,
             visitor_id=visitor,
             time_ms=time_ms_of(call, "timestamp", "originalTimestamp", "original_timestamp"),

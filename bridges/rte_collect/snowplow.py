@@ -80,7 +80,7 @@ class Snowplow:
         agent = request.headers.get("user-agent", "")[:_AGENT_CHARACTERS_MAX]
         hints = {"user_agent": agent} if agent else {}
         if request.path == PIXEL_PATH:
-            return Parcel([Raw(msgspec.json.encode(request.query), hints)], is_batch=True)
+            return Parcel([_raw(msgspec.json.encode(request.query), hints)], is_batch=True)
         try:
             batch = _decode_batch(request.body)
         except msgspec.ValidationError as error:
@@ -88,7 +88,7 @@ class Snowplow:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             json_of(request.body)  # It says what is wrong.
             raise Problem(Reason.MALFORMED, "the JSON text is malformed") from None
-        return Parcel([Raw(bytes(each), hints) for each in batch.data], is_batch=True)
+        return Parcel([_raw(bytes(each), hints) for each in batch.data], is_batch=True)
 
     def translate(self, raw: Raw) -> Sequence[Translated]:
         """Return an event; several where products are one each."""
@@ -102,6 +102,7 @@ class Snowplow:
         if channel == "web" and "user_agent" not in properties and "user_agent" in raw.hints:
             properties["user_agent"] = raw.hints["user_agent"]
         event = self._identified(payload, entities, properties)
+        event.event_id = event.event_id or raw.hints.get("id", "") or secrets.token_hex(16)
         event.name, event.channel, event.properties = rule.name, channel, properties
         found = properties.get(rule.each) if rule.each else None
         items = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
@@ -131,7 +132,7 @@ class Snowplow:
             raise Problem(Reason.FIELD_MISSING, message, field="duid")
         true_ms = _time_ms(payload, "ttm")
         return Translated(
-            event_id=id_of(payload, "eid") or secrets.token_hex(16),
+            event_id=id_of(payload, "eid"),
             name="",
             visitor_id=visitor,
             time_ms=_time_ms(payload, "dtm") if true_ms is None else true_ms,
@@ -214,6 +215,11 @@ class Snowplow:
             else:
                 for name, value in members.items():
                     out.setdefault(name, value)
+
+
+def _raw(document: bytes, hints: Mapping[str, str]) -> Raw:
+    """Return an event as it came, with an id in case it has none: one that comes again from the quarantine is the same."""
+    return Raw(document, {**hints, "id": secrets.token_hex(16)})
 
 
 def _one_each(event: Translated, name: str, items: Sequence[dict[str, Any]]) -> Iterator[Translated]:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -81,7 +81,15 @@ class Bench:
             await context.abort(self.code, "not now")
         parsed = pb.IngestEventsRequest.FromString(request)
         self.requests.append(parsed)
-        return pb.IngestEventsResponse(accepted_count=len(parsed.events)).SerializeToString()
+        answer = pb.IngestEventsResponse(accepted_count=len(parsed.events))
+        for index, event in enumerate(parsed.events):
+            if event.name == "late" and parsed.wait == pb.WAIT_APPLIED:
+                answer.verdicts.add(index=index, outcome="OUTCOME_LATE", reason="ERROR_REASON_EVENT_TOO_LATE")
+            elif event.name == "bad":
+                answer.rejected_count += 1
+                if answer.rejected_count <= 100:
+                    answer.verdicts.add(index=index, outcome="OUTCOME_REJECTED", reason="ERROR_REASON_MALFORMED")
+        return answer.SerializeToString()
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -95,14 +103,14 @@ class _Handler(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def running(**limits: Any) -> AsyncIterator[Bench]:
+async def running(events_max: int = 100, **limits: Any) -> AsyncIterator[Bench]:
     """Run collectors for the time of a block."""
     server, handler = grpc.aio.server(), _Handler()
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    collectors, intake = Collectors.of("", ()), Intake(channel, 100)
+    collectors, intake = Collectors.of("", ()), Intake(channel, events_max)
     keeper = Keeper(Quarantine("", Bounds()), intake, collectors.by_name())
     handler.bench = Bench(App(intake, keeper, collectors, BodyLimits(**limits)), keeper)
     try:
@@ -183,6 +191,30 @@ async def test_a_bad_event_spoils_no_other() -> None:
         assert not any(request.HasField("sent_time") for request in bench.requests)
         kept = [(each.reason, each.field) for each in await bench.keeper.page(0, 10)]
         assert kept == [("OUT_OF_RANGE", "stm"), ("EVENT_TOO_LARGE", "")]
+
+
+@pytest.mark.parametrize("path", [SEGMENT, SNOWPLOW])
+async def test_resubmitted_events_stay_until_they_count(path: str) -> None:
+    """Events that are too late stay, with that reason; one without an id has the same id each time."""
+    bad = {
+        SEGMENT: {"batch": [{"type": "track", "event": "bad", "anonymousId": "v"}] * 250},
+        SNOWPLOW: {"data": [{"e": "se", "se_ac": "bad", "duid": "v"}] * 250},
+    }[path]
+    async with running(events_max=1000) as bench:
+        assert (await bench.post(path, json.dumps(bad).encode())).status == 200
+        sent = [event.event_id for request in bench.requests for event in request.events]
+        assert len(set(sent)) == 250 and len(sent) == 400  # Each once; behind the hundredth refusal once more.
+        events = await bench.keeper.page(0, 1000)
+        assert len(events) == 250
+        bench.requests.clear()
+        assert await bench.keeper.resubmit(events) == 0
+        again = [event.event_id for request in bench.requests for event in request.events]
+        assert again == list(dict.fromkeys(sent))
+        late = [
+            replace(each, raw=Raw(each.raw.document.replace(b'"bad"', b'"late"'), each.raw.hints)) for each in events
+        ]
+        assert await bench.keeper.resubmit(late) == 0
+        assert {each.reason for each in await bench.keeper.page(0, 1000)} == {"EVENT_TOO_LATE"}
 
 
 async def test_pixels_that_are_none() -> None:
