@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -270,6 +270,14 @@ class Page:
             if message["method"] == "Runtime.exceptionThrown"
         ]
 
+    def warnings(self) -> list[str]:
+        """Return what scripts of the page warned of on the console; of each warning its texts, joined."""
+        return [
+            " ".join(str(part.get("value", part.get("description", ""))) for part in message["params"]["args"])
+            for message in list(self.messages)
+            if message["method"] == "Runtime.consoleAPICalled" and message["params"]["type"] == "warning"
+        ]
+
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write what is seen, or the whole page, as a PNG file."""
         taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
@@ -287,6 +295,8 @@ class Site(ThreadingHTTPServer):
     Attributes:
         files: Content by path; a path that ends in `.js` is a script, any other a page.
         posted: Bodies that were posted.
+        answer: Says status and content (JSON) of the answer to a body that is posted; it is called before the body is among
+            `posted`.
         changed: Notified with each.
     """
 
@@ -295,6 +305,7 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.files = files
         self.posted: list[bytes] = []
+        self.answer: Callable[[bytes], tuple[int, bytes]] = lambda _: (204, b"")
         self.changed = threading.Condition()
 
     @property
@@ -318,10 +329,14 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         with self.server.changed:
+            status, content = self.server.answer(body)
             self.server.posted.append(body)
             self.server.changed.notify_all()
-        self.send_response(204)
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
         self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -18,7 +18,7 @@ import yaml
 
 from rte_server.testing import TestServer
 from tests.bench.server_process import ServerProcess
-from tests.browser import Chromium, Page, browser, site
+from tests.browser import Chromium, Page, Site, browser, site
 
 Server = ServerProcess | TestServer
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,6 +264,25 @@ def test_history_and_frames_of_a_page_are_page_views_once(server: TestServer, ch
         assert [view["page_referrer"] for view in views[1:]] == [view["page_location"] for view in views[:-1]]
 
 
+def times_posted(shop: Site, text: bytes) -> int:
+    """Return how many of the bodies that were posted to a site contain a text."""
+    return sum(text in body for body in list(shop.posted))
+
+
+def wait_for_posted(shop: Site, text: bytes, times: int = 1) -> None:
+    """Return as soon as so many bodies with a text were posted to a site."""
+    with shop.changed:
+        assert shop.changed.wait_for(lambda: times_posted(shop, text) >= times, WAIT_S_MAX), shop.posted
+
+
+def wait_for_posted_events(page: Page, names: set[str]) -> None:
+    """Return as soon as a page has sent events of all these names."""
+    deadline_s = time.monotonic() + WAIT_S_MAX
+    while not names <= (found := {event["name"] for event in sent(page)}):
+        assert time.monotonic() < deadline_s, found
+        time.sleep(0.05)
+
+
 def wait_until_healthy(server: Server) -> None:
     """Return when Envoy knows that the server serves."""
     deadline_s = time.monotonic() + WAIT_S_MAX
@@ -309,6 +328,92 @@ def test_a_server_that_is_killed_gets_each_event_once(tmp_path: Path, chromium: 
         (dropped,) = [event["properties"]["count"] for event in events.values() if event["name"] == "events_dropped"]
         assert dropped + sum(event["name"] == "poke" for event in events.values()) == 300
         assert page.errors() == []
+
+
+def test_a_denial_is_honoured_on_the_next_page_where_measuring_is_the_default(chromium: Chromium) -> None:
+    """Nothing is sent from the next page, and no id is kept; what waited is dropped; a new agreement measures again."""
+    refusing = True
+    with site({"/": page_of({"ping_s": 0}, "/rte.js"), "/rte.js": SCRIPT.read_bytes()}) as shop:
+        shop.answer = lambda _: (503 if refusing else 200, b"{}")
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_posted(shop, b"page_view")
+        page.evaluate(
+            "rte('event', 'never_sent'), rte('consent', { analytics_storage: 'denied', ad_storage: 'granted' })"
+        )
+        refusing = False
+        page.evaluate("dispatchEvent(new Event('online'))")
+        wait_for_posted(shop, b"consent_update")
+        assert page.evaluate("document.cookie") == "rte_consent=analytics_storage:denied"
+        count = len(shop.posted)
+        page.go(f"{shop.address}/?next")
+        page.wait_for("location.search == '?next' && window.rte.version")
+        page.evaluate("rte('event', 'never_sent'), rte('consent', { analytics_storage: 'denied' })")
+        page.click("#button")
+        time.sleep(1)  # Longer than a batch waits.
+        assert visitor_of(page) == ""
+        kept = page.evaluate("[document.cookie, ...Object.keys(localStorage)]")
+        assert kept == ["rte_consent=analytics_storage:denied"]
+        assert len(shop.posted) == count
+        assert not any(b"never_sent" in body for body in shop.posted)
+        page.evaluate("rte('consent', { analytics_storage: 'granted' }), rte('event', 'agreed')")
+        wait_for_posted(shop, b"agreed")
+        assert "rte_visitor=" in page.evaluate("document.cookie")
+
+
+def test_the_last_request_of_a_page_that_is_answered_503_is_sent_by_the_next_page(chromium: Chromium) -> None:
+    """No earlier request had failed, nor does one of the next page: the purchase arrives nevertheless."""
+    with site({"/": page_of({"ping_s": 0}, "/rte.js"), "/rte.js": SCRIPT.read_bytes()}) as shop:
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_posted(shop, b"page_view")
+
+        def answer(body: bytes) -> tuple[int, bytes]:
+            return (503, b"") if b"purchase" in body and not times_posted(shop, b"purchase") else (200, b"{}")
+
+        shop.answer = answer
+        page.evaluate("rte('event', 'purchase', { value: 1 }), location.assign('/?next')")
+        wait_for_posted(shop, b"purchase", 2)
+        page.wait_for("location.search == '?next' && !Object.keys(localStorage).length")
+        ids = [
+            event["event_id"]
+            for body in shop.posted
+            for event in json.loads(body)["events"]
+            if event["name"] == "purchase"
+        ]
+        assert len(set(ids)) == 1
+
+
+def test_tabs_hand_over_without_overwriting_what_others_left(chromium: Chromium) -> None:
+    """Two tabs whose requests are never answered are left in turns; a third one sends what both had measured."""
+    with site({"/": page_of({"ping_s": 0}, "/rte.js"), "/rte.js": SCRIPT.read_bytes()}) as shop:
+        tabs = [chromium.open(f"{shop.address}/?{number}") for number in range(2)]
+        for tab in tabs:
+            tab.wait_for("window.rte.version")
+            tab.evaluate("void (window.fetch = () => new Promise(() => {}))")
+        for name, tab in (("a1", tabs[0]), ("b1", tabs[1]), ("a2", tabs[0]), ("b2", tabs[1])):
+            tab.evaluate(f"rte('event', 'left_{name}'), dispatchEvent(new Event('pagehide'))")
+        tabs[0].wait_for("Object.values(localStorage).join().includes('left_b2')")
+        third = chromium.open(f"{shop.address}/?third")
+        wait_for_posted_events(third, {"left_a1", "left_a2", "left_b1", "left_b2"})
+
+
+def test_events_that_the_server_refuses_are_told_on_the_console(server: TestServer, chromium: Chromium) -> None:
+    """An answer that took the batch but refused an event of it is a warning that says which and why."""
+    with site({"/": page_of({}, f"{address_of(server)}/rte.js")}) as shop:
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_session(server, visitor_of(page), lambda one: one["event_count"] >= 2)
+        assert page.warnings() == []
+        page.evaluate("rte('event', '!'.repeat(500)), rte('event', 'purchase', { value: 1 })")
+        wait_for_session(server, visitor_of(page), lambda one: one["attributes"]["purchases"] == 1)
+        deadline_s = time.monotonic() + WAIT_S_MAX
+        while not page.warnings():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    (warning,) = page.warnings()
+    assert "refuses" in warning
+    assert "has 500 bytes" in warning
 
 
 def test_a_page_whose_server_never_answers_works(chromium: Chromium) -> None:

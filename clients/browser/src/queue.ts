@@ -3,11 +3,12 @@
  *
  * They are sent in batches, again after an error with growing pauses, and at once when the page is left. Each has an id
  * by which the server counts it once: sending twice does no harm, losing does. What was not acknowledged when the page
- * was left is handed to the next page, where something may be stored. That page sends it again only if the server was
- * down before, or is now: else the last request of the page before has arrived, though nobody was there to be told.
+ * was left is handed to the next page, where something may be stored. That page sends it again: whether the last request
+ * of the page before was taken, nobody was there to be told. Each page hands over under a key of its own, so that tabs
+ * do not overwrite what others left.
  */
 import type { Properties } from './options'
-import { forget, read, write } from './storage'
+import { forget, keysOf, read, write } from './storage'
 
 export interface TagEvent {
   event_id: string
@@ -19,16 +20,16 @@ export interface TagEvent {
   properties: Properties
 }
 
-/** What is handed to the next page: whether the server had failed, how many events were dropped, and those that were not. */
+/** What is handed to the next page: how many events were dropped, and those that were not. */
 interface Unsent {
-  failed: boolean
   dropped: number
   events: TagEvent[]
 }
 
-const NOTHING: Unsent = { failed: false, dropped: 0, events: [] }
 /** Events that wait at most; beyond it new ones are dropped, and counted. */
 const WAITING_MAX = 200
+/** Events that pages before left, with those that wait, at most. */
+const UNSENT_MAX = 2 * WAITING_MAX
 const BATCH_EVENTS_MAX = 50
 /** Browsers let at most 64 KiB outlive a page, and a character takes up to 3 bytes. */
 const BATCH_LENGTH_MAX = 20_000
@@ -36,6 +37,7 @@ const BATCH_DELAY_MS = 400
 const BACK_OFF_MS_MIN = 1_000
 const BACK_OFF_MS_MAX = 30_000
 const ANSWER_MS_MAX = 35_000
+/** What the keys begin with under which pages hand over; the id of the page follows. */
 const UNSENT = 'rte_unsent'
 
 export class Queue {
@@ -44,17 +46,18 @@ export class Queue {
   private waiting: TagEvent[] = []
   private held = true
   private readonly flying = new Set<TagEvent[]>()
-  private doubtful: TagEvent[] = []
   private failures = 0
   private timer = 0
   private stored = false
 
   /**
    * @param address Of `events:ingest`.
+   * @param page Id of the page.
    * @param mayStore Whether something may be stored now.
    */
   constructor(
     private readonly address: string,
+    private readonly page: string,
     private readonly mayStore: () => boolean,
   ) {}
 
@@ -78,36 +81,31 @@ export class Queue {
     this.held = false
     for (const event of this.waiting) event.visitor_id = event.visitor_id || visitor
     if (this.mayStore()) {
-      const { failed, dropped, events } = kept()
-      this.dropped += dropped
-      if (failed) this.waiting.unshift(...events)
-      else this.doubtful.push(...events)
-      forget(UNSENT)
+      for (const key of keysOf(UNSENT)) if (key !== this.key) this.takeOver(key)
     }
     this.later(0)
   }
 
-  /** Keep nothing in the browser, and drop what waited for consent. What was measured with consent is still sent. */
-  deny(): void {
-    if (this.held) this.waiting = []
-    forget(UNSENT)
+  /** Keep nothing in the browser, and drop what was not sent yet, or only what pages before left if `keep` is true. */
+  deny(keep: boolean): void {
+    if (!keep) {
+      this.waiting = []
+      this.dropped = 0
+    }
+    // Nor is sent again what is on its way.
+    this.flying.clear()
+    keysOf(UNSENT).forEach(forget)
     this.stored = false
   }
 
   /** Send all now, since the page may end. */
   leave(): void {
     if (this.held) return
-    const events = [...this.doubtful]
+    const events: TagEvent[] = []
     for (const batch of [...this.flying, this.waiting]) events.push(...batch)
     if (events.length && this.mayStore()) {
-      // Of another tab, perhaps.
-      const before = this.stored ? NOTHING : kept()
-      const left: Unsent = {
-        failed: before.failed || this.failures > 0,
-        dropped: before.dropped + this.dropped,
-        events: [...before.events, ...events],
-      }
-      write(UNSENT, JSON.stringify(left))
+      const left: Unsent = { dropped: this.dropped, events }
+      write(this.key, JSON.stringify(left))
       this.stored = true
     }
     while (this.waiting.length) this.post()
@@ -116,6 +114,23 @@ export class Queue {
   /** Go on at once, where a pause was made. */
   retry(): void {
     if (this.failures) this.later(0)
+  }
+
+  private get key(): string {
+    return `${UNSENT}_${this.page}`
+  }
+
+  /** Take what another page left. */
+  private takeOver(key: string): void {
+    try {
+      const { dropped, events } = JSON.parse(read(key) || '') as Unsent
+      const room = Math.max(0, UNSENT_MAX - this.waiting.length)
+      this.waiting.unshift(...events.slice(0, room))
+      this.dropped += dropped + Math.max(0, events.length - room)
+    } catch {
+      // It is not what a page writes, or another tab was faster.
+    }
+    forget(key)
   }
 
   private later(delay_ms: number): void {
@@ -154,17 +169,15 @@ export class Queue {
       .then(pause_s, () => 1)
       .then((pause) => {
         clearTimeout(limit)
-        this.flying.delete(batch)
-        this.answered(batch, pause)
+        this.answered(this.flying.delete(batch) ? batch : [], pause)
       })
   }
 
   /** Take note that a batch was taken (0), never will be (< 0), or is to be sent again after `pause` seconds. */
   private answered(batch: TagEvent[], pause: number): void {
-    const doubtful = this.doubtful.splice(0)
     if (pause > 0) {
       this.failures += 1
-      this.waiting.unshift(...doubtful, ...batch)
+      this.waiting.unshift(...batch)
       const back_off_ms = Math.min(BACK_OFF_MS_MIN * 2 ** (this.failures - 1), BACK_OFF_MS_MAX)
       this.later(Math.max(pause * 1000, back_off_ms * (0.5 + Math.random() / 2)))
       return
@@ -174,24 +187,20 @@ export class Queue {
     if (this.waiting.length) {
       this.later(BATCH_DELAY_MS)
     } else if (this.stored && !this.flying.size) {
-      forget(UNSENT)
+      forget(this.key)
       this.stored = false
     }
   }
 }
 
 /** Return 0 where the server took a batch, the seconds after which to try again, or -1 where that is of no use. */
-function pause_s(answer: Response): number {
-  if (answer.ok) return 0
+function pause_s(answer: Response): number | Promise<number> {
+  if (answer.ok) return answer.json().then(warn).catch(() => 0)
   return answer.status === 429 || answer.status >= 500 ? Number(answer.headers.get('retry-after')) || 1 : -1
 }
 
-/** Return what was not acknowledged when an earlier page was left. */
-function kept(): Unsent {
-  try {
-    const { failed, dropped, events } = JSON.parse(read(UNSENT) || '') as Unsent
-    return { failed, dropped, events: events.slice(0, 2 * WAITING_MAX) }
-  } catch {
-    return NOTHING
-  }
+/** Tell whoever makes the site of events that were refused, with the reasons. */
+function warn(verdicts: { rejected_count: number }): number {
+  if (verdicts.rejected_count > 0) console.warn('rte: the server refuses events', JSON.stringify(verdicts))
+  return 0
 }

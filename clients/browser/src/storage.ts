@@ -28,6 +28,15 @@ export function forget(key: string): void {
   }
 }
 
+/** Return the keys that begin with a text. */
+export function keysOf(prefix: string): string[] {
+  try {
+    return Object.keys(localStorage).filter((key) => key.startsWith(prefix))
+  } catch {
+    return []
+  }
+}
+
 export function readCookie(key: string): string | null {
   const found = `; ${document.cookie}`.split(`; ${key}=`)[1]
   return found === undefined ? null : (found.split(';')[0] as string)

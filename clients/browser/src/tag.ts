@@ -43,8 +43,10 @@ class Tag {
   constructor(private readonly options: Options) {
     this.customer_id = options.customer_id
     this.visitor = new Visitor(options)
-    this.queue = new Queue(`${options.endpoint}/v1/events:ingest`, () => this.visitor.state === 'measuring')
+    this.queue = new Queue(`${options.endpoint}/v1/events:ingest`, this.page_id, () => this.visitor.state === 'measuring')
     if (this.visitor.id) this.queue.release(this.visitor.id)
+    // Of a tab that was open when another one denied, perhaps.
+    if (this.visitor.answers.analytics_storage === 'denied') this.queue.deny(true)
     this.location = options.clean_url(location.href)
     this.address = whole(location.href)
     this.attention.begin()
@@ -87,11 +89,13 @@ class Tag {
     const isNew = visitor.answer(given)
     const update = (): void => void (isNew && this.event('consent_update', { ...visitor.answers }))
     if (visitor.answers.analytics_storage === 'denied') {
-      // That it was withdrawn is the last that is told of a visitor who had agreed.
-      if (before === 'measuring') update()
-      if (before === 'waiting' || before === 'measuring') visitor.deny()
+      if (before === 'waiting' || before === 'measuring') {
+        queue.deny(before === 'waiting' && this.options.denied === 'cookieless')
+        // That it was withdrawn is the last that is told of a visitor who was measured.
+        if (before === 'measuring') update()
+        visitor.deny()
+      }
       if (visitor.state === 'cookieless') queue.release(visitor.id)
-      queue.deny()
       if (before !== 'measuring') update()
       return
     }

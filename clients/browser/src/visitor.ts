@@ -2,7 +2,8 @@
  * Who the visitor is, and what the visitor agreed to.
  *
  * The id and the answers are kept in a first-party cookie each (or an entry of localStorage each), and only with
- * consent. Without it an id lives as long as the page.
+ * consent. Without it an id lives as long as the page. Where measuring is the default, a denial is kept, too: else the
+ * next page would measure again.
  */
 import type { Options } from './options'
 import { forget, read, readCookie, write, writeCookie } from './storage'
@@ -26,7 +27,8 @@ export class Visitor {
 
   constructor(private readonly options: Options) {
     this.answer(Object.fromEntries((this.load(CONSENT) || '').split('.').map((pair) => pair.split(':'))))
-    if (options.consent !== 'required' || this.answers.analytics_storage === 'granted') this.measure()
+    if (this.answers.analytics_storage === 'denied') this.deny()
+    else if (options.consent !== 'required' || this.answers.analytics_storage === 'granted') this.measure()
   }
 
   /** Take answers of the visitor; returns whether they say something new. */
@@ -52,9 +54,10 @@ export class Visitor {
     if (answers.length) this.save(CONSENT, answers.map((pair) => pair.join(':')).join('.'))
   }
 
-  /** Keep nothing; go on under an id of this page, or not at all. */
+  /** Keep nothing but the denial, where the default is to measure; go on under an id of this page, or not at all. */
   deny(): void {
     this.forget()
+    if (this.options.consent !== 'required') this.save(CONSENT, 'analytics_storage:denied')
     this.state = this.options.denied === 'cookieless' ? 'cookieless' : 'silent'
     this.id = this.state === 'cookieless' ? randomId() : ''
   }
