@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rte.backlog import Backlog, TrackSettings, pause_s
+from rte.backlog import Backlog, TrackSettings, later_of, pause_s
 from rte.errors import RteError
 from rte.events import Event, event_of, new_id, wire_of
 from rte.v1.event_pb2 import Event as EventMessage
@@ -69,6 +69,23 @@ def test_a_batch_is_due_when_it_is_full_or_old() -> None:
     for _ in range(5):
         backlog.put(b"x", 20.0)
     assert backlog.due_in_s(20.0) == 0.0
+
+
+@given(st.permutations(["0-8", "0-9", "0-10", "0-101", ""]))
+def test_the_position_covers_all_batches(positions: list[str]) -> None:
+    """In whatever order batches are answered, the position is the one that covers all of them."""
+    backlog = Backlog(TrackSettings(batch_events_max=1))
+    for _ in positions:
+        backlog.put(b"x", 0.0)
+    for batch, position in zip([backlog.take(0.0) for _ in positions], positions, strict=True):
+        backlog.settle(batch, 1, 0, position)
+    assert backlog.position == "0-101"
+
+
+def test_positions_of_another_form_are_kept() -> None:
+    """Of positions that cannot be compared, the latest answer's is kept."""
+    assert later_of("", "") == "" and later_of("0-7", "") == "0-7" and later_of("", "0-7") == "0-7"
+    assert later_of("0-7", "1-3") == "1-3" and later_of("b", "a") == "a"
 
 
 def test_an_event_that_never_fits_is_refused() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,19 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from rte_server.edge.descriptors import compile_public_set, http_pattern, http_rules
 from rte_server.edge.openapi import operations
 from rte_server.edge.openapi_comments import failures, plain, summary
+from rte_server.service.tokens import parse_position
 from rte_server.testing import TestServer
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "envoy" / "openapi.json"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
+    """A server of its own: what Schemathesis calls changes models and erases customers, which other tests rely on."""
+    with TestServer(tmp_path_factory.mktemp("data"), edge=True, mart__enabled=True, edge__demo=True) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,14 @@ def test_its_examples_are_what_it_describes(description: dict[str, Any]) -> None
                 Draft202012Validator(content["schema"] | components).validate(content["example"])
                 found += 1
     assert found >= 8
+
+
+def test_its_positions_look_like_positions(description: dict[str, Any]) -> None:
+    """A position in an example has the form that the server gives and takes."""
+    answers = (each for _, _, operation in operations(description) for each in operation["responses"].values())
+    examples = [each.get("content", {}).get("application/json", {}).get("example", {}) for each in answers]
+    positions = [example["position"] for example in examples if "position" in example]
+    assert positions and all(parse_position(position) > 0 for position in positions)
 
 
 def test_comments_become_texts() -> None:

@@ -42,6 +42,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(["npm", "run", "build"], built)
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "rte-client").symlink_to(built, target_is_directory=True)
+    for scope in ("@bufbuild", "@connectrpc"):
+        (folder / "node_modules" / scope).symlink_to(built / "node_modules" / scope, target_is_directory=True)
     (folder / "package.json").write_text('{"type": "module"}')
     for program in PROGRAMS.glob("*.mjs"):
         shutil.copy(program, folder)
@@ -88,6 +90,17 @@ def test_every_call_and_the_limits(package: Path, server: TestServer, visitor: s
     }
 
 
+def test_rules_that_need_no_server(package: Path) -> None:
+    """The position covers all batches in whatever order they are answered; a token leaves no machine in plain text."""
+    assert run(["node", "rules.mjs"], package).splitlines() == [
+        "0-101",
+        "refused",
+        "taken",
+        "taken",
+        "SESSION_NOT_FOUND",
+    ]
+
+
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_over_a_killed_server(package: Path, tmp_path: Path, visitor: str) -> None:
     """While a program tracks, the server is killed and started again: every event is in the state exactly once."""
@@ -116,9 +129,10 @@ def test_nothing_is_lost_over_a_killed_server(package: Path, tmp_path: Path, vis
 
 
 @pytest.fixture
-def site(package: Path, server: TestServer) -> Iterator[str]:
-    """A site of another port with the README's page, bundled."""
+def site(package: Path, server: TestServer, visitor: str) -> Iterator[str]:
+    """A site of another port with the README's page, bundled; it asks for a visitor whom no other test knows."""
     program = printed("js").replace("location.origin", json.dumps(f"http://127.0.0.1:{server.http_port}"))
+    program = program.replace('"erin"', json.dumps(visitor))
     folder = package / "site"
     folder.mkdir(exist_ok=True)
     (package / "page.js").write_text(program)
@@ -140,11 +154,11 @@ def site(package: Path, server: TestServer) -> Iterator[str]:
         thread.join()
 
 
-def test_a_page_reads_a_session_over_grpc_web(site: str, server: TestServer) -> None:
+def test_a_page_reads_a_session_over_grpc_web(site: str, server: TestServer, visitor: str) -> None:
     """The page of the README, in a real browser and from another origin, reads a session through Envoy."""
     with rte.Client(server.address) as client:
-        client.ingest([rte.Event("login", "erin")], wait="applied")
-        count = client.get_session(visitor_id="erin").event_count
+        client.ingest([rte.Event("login", visitor)], wait="applied")
+        count = client.get_session(visitor_id=visitor).event_count
     with browser() as chromium:
         page = chromium.open(site)
         page.wait_for("document.title != 'waiting'")

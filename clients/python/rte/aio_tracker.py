@@ -16,12 +16,12 @@ from rte.backlog import (
     QueueFull,
     TrackSettings,
     TrackStats,
+    failure_of,
     is_final,
     pause_s,
     refused_alone,
     report,
 )
-from rte.errors import RteError
 from rte.events import Event, wire_of
 from rte.results import Ingested
 
@@ -125,7 +125,8 @@ class AioTracker:
         while True:
             try:
                 answer = await self._send(batch)
-            except RteError as error:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the senders live on, and the events are held
+                error = failure_of(failure)
                 self._backlog.failed(error)
                 if is_final(error) and len(batch) > 1:
                     for half in self._backlog.split(batch):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import grpc
+
 from rte.errors import InvalidArgument, RequestTooLarge, RteError
 from rte.events import Event, event_of
 from rte.results import Ingested, Verdict
@@ -68,7 +70,7 @@ class TrackStats:
 
     Attributes:
         tracked: Events that `track` took.
-        delivered: Events that are durable on the server.
+        delivered: Events that are durable on the server; those that came too late for the state included.
         rejected: Events that the server refused.
         dropped: Events that found no room, with `when_full="drop"`.
         held: Events that are still held here.
@@ -95,7 +97,8 @@ class NotDelivered(Exception):
     Attributes:
         held: How many are held still.
         events: After `close`: these events, to be kept and tracked again; with their ids they count once, even if the server
-            has taken some of them. Empty after `flush`, which goes on holding them.
+            has taken some of them, as long as it remembers ids: the latest at most `dedup.events_max` within `dedup.horizon_ms`. What is
+            too late by then is delivered, but not counted. Empty after `flush`, which goes on holding them.
         last_error: Why the latest attempt failed; None if none did.
     """
 
@@ -209,7 +212,7 @@ class Backlog:
         self._held_bytes -= sum(map(len, batch))
         self._delivered += delivered
         self._rejected += rejected
-        self.position = position or self.position
+        self.position = later_of(self.position, position)
         self._hurry = self._hurry and self.held > 0
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
@@ -243,6 +246,22 @@ class Backlog:
             [body for batch in self._on_way.values() for body in batch] + list(self._waiting) if with_events else []
         )
         return NotDelivered(self.held, [event_of(body) for body in bodies], self._last_error)
+
+
+def later_of(before: str, now: str) -> str:
+    """Return which of two positions covers the other: the higher number of a shard; of two shards, or without one, `now`.
+
+    Batches that are on their way together are answered in any order.
+    """
+    shards, numbers = zip(*(position.rpartition("-")[::2] for position in (before, now)), strict=True)
+    if shards[0] == shards[1] and all(number.isdecimal() for number in numbers):
+        return max(before, now, key=lambda position: int(position.rpartition("-")[2]))
+    return now or before
+
+
+def failure_of(failure: Exception) -> RteError:
+    """Return what is counted, logged and tried again where a send raised whatever it did."""
+    return failure if isinstance(failure, RteError) else RteError(grpc.StatusCode.UNKNOWN, repr(failure))
 
 
 def is_final(error: RteError) -> bool:

@@ -89,11 +89,15 @@ class Connection:
     token: str | Callable[[], str] = ""
 
     def __post_init__(self) -> None:
-        """Check the address.
+        """Check the address, and read the files of `tls`, so that what is wrong is told here and not by the first call.
 
         Raises:
-            ValueError: It is neither `host:port` nor `unix:/path`.
+            OSError: A file of `tls` cannot be read.
+            ValueError: The address is neither `host:port` nor `unix:/path`.
         """
+        if (tls := self.tls) is not None:
+            read = Tls(_pem(tls.root_certificates), _pem(tls.certificate), _pem(tls.key), tls.server_name)
+            object.__setattr__(self, "tls", read)
         if self.address.startswith("unix:"):
             return
         host, _, port = self.address.rpartition(":")

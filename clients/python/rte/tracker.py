@@ -18,6 +18,7 @@ from rte.backlog import (
     QueueFull,
     TrackSettings,
     TrackStats,
+    failure_of,
     is_final,
     pause_s,
     refused_alone,
@@ -163,7 +164,8 @@ class Tracker:
         while True:
             try:
                 answer = self._send(batch)
-            except RteError as error:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the senders live on, and the events are held
+                error = failure_of(failure)
                 with self._changed:
                     self._backlog.failed(error)
                 if is_final(error):

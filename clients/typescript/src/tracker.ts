@@ -256,11 +256,21 @@ export class Tracker {
     }
     this.counts.delivered += delivered;
     this.counts.rejected += rejected;
-    this.position = position || this.position;
+    this.position = laterOf(this.position, position);
     const waiters = this.settled;
     this.settled = [];
     for (const resolve of waiters) resolve();
   }
+}
+
+/**
+ * Returns which of two positions covers the other: the higher number of a shard; of two shards, or without one, `now`. Batches
+ * that are on their way together are answered in any order.
+ */
+function laterOf(before: string, now: string): string {
+  const [[, shardBefore, numberBefore] = [], [, shardNow, numberNow] = []] = [before, now].map((each) => /^(.*)-(\d+)$/.exec(each) ?? []);
+  const isSame = numberBefore !== undefined && numberNow !== undefined && shardBefore === shardNow;
+  return isSame && BigInt(numberBefore) > BigInt(numberNow) ? before : now || before;
 }
 
 function eventOf(message: Event): NewEvent {

@@ -165,7 +165,8 @@ func (x *IngestEventsRequest) GetReturnSessions() bool {
 // Answers a batch. Sparse: counts, then only the events that were not plainly accepted.
 type IngestEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the place of the batch in the journal. Opaque; give it to a read as `min_position` to read your writes.
+	// Names the place of the batch in the journal; give it to a read as `min_position` to read your writes. It has the form
+	// `SHARD-NUMBER`, such as `0-17`: of two positions of a shard, the one with the higher number covers the other.
 	Position string `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
 	// Counts the events that were accepted, duplicates and late ones included.
 	AcceptedCount int32 `protobuf:"varint,2,opt,name=accepted_count,json=acceptedCount,proto3" json:"accepted_count,omitempty"`

@@ -80,7 +80,8 @@ export const IngestEventsRequestSchema: GenMessage<IngestEventsRequest> = /*@__P
  */
 export type IngestEventsResponse = Message<"rte.v1.IngestEventsResponse"> & {
   /**
-   * Names the place of the batch in the journal. Opaque; give it to a read as `min_position` to read your writes.
+   * Names the place of the batch in the journal; give it to a read as `min_position` to read your writes. It has the form
+   * `SHARD-NUMBER`, such as `0-17`: of two positions of a shard, the one with the higher number covers the other.
    *
    * @generated from field: string position = 1;
    */
