@@ -34,7 +34,7 @@ const PASSING = new Set([Code.Unavailable, Code.ResourceExhausted, Code.Deadline
 
 /** Options of a connection. */
 export interface ClientOptions {
-  /** Sent as `authorization: Bearer ...`; a function is asked for each call. */
+  /** Sent as `authorization: Bearer ...`, without TLS only to this machine; a function is asked for each call. */
   token?: string | (() => string);
   /** How `track` works. */
   track?: TrackOptions;
@@ -67,8 +67,17 @@ export type Change =
   | { kind: "remove"; sessionId: string }
   | { kind: "synced" };
 
-/** Returns what every transport of this package calls through: the token, and other attempts where they are safe. */
-export function interceptors(options: ClientOptions): Interceptor[] {
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/**
+ * Returns what every transport of this package calls through: the token, and other attempts where they are safe. Throws an Error
+ * for a token that would leave this machine in plain text.
+ */
+export function interceptors(url: string, options: ClientOptions): Interceptor[] {
+  if (options.token !== undefined && options.token !== "") {
+    const { protocol, hostname } = new URL(url);
+    if (protocol !== "https:" && !LOOPBACK.test(hostname)) throw new Error(`a token is sent by https, or to this machine; not to ${url}`);
+  }
   const authorize: Interceptor = (next) => (request) => {
     const token = typeof options.token === "function" ? options.token() : options.token;
     if (token) request.header.set("authorization", `Bearer ${token}`);
@@ -224,7 +233,7 @@ export class RteClient {
         // A stream has no deadline; 0 is none.
         for await (const message of this.raw.sessions.watchSessions(request, { signal: leaving.signal, timeoutMs: 0 })) {
           if (message.type === WatchSessionsResponse_Type.ERROR) {
-            throw new ConnectError(message.error?.message ?? "", message.error?.code ?? Code.Unknown);
+            throw failureOf(message.error);
           }
           [breaks, brokenSince] = [0, undefined];
           resumeToken = message.resumeToken || resumeToken;
@@ -326,6 +335,13 @@ function changeOf(message: WatchSessionsResponse): Change | undefined {
     default:
       return undefined;
   }
+}
+
+/** Returns the failure that a stream tells as its last message, with its details. */
+function failureOf(status: WatchSessionsResponse["error"]): ConnectError {
+  const failure = new ConnectError(status?.message ?? "", status?.code ?? Code.Unknown);
+  failure.details = (status?.details ?? []).map(({ typeUrl, value }) => ({ type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value }));
+  return failure;
 }
 
 async function translated<T>(call: Promise<T>): Promise<T> {

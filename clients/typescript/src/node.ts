@@ -14,7 +14,7 @@ export function connect(url: string, options: ClientOptions & { tls?: SecureClie
   const transport = createGrpcTransport({
     baseUrl: url,
     defaultTimeoutMs: DEADLINE_MS,
-    interceptors: interceptors(options),
+    interceptors: interceptors(url, options),
     pingIntervalMs: 30_000,
     ...(options.tls ? { nodeOptions: options.tls } : {}),
   });

@@ -10,7 +10,7 @@ import { DEADLINE_MS, interceptors, RteClient, type ClientOptions } from "./clie
  */
 export function connect(url: string, options: ClientOptions = {}): RteClient {
   return new RteClient(
-    createGrpcWebTransport({ baseUrl: url, defaultTimeoutMs: DEADLINE_MS, interceptors: interceptors(options) }),
+    createGrpcWebTransport({ baseUrl: url, defaultTimeoutMs: DEADLINE_MS, interceptors: interceptors(url, options) }),
     options,
   );
 }
