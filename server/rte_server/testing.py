@@ -10,9 +10,12 @@ needs neither numba nor Envoy. Its tests do.
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import thread as _pools  # noqa: F401 - its hook is registered before the one below
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,8 +26,12 @@ import uvloop
 from rte_server import config
 from rte_server.bootstrap import Application, wall_clock_ms
 
+_log = logging.getLogger("rte.testing")
+
 START_TIMEOUT_S = 900
 """The first start of an installation compiles the kernels: 100 s of processor time, which others may want, too."""
+
+STOP_TIMEOUT_S = 120
 
 SMALL = {
     "server.port": 0,
@@ -69,13 +76,15 @@ class TestServer:
         self._config = config.load(None, {}, SMALL | {"server.data_dir": data_dir, "edge.enabled": edge} | settings)
         self._clock_ms = clock_ms
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rte-test-server")
+        # A daemon, so that a test run ends where `stop` is not reached; the hook stops the server then.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rte-test-server", daemon=True)
         self._thread.start()
         try:
             self.application = self.run(self._start(), START_TIMEOUT_S)
         except BaseException:
             self._end_loop()
             raise
+        _running.add(self)
 
     @property
     def address(self) -> str:
@@ -93,11 +102,14 @@ class TestServer:
 
     def stop(self) -> None:
         """Stop the server in order. A second call does nothing."""
+        _running.discard(self)
         if self._thread.is_alive():
-            self.run(self.application.stop(), 120)
-            self._end_loop()
-            if self._folder is not None:
-                self._folder.cleanup()
+            try:
+                self.run(self.application.stop(), STOP_TIMEOUT_S)
+            finally:
+                self._end_loop()
+                if self._folder is not None:
+                    self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -120,3 +132,20 @@ class TestServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+_running: weakref.WeakSet[TestServer] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    """Stop as the process ends what nobody has stopped."""
+    for server in list(_running):
+        try:
+            server.stop()
+        except Exception as error:  # noqa: BLE001 - the process ends; what is left behind has to be said
+            _log.error("a test server did not stop in order: %r", error)
+
+
+# `atexit` is too late: by then no pool of threads takes work, and the server needs them to stop. These hooks run in reverse
+# order, so that of the pools, which their module has registered above, comes after this one.
+threading._register_atexit(_stop_all)  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public runs as early

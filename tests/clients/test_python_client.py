@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -327,3 +329,15 @@ def test_a_server_of_ones_own_in_a_test() -> None:
         client.ingest([rte.Event("login", "ada", event_time=moment)], wait="applied")
         assert client.get_session(visitor_id="ada").visit_number == 2
     assert not folder.exists()
+
+
+def test_a_server_that_nobody_stops_ends_with_the_process() -> None:
+    """A process that forgets its test server ends all the same, with its own status, and leaves no folder."""
+    program = """
+from rte_server.testing import TestServer
+print(TestServer().application.config.server.data_dir, flush=True)
+raise SystemExit(3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 3, done.stderr
+    assert not Path(done.stdout.strip()).exists() and "did not stop" not in done.stderr
