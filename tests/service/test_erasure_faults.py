@@ -204,6 +204,11 @@ def test_what_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             patched.setattr("rte_server.service.erasure.eraser.CALLS_MAX", 0)
             assert refused(CustomerServiceStub(channel).DeleteCustomer, request)[1] == Reason.OVERLOADED
         with monkeypatch.context() as patched:
+            patched.setattr("rte_server.service.erasure.eraser.VISITORS_MAX", 1)
+            found = refused(CustomerServiceStub(channel).DeleteCustomer, request)
+            assert found[1:] == (Reason.OUT_OF_RANGE, "customer_id")
+            assert server.application.engine.open_erasures == {}
+        with monkeypatch.context() as patched:
             patched.setattr(mart, "row_count", none)  # More rows come before they are deleted.
             patched.setattr(mart, "reach", none)
             answer = deleted(channel, customer_id=PERSON)

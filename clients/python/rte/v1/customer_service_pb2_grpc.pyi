@@ -71,9 +71,10 @@ class CustomerServiceStub:
     also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
     If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
     restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-    answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
-    (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: the customer has more than 1,000 visitors;
+    nothing is erased then, erase visitors first), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer;
+    SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being
+    folded), RESOURCE_EXHAUSTED (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
     """
     VerifyErasureReceipt: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]
     """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
@@ -124,9 +125,10 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
     If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
     restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
-    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-    answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
-    (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
+    Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: the customer has more than 1,000 visitors;
+    nothing is erased then, erase visitors first), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer;
+    SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being
+    folded), RESOURCE_EXHAUSTED (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
     """
     VerifyErasureReceipt: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.VerifyErasureReceiptRequest, _customer_service_pb2.VerifyErasureReceiptResponse]  # type: ignore[assignment]
     """Says whether a receipt of DeleteCustomer is genuine, and, if an id is given, whether it is about that person and what
@@ -210,9 +212,10 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         also where others used it too. Answers when nothing is left, which takes as long as reading the journal a few times.
         If it fails or the caller gives up, either nothing was erased or the server finishes it by itself, also after a
         restart; calling again then gives the receipt, be it among `earlier_receipts`. Later events are those of a new person.
-        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not
-        answer; SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being folded), RESOURCE_EXHAUSTED
-        (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
+        Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE: the customer has more than 1,000 visitors;
+        nothing is erased then, erase visitors first), UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer;
+        SERVER_UNAVAILABLE: the collectors do not; JOURNAL_UNAVAILABLE: somebody reads the journal, or models are being
+        folded), RESOURCE_EXHAUSTED (OVERLOADED: too many others wait to be erased), DEADLINE_EXCEEDED.
         """
 
     @_abc_1.abstractmethod

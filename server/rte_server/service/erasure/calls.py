@@ -69,7 +69,7 @@ class ErasureCalls:
         if person_id:
             digest = self._seal.person_digest(kind, person_id)
             answer.person_matches = answer.genuine and request.receipt.person_digest == digest
-            answer.session_count = self._eraser.sessions_of(kind, person_id)
+            answer.session_count = await self._eraser.sessions_of(kind, person_id)
         return answer.SerializeToString()
 
 

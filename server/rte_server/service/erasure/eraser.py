@@ -55,6 +55,9 @@ ROUNDS_MAX = 4
 CALLS_MAX = 100
 """Erasures that are asked for and not answered: each reads the journal, and they take turns."""
 
+VISITORS_MAX = 1_000
+"""Visitors of one person: each entry of the journal is looked through for each of them. Those that come later are taken, too."""
+
 RETRY_S = 10.0
 """An erasure that cannot go on, since the data mart is away or the journal is being read, is tried again after so long."""
 
@@ -127,7 +130,7 @@ class Eraser:
             The receipts of all erasures of the person that the journal knows, in their order; the last one is of this call.
 
         Raises:
-            EngineError: OVERLOADED if CALLS_MAX wait; MART_UNAVAILABLE, JOURNAL_UNAVAILABLE, SERVER_UNAVAILABLE (collectors), and those of `Pipeline.submit`. The message says whether
+            EngineError: OVERLOADED if CALLS_MAX wait; OUT_OF_RANGE if it has more than VISITORS_MAX visitors; MART_UNAVAILABLE, JOURNAL_UNAVAILABLE, SERVER_UNAVAILABLE (collectors), and those of `Pipeline.submit`. The message says whether
                 the erasure had begun; then it is finished as soon as that is possible.
         """
         if len(self._tasks) >= CALLS_MAX:
@@ -149,10 +152,10 @@ class Eraser:
         self._closing.set()
         await asyncio.gather(*self._tasks, *filter(None, [self._resuming]), return_exceptions=True)
 
-    def sessions_of(self, kind: str, person_id: str) -> int:
+    async def sessions_of(self, kind: str, person_id: str) -> int:
         """Return how many sessions a person has now."""
         search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id))
-        return search.live_sessions()
+        return await asyncio.to_thread(search.live_sessions)
 
     # The steps.
 
@@ -185,7 +188,7 @@ class Eraser:
             _log.warning("nobody was erased, since the data mart does not answer: %s", error)
             message = "the data mart does not answer; nothing was erased, call again"
             raise EngineError(Reason.MART_UNAVAILABLE, message, field="mart") from error
-        search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id))
+        search = PersonSearch(self._engine, self._journal, SHARD, self._person(kind, person_id), VISITORS_MAX)
         erasure_id = secrets.token_hex(ERASURE_ID_BYTES)
         try:
             await asyncio.to_thread(search.run)

@@ -16,6 +16,7 @@ from rte_server.engine.facts import read_facts
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.links import visitor_key
 from rte_server.engine.native import text_id
+from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import write_hash
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
@@ -44,7 +45,9 @@ Facts = Collection[tuple[str, str]]
 class PersonSearch:
     """Searches for one person. One thread."""
 
-    def __init__(self, engine: Engine, journal: Journal, shard: int, person: Person) -> None:
+    def __init__(
+        self, engine: Engine, journal: Journal, shard: int, person: Person, visitors_max: int | None = None
+    ) -> None:
         """Make it.
 
         Args:
@@ -52,7 +55,9 @@ class PersonSearch:
             journal: The entries.
             shard: Which of its shards.
             person: Whom; what is found is added.
+            visitors_max: More visitors than that are refused. None: all are taken.
         """
+        self._visitors_max = visitors_max
         self._engine = engine
         self._journal = journal
         self._shard = shard
@@ -69,7 +74,11 @@ class PersonSearch:
         """Those of the person's sessions that entries of the journal write to."""
 
     def run(self) -> None:
-        """Look through what was appended since the last time, or through everything if the person has more visitors now."""
+        """Look through what was appended since the last time, or through everything if the person has more visitors now.
+
+        Raises:
+            EngineError: OUT_OF_RANGE: the person has more than `visitors_max` visitors.
+        """
         person = self.person
         for _ in range(TAIL_ROUNDS_MAX):
             last = self._journal.last_position(self._shard)
@@ -77,6 +86,10 @@ class PersonSearch:
                 break
             keys = len(person.keys)
             self._find_visitors(last)
+            if self._visitors_max is not None and len(person.keys) > self._visitors_max:
+                message = "the customer has more visitors than can be erased together; nothing was erased, erase visitors first"
+                limit, value = f"{self._visitors_max} visitors", str(len(person.keys))
+                raise EngineError(Reason.OUT_OF_RANGE, message, field="customer_id", value=value, limit=limit)
             if len(person.keys) > keys:
                 person.forget_collected()
                 self.seen = 0
@@ -145,9 +158,11 @@ class PersonSearch:
             return
         table = self._engine.score_view().table
         rows = self._engine.rows_in_use()
-        cells = table.rows[rows]
         customer = text_id(person.customer_id.encode(), person.secret)
-        for row in cells[(cells[:, CUSTOMER_TIME] != 0) & (cells[:, CUSTOMER] == customer)]:
+        # Whole rows only of the few that matter: a copy of the table takes long, and is large.
+        for row in table.rows[rows[table.rows[rows, CUSTOMER] == customer]]:
+            if row[CUSTOMER_TIME] == 0 or row[CUSTOMER] != customer:
+                continue
             if visitor := self._engine.text(int(row[VISITOR])):
                 person.visitor_ids.add(visitor)
                 person.keys.add((int(row[KEY_LO]), int(row[KEY_HI])))
@@ -193,12 +208,13 @@ class PersonSearch:
     def _find_sessions(self) -> None:
         """Take note of the sessions that are there, with the ids of those that became part of them."""
         person = self.person
-        cells = self._engine.score_view().table.rows[self._engine.rows_in_use()]
-        mine = np.zeros(len(cells), np.bool_)
-        for low, high in person.keys:
-            mine |= (cells[:, KEY_LO] == low) & (cells[:, KEY_HI] == high) & (cells[:, STATE] != FREE)
-        self.session_count = int(mine.sum())
-        for row in cells[mine].tolist():
+        table, rows = self._engine.score_view().table, self._engine.rows_in_use()
+        lows = np.array([low for low, _ in person.keys], np.int64)
+        self.session_count = 0
+        for row in table.rows[rows[np.isin(table.rows[rows, KEY_LO], lows)]].tolist():
+            if (row[KEY_LO], row[KEY_HI]) not in person.keys or row[STATE] == FREE:
+                continue
+            self.session_count += 1
             person.session_ids.add(session_id_text(row[SESSION_LO], row[SESSION_HI]))
             for at in range(ALIASES, ALIASES + 2 * ALIAS_COUNT_MAX, 2):
                 if row[at + 1] != 0:
