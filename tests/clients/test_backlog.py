@@ -28,6 +28,7 @@ FAILURE = RteError(grpc.StatusCode.UNAVAILABLE, "away")
 def test_nothing_is_lost_and_the_limits_hold(steps: list[tuple[str, int]]) -> None:
     """Whatever happens in which order: what was taken is in exactly one batch, and the limits are never passed."""
     backlog, held, on_way, gone, number = Backlog(SETTINGS), list[bytes](), list[list[bytes]](), list[bytes](), 0
+    tracked: list[bytes] = []
     for step, size in steps:
         if step == "put":
             number += 1
@@ -36,6 +37,7 @@ def test_nothing_is_lost_and_the_limits_hold(steps: list[tuple[str, int]]) -> No
             assert backlog.put(body, 0.0) == fits
             if fits:
                 held.append(body)
+                tracked.append(body)
         elif step == "take" and backlog.due_in_s(0.0) is not None:
             batch = backlog.take(0.0)
             assert 1 <= len(batch) <= 5 and sum(map(len, batch)) <= 60
@@ -49,6 +51,7 @@ def test_nothing_is_lost_and_the_limits_hold(steps: list[tuple[str, int]]) -> No
             for body in batch:
                 held.remove(body)
         assert backlog.held == len(held)
+        assert backlog.settled_to == (tracked.index(held[0]) if held else len(tracked))
     stats = backlog.stats()
     assert (stats.tracked, stats.delivered, stats.held) == (len(held) + len(gone), len(gone), len(held))
     left = [batch for batch in on_way]  # noqa: C416 - a copy by hand, to be sorted below
@@ -63,10 +66,12 @@ def test_a_batch_is_due_when_it_is_full_or_old() -> None:
     assert backlog.due_in_s(0.0) is None
     backlog.put(b"x", 10.0)
     assert backlog.due_in_s(10.25) == 0.75 and backlog.due_in_s(11.5) == 0.0
-    backlog.hurry()
+    backlog.hurry(backlog.last)
     assert backlog.due_in_s(10.0) == 0.0
     backlog.settle(backlog.take(10.0), 1, 0, "")
-    for _ in range(5):
+    backlog.put(b"x", 20.0)
+    assert backlog.due_in_s(20.0) == 1.0, "nobody is in a hurry for what came later"
+    for _ in range(4):
         backlog.put(b"x", 20.0)
     assert backlog.due_in_s(20.0) == 0.0
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 
 import rte
@@ -138,6 +139,50 @@ def test_a_send_of_asyncio_that_raises_anything_is_tried_again() -> None:
 
     stats = asyncio.run(deliver())
     assert (stats.delivered, stats.attempts_failed) == (1, 1)
+
+
+def test_a_flush_ends_while_others_track() -> None:
+    """`flush` waits for what was tracked before, not for what is tracked meanwhile without a pause."""
+
+    def send(batch: list[bytes]) -> rte.Ingested:
+        return rte.Ingested("0-1", len(batch), 0, 0, 0, (), ())
+
+    def track() -> None:
+        while not is_over.is_set():
+            tracker.track(rte.Event("login", "ada"))
+
+    is_over = threading.Event()
+    tracker = Tracker(send, rte.TrackSettings(batch_events_max=7, linger_s=60.0, events_max=1_000_000))
+    others = threading.Thread(target=track)
+    others.start()
+    try:
+        for _ in range(20):
+            before = tracker.stats().tracked
+            tracker.flush(PATIENT_S)
+            assert tracker.stats().delivered >= before
+    finally:
+        is_over.set()
+        others.join()
+        tracker.close(PATIENT_S)
+
+
+def test_a_batch_that_grpc_finds_too_large_is_halved() -> None:
+    """What is refused without a reason for its size is sent in smaller batches; one event alone is tried again."""
+    refused: list[int] = []
+
+    def send(batch: list[bytes]) -> rte.Ingested:
+        if len(batch) > 3 or (not refused.count(1) and len(batch) == 1):
+            refused.append(len(batch))
+            raise rte.errors.Exhausted(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max")
+        return rte.Ingested("0-1", len(batch), 0, 0, 0, (), ())
+
+    tracker = Tracker(send, rte.TrackSettings(linger_s=60.0, back_off_s_max=0.01))
+    for _ in range(20):
+        tracker.track(rte.Event("login", "ada"))
+    tracker.flush(PATIENT_S)
+    tracker.track(rte.Event("login", "ada"))
+    tracker.close(PATIENT_S)
+    assert (tracker.stats().delivered, tracker.stats().rejected, refused.count(1)) == (21, 0, 1)
 
 
 def test_a_certificate_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ class AioTracker:
         return self._backlog.held < held_before
 
     async def flush(self, timeout_s: float) -> str:
-        """Wait until all events are delivered or refused; return the latest position. Raises NotDelivered."""
-        await self._wait_until_empty(timeout_s, with_events=False)
+        """Wait until all events that were tracked before are delivered or refused; return the latest position. Raises NotDelivered."""
+        await self._wait_until_settled(timeout_s, with_events=False)
         return self._backlog.position
 
     async def close(self, timeout_s: float) -> None:
@@ -85,7 +85,7 @@ class AioTracker:
         self._closing = True
         await self._notify()
         try:
-            await self._wait_until_empty(timeout_s, with_events=True)
+            await self._wait_until_settled(timeout_s, with_events=True)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -95,15 +95,15 @@ class AioTracker:
         """Return what became of the events so far."""
         return self._backlog.stats()
 
-    async def _wait_until_empty(self, timeout_s: float, *, with_events: bool) -> None:
-        end_s = time.monotonic() + timeout_s
-        while self._backlog.held:
+    async def _wait_until_settled(self, timeout_s: float, *, with_events: bool) -> None:
+        end_s, last = time.monotonic() + timeout_s, self._backlog.last
+        self._backlog.hurry(last)
+        while self._backlog.settled_to < last:
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 raise self._backlog.not_delivered(with_events=with_events)
-            self._backlog.hurry()
             await self._notify()
-            await self._wait(min(left_s, 0.5), unless=lambda: not self._backlog.held)
+            await self._wait(min(left_s, 0.5), unless=lambda: self._backlog.settled_to >= last)
 
     async def _run(self) -> None:
         while True:
@@ -128,11 +128,11 @@ class AioTracker:
             except Exception as failure:  # noqa: BLE001 - whatever it is, the senders live on, and the events are held
                 error = failure_of(failure)
                 self._backlog.failed(error)
-                if is_final(error) and len(batch) > 1:
+                if is_final(error, batch) and len(batch) > 1:
                     for half in self._backlog.split(batch):
                         await self._deliver(half)
                     return
-                if is_final(error):
+                if is_final(error, batch):
                     await self._answered(batch, refused_alone(error))
                     return
                 _log.warning("%d events wait for the server, attempt %d failed: %s", len(batch), attempt + 1, error)

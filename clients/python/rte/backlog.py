@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import grpc
 
-from rte.errors import InvalidArgument, RequestTooLarge, RteError
+from rte.errors import Exhausted, InvalidArgument, RequestTooLarge, RteError
 from rte.events import Event, event_of
 from rte.results import Ingested, Verdict
 
@@ -124,10 +124,12 @@ class Backlog:
         self._settings = settings
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._on_way: dict[int, Batch] = {}
+        self._on_way: dict[int, tuple[int, Batch]] = {}
+        """By the identity of a batch: the number of its first event, and the batch. Events are numbered from 1 as they come."""
         self._held_bytes = 0
         self._oldest_s = 0.0
-        self._hurry = False
+        self._hurry_to = 0
+        """Events up to this number do not wait for others."""
         self.held = 0
         self.position = ""
         self._tracked = self._delivered = self._rejected = self._dropped = self._attempts_failed = 0
@@ -168,9 +170,24 @@ class Backlog:
         """Count an event that found no room."""
         self._dropped += 1
 
-    def hurry(self) -> None:
-        """Let what waits go at once, until all is gone."""
-        self._hurry = self.held > 0
+    @property
+    def last(self) -> int:
+        """The number of the event that was put last."""
+        return self._tracked
+
+    @property
+    def settled_to(self) -> int:
+        """The number up to which no event is held any more."""
+        return min([first for first, _ in self._on_way.values()], default=self._first_waiting) - 1
+
+    @property
+    def _first_waiting(self) -> int:
+        """The number of the first event that waits; the next one's if none does."""
+        return self._tracked - len(self._waiting) + 1
+
+    def hurry(self, last: int) -> None:
+        """Let what waits go at once, up to the event of that number."""
+        self._hurry_to = max(self._hurry_to, last)
 
     def due_in_s(self, now_s: float) -> float | None:
         """Return how long until a batch is due, seconds, 0 if one is; None if nothing waits."""
@@ -178,7 +195,7 @@ class Backlog:
             return None
         settings = self._settings
         if (
-            self._hurry
+            self._first_waiting <= self._hurry_to
             or len(self._waiting) >= settings.batch_events_max
             or self._waiting_bytes >= settings.batch_bytes_max
         ):
@@ -187,7 +204,7 @@ class Backlog:
 
     def take(self, now_s: float) -> Batch:
         """Return a batch of what waits, which must be something; it stays held until it is settled."""
-        settings, batch, size = self._settings, list[bytes](), 0
+        settings, batch, size, first = self._settings, list[bytes](), 0, self._first_waiting
         while self._waiting and len(batch) < settings.batch_events_max:
             size += len(self._waiting[0])
             if batch and size > settings.batch_bytes_max:
@@ -195,7 +212,7 @@ class Backlog:
             batch.append(self._waiting.popleft())
         self._waiting_bytes -= sum(map(len, batch))
         self._oldest_s = now_s
-        self._on_way[id(batch)] = batch
+        self._on_way[id(batch)] = first, batch
         return batch
 
     def settle(self, batch: Batch, delivered: int, rejected: int, position: str) -> None:
@@ -213,14 +230,14 @@ class Backlog:
         self._delivered += delivered
         self._rejected += rejected
         self.position = later_of(self.position, position)
-        self._hurry = self._hurry and self.held > 0
 
     def split(self, batch: Batch) -> tuple[Batch, Batch]:
         """Return the halves of a batch that was refused as a whole, in its place."""
         middle = len(batch) // 2
         halves = (batch[:middle], batch[middle:])
-        self._on_way.pop(id(batch), None)
-        self._on_way.update((id(half), half) for half in halves)
+        first, _ = self._on_way.pop(id(batch))
+        for half, number in zip(halves, (first, first + middle), strict=True):
+            self._on_way[id(half)] = number, half
         return halves
 
     def failed(self, error: RteError) -> None:
@@ -243,7 +260,7 @@ class Backlog:
     def not_delivered(self, *, with_events: bool) -> NotDelivered:
         """Return what to raise when time is up."""
         bodies = (
-            [body for batch in self._on_way.values() for body in batch] + list(self._waiting) if with_events else []
+            [body for _, batch in self._on_way.values() for body in batch] + list(self._waiting) if with_events else []
         )
         return NotDelivered(self.held, [event_of(body) for body in bodies], self._last_error)
 
@@ -264,8 +281,13 @@ def failure_of(failure: Exception) -> RteError:
     return failure if isinstance(failure, RteError) else RteError(grpc.StatusCode.UNKNOWN, repr(failure))
 
 
-def is_final(error: RteError) -> bool:
-    """Whether the same batch will never be taken, whatever is waited for."""
+def is_final(error: RteError, batch: Batch) -> bool:
+    """Whether the same batch will never be taken, whatever is waited for.
+
+    What is larger than gRPC itself takes is told without a reason and without a time: then smaller batches are tried.
+    """
+    if isinstance(error, Exhausted) and not error.reason and error.retry_after_s is None:
+        return len(batch) > 1
     return isinstance(error, InvalidArgument | RequestTooLarge)
 
 

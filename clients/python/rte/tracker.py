@@ -99,7 +99,7 @@ class Tracker:
         Raises:
             NotDelivered: Time is up; the events are held and tried on.
         """
-        self._wait_until_empty(timeout_s, with_events=False)
+        self._wait_until_settled(timeout_s, with_events=False)
         return self._backlog.position
 
     def close(self, timeout_s: float) -> None:
@@ -113,22 +113,22 @@ class Tracker:
             if self._abandoned:
                 return
         try:
-            self._wait_until_empty(timeout_s, with_events=True)
+            self._wait_until_settled(timeout_s, with_events=True)
         finally:
             # A thread that is in a call ends when its owner closes the channel.
             with self._changed:
                 self._abandoned = True
                 self._changed.notify_all()
 
-    def _wait_until_empty(self, timeout_s: float, *, with_events: bool) -> None:
+    def _wait_until_settled(self, timeout_s: float, *, with_events: bool) -> None:
         end_s = time.monotonic() + timeout_s
         with self._changed:
-            # Events that are tracked meanwhile are waited for, too, as long as there is time: their order is not kept.
-            while self._backlog.held:
+            last = self._backlog.last
+            self._backlog.hurry(last)
+            while self._backlog.settled_to < last:
                 left_s = end_s - time.monotonic()
                 if left_s <= 0:
                     raise self._backlog.not_delivered(with_events=with_events)
-                self._backlog.hurry()
                 self._changed.notify_all()
                 self._changed.wait(min(left_s, 0.5))
 
@@ -168,7 +168,7 @@ class Tracker:
                 error = failure_of(failure)
                 with self._changed:
                     self._backlog.failed(error)
-                if is_final(error):
+                if is_final(error, batch):
                     return self._refused(batch, error)
                 _log.warning("%d events wait for the server, attempt %d failed: %s", len(batch), attempt + 1, error)
                 if self._pause(pause_s(error, attempt, self._settings)):
