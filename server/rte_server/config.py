@@ -4,7 +4,7 @@ A setting `gap_ms` in section `session` is `gap_ms` under `[session]` in the fil
 variable; a variable wins over the file, an option of the command line over both. Lists are comma-separated in variables.
 Unknown names are errors, and all problems are reported at once, each with where it stands.
 
-`python -m rte_server.config` prints the reference page, `docs/reference/configuration.md`.
+`rte_server.config_reference` writes the reference page from what stands here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -342,7 +341,7 @@ class Config:
         return [
             (
                 f"{section}.{name}",
-                _PASSWORD.sub(r"\1***@", _text(getattr(getattr(self, section), name))),
+                _PASSWORD.sub(r"\1***@", toml_text(getattr(getattr(self, section), name))),
                 self.origins.get(f"{section}.{name}", "default"),
             )
             for section, kind in SECTIONS.items()
@@ -392,7 +391,7 @@ def load(
             values[name] = _converted(SECTIONS[section], key, raw)
             origins[name] = origin
         except ValueError as error:
-            problems.append(f"{origin}: {name} = {_text(raw)!s}: {error}")
+            problems.append(f"{origin}: {name} = {toml_text(raw)!s}: {error}")
     config = Config(
         **{
             section: kind(
@@ -517,7 +516,7 @@ def _integer(raw: object, low: int | None, high: int | None) -> int:
         raise ValueError("expected a whole number")  # noqa: TRY004 - as above
     top = (1 << 62) if high is None else high
     if value < (low or 0) or value > top:
-        raise ValueError(f"is outside of {_range(low, high)}")
+        raise ValueError(f"is outside of {range_text(low, high)}")
     return value
 
 
@@ -550,37 +549,6 @@ def _contradictions(config: Config) -> list[str]:
     return [text for wrong, text in rules if wrong]
 
 
-def reference() -> str:
-    """Return the reference page of all settings, Markdown."""
-    lines = ["# Configuration", "", *_INTRODUCTION.splitlines()]
-    for section, kind in SECTIONS.items():
-        lines += ["", f"## `[{section}]`", "", str(kind.__doc__), ""]
-        lines += ["| setting | default | range | what it does |", "|---|---|---|---|"]
-        for found in fields(kind):
-            low, high, among = (found.metadata[key] for key in ("low", "high", "among"))
-            values = " ".join(f"`{value}`" for value in among) or (_range(low, high) if low is not None else "")
-            lines.append(f"| `{found.name}` | `{_text(found.default)}` | {values} | {found.metadata['text']} |")
-        if kind is MartSettings:
-            lines += _reference_of_sources()
-    return "\n".join(lines) + "\n"
-
-
-def _reference_of_sources() -> list[str]:
-    lines = ["", "### `[[mart.sources]]`", "", f"{MartSource.__doc__} As a variable: a JSON list of objects.", ""]
-    lines += ["| member | default | what it does |", "|---|---|---|"]
-    return lines + [f"| `{f.name}` | `{_text(f.default)}` | {f.metadata['text']} |" for f in fields(MartSource)]
-
-
-_INTRODUCTION = """All settings have defaults; a server starts without any file. They are read once, at start:
-
-1. the file that `--config FILE` or `RTE_CONFIG` names, in TOML, with the sections below,
-2. variables `RTE_SECTION__NAME`, for example `RTE_SESSION__GAP_MS=600000`; lists are comma-separated,
-3. options of the command line, which win.
-
-Unknown names are errors. `rte check` prints every effective value and where it stands. Names end in their unit.
-The deployment's secret is no setting: it is made in `data_dir` at the first start, readable by its owner only."""
-
-
 def _names(kind: type) -> list[str]:
     return [found.name for found in fields(kind)]
 
@@ -598,21 +566,18 @@ def _meant(name: str) -> str:
     return f"; is {close[0]} meant?" if close else f"; the sections are {_sections()}"
 
 
-def _range(low: int | None, high: int | None) -> str:
+def range_text(low: int | None, high: int | None) -> str:
+    """Return a range of numbers as people read it."""
     return f">= {low or 0}" if high is None else f"{low or 0} to {high}"
 
 
-def _text(value: object) -> str:
+def toml_text(value: object) -> str:
     """Return a value as a TOML file would hold it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, MartSource):
         given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
-        return "{" + ", ".join(f"{name} = {_text(each)}" for name, each in given.items()) + "}"
+        return "{" + ", ".join(f"{name} = {toml_text(each)}" for name, each in given.items()) + "}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
+        return "[" + ", ".join(toml_text(item) for item in value) + "]"
     return str(value) if isinstance(value, int | float) else f'"{value}"'
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

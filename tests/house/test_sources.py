@@ -68,6 +68,13 @@ def test_nothing_names_a_machine() -> None:
     assert found == []
 
 
+def test_locks_of_npm_name_no_address() -> None:
+    """What npm installs is told by version and hash, not by where this machine found it."""
+    locks = [path for path in committed_files() if path.name == "package-lock.json"]
+    assert locks
+    assert [shown(path) for path in locks if "://" in path.read_text(encoding="utf-8")] == []
+
+
 def test_locks_hold_hashes() -> None:
     """Every requirement of the lock files is pinned to a version and its hashes."""
     for name in ("requirements.txt", "requirements-dev.txt"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rte_server import config as module
-from rte_server.config import Config, ConfigError, load, reference
+from rte_server.config import Config, ConfigError, load
+from rte_server.config_reference import reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,7 +138,7 @@ def test_the_pipeline_and_the_edge_have_the_same_defaults() -> None:
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    """The page is what `python -m rte_server.config` prints."""
+    """The page is what `python -m rte_server.config_reference` prints."""
     assert (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8") == reference()
 
 
