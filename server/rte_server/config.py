@@ -216,6 +216,7 @@ class MartSettings:
     max_age_ms: int = setting(60_000, "A Customer State is FRESH up to this age, if the caller does not say.", low=1)
     read_wait_ms: int = setting(50, "How long a read with a maximum age waits for the data mart.", low=0, high=10_000)
     query_ms_max: int = setting(1_000, "How long one query may take.", low=10, high=600_000)
+    write_ms_max: int = setting(10_000, "How long a write of the back office may take.", low=10, high=600_000)
     batch_max: int = setting(128, "Customers of one query.", low=1, high=1_000)
     queries_max: int = setting(4, "Look-ups at a time.", low=1, high=64)
     customers_max: int = setting(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from pathlib import Path
 
 with warnings.catch_warnings():
     # It looks for a runtime directory of the user when it is imported, and says so if there is none.
@@ -18,9 +18,13 @@ class Postgres:
         url: Its address for SQLAlchemy.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make and start a server whose data lies in a folder."""
-        self._server: PostgresServer = get_server(folder, cleanup_mode="delete")
+    def __init__(self) -> None:
+        """Make and start a server with a data directory of its own.
+
+        It does not lie in pytest's folder: PostgreSQL runs as another user where the tests run as root, and whatever
+        pytest is started next on the machine closes that folder to others.
+        """
+        self._server: PostgresServer = get_server(tempfile.mkdtemp(prefix="rte-postgres-"), cleanup_mode="delete")
         socket_folder = self._server.get_postmaster_info().socket_dir
         self.url = f"postgresql+asyncpg://postgres@/postgres?host={socket_folder}"
 

@@ -36,9 +36,9 @@ QUICK = "DROP VIEW customer; ALTER TABLE customer_rows RENAME TO customer;"
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+def own_postgres() -> Iterator[Postgres]:
     """A PostgreSQL server that this test may stop."""
-    server = Postgres(tmp_path / "postgres")
+    server = Postgres()
     yield server
     server.remove()
 
@@ -135,9 +135,10 @@ def test_a_data_mart_stops_is_slow_and_comes_back(own_postgres: Postgres, tmp_pa
         phase: statistics.quantiles(taken, n=100)[98] for phase, taken in load.read_ms.items() if len(taken) > 200
     }
     print("p99 of GetSession by phase, ms:", {phase: round(each, 2) for phase, each in p99_ms.items()})
-    # The machine may be busy with other things: within noise is a factor here, not the time that a query takes (1 s, 5 s).
+    # A read that waited for the data mart would take as long as a query may, 1 s. What else the machine does takes less;
+    # the figures of a quiet one are in docs/benchmarks.md.
     for phase in ("stopped", "slow", "again", "quick"):
-        assert p99_ms[phase] < 3 * p99_ms["well"] + 10, p99_ms
+        assert p99_ms[phase] < 3 * p99_ms["well"] + 500, p99_ms
 
 
 def test_what_was_missed_is_seen_afterwards(own_postgres: Postgres, tmp_path: Path) -> None:

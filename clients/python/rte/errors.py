@@ -224,7 +224,7 @@ class JournalUnavailable(Unavailable):
 
 
 class MartUnavailable(Unavailable):
-    """The customer data mart does not answer; nothing was written."""
+    """The customer data mart does not answer; the message says whether anything was written."""
 
 
 class ServerUnavailable(Unavailable):

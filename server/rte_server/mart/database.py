@@ -25,6 +25,9 @@ SYNCHRONOUS = frozenset(("teradatasql",))
 CONNECTIONS_BESIDE = 2
 """Connections beside those of look-ups: the change feed's, and one that waits for notifications."""
 
+CLOSE_S = 30.0
+"""Queries of a SQLite file that are under way may take so long when the server stops; a lock of others ends after 5 s."""
+
 T = TypeVar("T")
 Attributes = dict[str, Attribute]
 
@@ -39,6 +42,10 @@ class MartError(Exception):
     def __init__(self, message: str, *, may_be_schema: bool = False) -> None:
         super().__init__(message)
         self.may_be_schema = may_be_schema
+
+
+class TooSlow(MartError):
+    """The data mart does not answer in time. What was asked for may be done all the same."""
 
 
 class Unreadable(MartError):
@@ -63,6 +70,7 @@ class MartDatabase:
             MartError: The address cannot be understood, or its driver is not installed.
         """
         self._timeout_s = settings.query_ms_max / 1000
+        self._under_way: set[asyncio.Task[Any]] = set()
         size = settings.queries_max + CONNECTIONS_BESIDE
         try:
             address = sa.make_url(url)
@@ -92,31 +100,32 @@ class MartDatabase:
         return self.engine
 
     async def close(self) -> None:
-        """Close all connections; does not wait for queries in threads."""
+        """Close all connections; does not wait for queries in threads that may take for ever."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=CLOSE_S)
         if self._sync is not None and self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._sync.dispose()
         if self.engine is not None:
             await self.engine.dispose()
 
-    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+    async def run(self, work: Callable[[sa.Connection], T], timeout_s: float | None = None) -> T:
         """Run something in a transaction of its own.
 
         Args:
             work: Called with a connection, maybe in another thread or greenlet; commits if it does not raise.
+            timeout_s: How long it may take; None: `query_ms_max`.
 
         Raises:
-            MartError: The data mart does not answer within `query_ms_max`, or refuses.
+            TooSlow: The data mart does not answer in time.
+            MartError: It refuses, or cannot be reached.
         """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if self._sync is not None:
-                    loop = asyncio.get_running_loop()
-                    return await loop.run_in_executor(self._threads, _in_transaction, self._sync, work)
-                async with self._asynchronous.begin() as connection:
-                    return await connection.run_sync(work)
+            async with asyncio.timeout(timeout_s):
+                return await self._in_its_way(work)
         except TimeoutError as error:
-            raise MartError(f"the data mart takes longer than {self._timeout_s:g} s") from error
+            raise TooSlow(f"the data mart takes longer than {timeout_s:g} s") from error
         except (sa.exc.SQLAlchemyError, OSError) as error:
             is_refused = isinstance(error, sa.exc.DBAPIError) and not error.connection_invalidated
             raise MartError(str(error), may_be_schema=is_refused) from error
@@ -127,6 +136,25 @@ class MartDatabase:
                 raise MartError(str(error)) from error
             raise
 
+    async def _in_its_way(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run something as the driver can: in a greenlet, or in a thread."""
+        if self._sync is not None:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, _in_transaction, self._sync, work)
+        if self.dialect.name != "sqlite":
+            return await _in_greenlet(self._asynchronous, work)
+        # Nothing interrupts SQLite's thread: were its connection given up, it would go on, and write into a folder that
+        # may be another's by then. So it keeps its connection until it ends, and `close` waits for it.
+        task = asyncio.create_task(_in_greenlet(self._asynchronous, work))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # Nobody may wait for it any more.
+
 
 def give_up_wal(connection: sa.Connection) -> bool:
     """Copy the write-ahead log of a SQLite file into it and cut it to nothing; return False if somebody reads it."""
@@ -135,6 +163,11 @@ def give_up_wal(connection: sa.Connection) -> bool:
 
 def _overwrite_deleted(connection: Any, _: object) -> None:
     connection.execute("PRAGMA secure_delete = ON").close()
+
+
+async def _in_greenlet(engine: AsyncEngine, work: Callable[[sa.Connection], T]) -> T:
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
 
 
 def _in_transaction(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:

@@ -137,7 +137,8 @@ class CustomerMart:
         Raises:
             VersionMismatch: See `CustomerWrite.version`.
             NotWritable: There are no tables of RTE's own.
-            MartError: The data mart does not answer. Nothing is written.
+            TooSlow: The data mart does not answer within `write_ms_max`. It may be written, or will be.
+            MartError: It cannot be reached, or refuses. Nothing is written.
         """
         await asyncio.wrap_future(self._call(self._write(order)))
 
@@ -190,7 +191,7 @@ class CustomerMart:
                 return
             if self._settings.own_tables:
                 try:
-                    await self._database.run(create_own_tables)
+                    await self._database.run(create_own_tables, self._settings.write_ms_max / 1000)
                 except MartError as error:
                     _log.warning("RTE has no tables of its own in the data mart, it only reads: %s", error)
             await self._reflect()
@@ -265,7 +266,7 @@ class CustomerMart:
             # The server has just started, or the data mart was away then.
             await self._prepare_or_fail()
         self._need_own_tables()
-        await self._database.run(lambda connection: write(connection, order))
+        await self._database.run(lambda connection: write(connection, order), self._settings.write_ms_max / 1000)
         self._feed.has_written = True
         await self.states.reach((order.customer_id,), self._clock_ms() + 1, self._settings.query_ms_max / 1000)
 
@@ -274,7 +275,7 @@ class CustomerMart:
         if self._schema is None:
             await self._prepare_or_fail()
         has_own = (self._schema or _EMPTY).own_tables.issuperset(METADATA.tables)
-        return await self._database.run(work) if has_own else 0
+        return await self._database.run(work, self._settings.write_ms_max / 1000) if has_own else 0
 
     async def _erase(self, customer_id: str) -> int:
         count = await self._in_own_tables(lambda connection: erase(connection, customer_id))
@@ -282,7 +283,7 @@ class CustomerMart:
         if self._database.dialect.name != "sqlite":
             return count
         for _ in range(GIVE_UP_TRIES):
-            if await self._database.run(give_up_wal):
+            if await self._database.run(give_up_wal, self._settings.write_ms_max / 1000):
                 return count
             await asyncio.sleep(0.05)
         raise MartError("the data mart's file is being read, so that what was deleted is still in its log")

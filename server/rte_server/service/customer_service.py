@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from rte.v1 import customer_service_pb2 as pb
 from rte_server.engine.engine import Engine
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.mart.database import MartError, NotWritable
+from rte_server.mart.database import MartError, NotWritable, TooSlow
 from rte_server.mart.mart import CustomerMart
 from rte_server.mart.written import VersionMismatch
 from rte_server.service.customer_links import link_message
@@ -89,7 +89,8 @@ class CustomerService:
             raise EngineError(Reason.CUSTOMER_NOT_WRITABLE, str(error), field="mart.own_tables") from error
         except MartError as error:
             _log.warning("a write of the back office was not taken: %s", error)
-            message = "the data mart cannot be written to; nothing was written, send it again later"
+            what = "it is not known whether it" if isinstance(error, TooSlow) else "nothing"
+            message = f"the data mart cannot be written to; {what} was written, send it again later"
             raise EngineError(Reason.MART_UNAVAILABLE, message, field="mart") from error
         state = self._mart.states.state(order.customer_id)
         return message_field(1, customer_body(order.customer_id, state, self._clock_ms()))
