@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TIMEOUT_S = 20
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Loop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="e2e-loop")
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, Any], timeout_s: float = 30) -> Any:
+    def run(self, work: Coroutine[Any, Any, Any], timeout_s: float = 120) -> Any:
         """Run a coroutine to its end and return what it returns."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
@@ -40,7 +40,7 @@ class Loop:
     def close(self) -> None:
         """End the loop and its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
 

@@ -104,6 +104,8 @@ class State:
         self.position = 0
         self.changed = asyncio.Condition()
         self.stopping = False
+        self.held_count = 0
+        self.let_go = asyncio.Event()
 
     def take(self, event: event_pb2.Event) -> session_pb2.Session:
         """Fold one event."""
@@ -207,9 +209,10 @@ class Sessions(session_service_pb2_grpc.SessionServiceServicer):
         self._state = state
 
     async def GetSession(self, request: Any, context: Any) -> Any:
-        """Get a session; a visitor named `slow-<seconds>` makes it wait."""
-        if request.visitor_id.startswith("slow-"):
-            await asyncio.sleep(float(request.visitor_id.removeprefix("slow-")))
+        """Get a session; a visitor named `held` makes it wait for `StandIn.let_go`."""
+        if request.visitor_id == "held":
+            self._state.held_count += 1
+            await self._state.let_go.wait()
         try:
             return session_service_pb2.GetSessionResponse(session=self._state.find(request))
         except RefusedError as refused:
@@ -356,6 +359,15 @@ class StandIn:
         reflection.enable_server_reflection(["rte.v1.EventService", reflection.SERVICE_NAME], self._server)
         self._server.add_insecure_port(address)
         await self._server.start()
+
+    @property
+    def held_count(self) -> int:
+        """Return how many calls were held so far, see `Sessions.GetSession`."""
+        return self._state.held_count
+
+    async def let_go(self) -> None:
+        """Answer the calls that are held."""
+        self._state.let_go.set()
 
     async def end_watches(self) -> None:
         """End all watches with an error message."""

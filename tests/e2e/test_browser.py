@@ -30,7 +30,7 @@ def test_the_browser_does_what_people_do() -> None:
         page.go(address)
         page.close()
         with pages.changed:
-            assert pages.changed.wait_for(lambda: len(pages.posted) == 2, 30)
+            assert pages.changed.wait_for(lambda: len(pages.posted) == 2, 120)
         assert pages.posted == [b"Written", b"A page"]
         assert chromium.open(address).evaluate("document.cookie") == "seen=3"
         chromium.be_somebody_new()

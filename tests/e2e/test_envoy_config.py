@@ -60,7 +60,7 @@ def routes(tree: dict[str, Any]) -> list[dict[str, Any]]:
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
     """Let Envoy judge a configuration."""
     command = [envoy_path(), "--mode", "validate", "--log-level", "error", "-c", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_committed_descriptor_set_is_current(public: FileDescriptorSet) -> None:

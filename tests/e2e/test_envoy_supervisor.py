@@ -89,14 +89,17 @@ def test_killed_envoy_is_restarted_on_its_port(loop: Loop, run_dir: Path, upstre
     assert not is_healthy(port)
 
 
-def test_stop_while_a_restart_waits(loop: Loop, run_dir: Path, upstream: str) -> None:
+def test_stop_while_a_restart_waits(loop: Loop, run_dir: Path, upstream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edge that is stopped between a death and the restart does not come back."""
+    monkeypatch.setattr("rte_server.edge.child._RESTART_DELAY_S_MIN", 3_600.0)
     edge = make_edge(run_dir, upstream)
     loop.run(edge.start())
+    supervision = edge._envoy._supervision
+    assert supervision is not None
     kill(edge)
     until(lambda: edge.pid is None)
     loop.run(edge.stop(1))
-    time.sleep(0.5)
+    until(supervision.done)
     assert edge.pid is None
     assert edge.restart_count == 0
 
@@ -123,7 +126,7 @@ def test_drain_answers_every_call(loop: Loop, run_dir: Path, tmp_path: Path) -> 
     early: list[str] = []
 
     def load() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=60)
         while True:
             try:
                 connection.request("GET", "/v1/models")
@@ -138,35 +141,38 @@ def test_drain_answers_every_call(loop: Loop, run_dir: Path, tmp_path: Path) -> 
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    until(lambda: len(statuses) > 20 or bool(early))
     loop.run(edge.begin_drain())
-    time.sleep(0.2)
+    drained = len(statuses)
+    until(lambda: len(statuses) > drained + 20 or bool(early))
     stopping.set()
-    loop.run(edge.stop(5))
+    loop.run(edge.stop(60))
     for thread in threads:
         thread.join()
     loop.run(server.stop())
     assert early == []
     assert set(statuses) == {200}
-    assert len(statuses) == server.models.list_count > 20
+    assert len(statuses) == server.models.list_count > 40
 
 
 def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
-    """A call that takes a second is answered, although the edge is stopped meanwhile; `/healthz` says 503."""
+    """A call that the server works on is answered, although the edge is stopped meanwhile; `/healthz` says 503."""
     address = f"unix:{tmp_path}/grpc.sock"
     server = loop.run(make_stand_in())
     loop.run(server.start(address))
     edge = make_edge(run_dir, address)
     loop.run(edge.start())
     port, statuses = edge.port, []
-    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/slow-1/session").status))
+    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
     thread.start()
-    time.sleep(0.3)
+    until(lambda: server.held_count == 1)
     loop.run(edge.begin_drain())
     assert call(port, "GET", "/healthz").status == 503
-    started_s = time.monotonic()
-    loop.run(edge.stop(30))
-    assert 0.2 < time.monotonic() - started_s < 20
+    stopped = loop.begin(edge.stop(600))
+    with pytest.raises(TimeoutError):
+        stopped.result(0.5)
+    loop.run(server.let_go())
+    stopped.result(60)
     thread.join()
     assert statuses == [404]
     loop.run(server.stop())
@@ -185,9 +191,7 @@ def test_drain_ends_with_the_watches(loop: Loop, run_dir: Path, tmp_path: Path) 
     until(lambda: any("TYPE_SYNCED" in line for line in received))
     loop.run(edge.begin_drain())
     loop.run(server.end_watches())
-    started_s = time.monotonic()
-    loop.run(edge.stop(30))
-    assert time.monotonic() - started_s < 20
+    loop.run(edge.stop(600))  # It is waited for far less.
     thread.join()
     assert any("TYPE_ERROR" in line for line in received)
     loop.run(server.stop())
@@ -200,8 +204,8 @@ def test_call_that_outlasts_the_drain_is_cut(loop: Loop, run_dir: Path, upstream
     stream = lines(edge.port, "/v1/sessions:watch")
     next(stream)
     started_s = time.monotonic()
-    loop.run(edge.stop(0.3))
-    assert 0.3 <= time.monotonic() - started_s < 20
+    loop.run(edge.stop(0.3))  # It ends, although the watch does not.
+    assert time.monotonic() - started_s >= 0.3
 
 
 def test_server_that_is_away(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
@@ -268,7 +272,7 @@ def test_envoy_dies_with_its_parent(run_dir: Path, upstream: str) -> None:
             edge = Edge(EdgeSettings(run_dir=pathlib.Path({str(run_dir)!r}), upstream={upstream!r}, port=0))
             await edge.start()
             print(edge.pid, flush=True)
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
 
         asyncio.run(main())
         """

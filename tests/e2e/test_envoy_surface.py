@@ -44,8 +44,8 @@ def test_native_grpc_ingests_and_reads(channel: grpc.Channel, visitor: str) -> N
     request = event_service_pb2.IngestEventsRequest(
         events=[event_pb2.Event(name="page_view", visitor_id=visitor)], wait=event_service_pb2.WAIT_APPLIED
     )
-    assert events.IngestEvents(request, timeout=10).accepted_count == 1
-    answer = sessions.GetSession(session_service_pb2.GetSessionRequest(visitor_id=visitor), timeout=10)
+    assert events.IngestEvents(request, timeout=60).accepted_count == 1
+    answer = sessions.GetSession(session_service_pb2.GetSessionRequest(visitor_id=visitor), timeout=60)
     assert answer.session.event_count == 1
 
 
@@ -53,14 +53,14 @@ def test_native_grpc_streams_events(channel: grpc.Channel, visitor: str) -> None
     """Each batch of a stream is answered before the stream ends."""
     batch = event_service_pb2.StreamEventsRequest(events=[event_pb2.Event(name="page_view", visitor_id=visitor)])
     stub = event_service_pb2_grpc.EventServiceStub(channel)
-    answers = stub.StreamEvents(iter([batch, batch, batch]), timeout=10)
+    answers = stub.StreamEvents(iter([batch, batch, batch]), timeout=60)
     assert [answer.accepted_count for answer in answers] == [1, 1, 1]
 
 
 def test_health_and_reflection_pass(channel: grpc.Channel) -> None:
     """The health service and reflection are reachable through the public port."""
     health: Any = health_pb2_grpc.HealthStub(channel)
-    check = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+    check = health.Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert check.status == health_pb2.HealthCheckResponse.SERVING
     assert "rte.v1.EventService" in ProtoReflectionDescriptorDatabase(channel).get_services()
 
@@ -69,7 +69,7 @@ def test_unknown_grpc_service_is_unimplemented(channel: grpc.Channel) -> None:
     """A gRPC call to a service that does not exist ends with UNIMPLEMENTED."""
     call_nothing: Any = channel.unary_unary("/no.such.Service/Call")
     with pytest.raises(grpc.RpcError) as raised:
-        call_nothing(b"", timeout=10)
+        call_nothing(b"", timeout=60)
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 

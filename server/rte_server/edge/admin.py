@@ -6,7 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
-_REPLY_TIMEOUT_S = 5.0
+_REPLY_TIMEOUT_S = 30.0
+"""Envoy answers in milliseconds, unless the machine is overloaded; a connection to one that has ended fails at once."""
 
 
 class AdminClient:

@@ -38,8 +38,9 @@ class BridgeSettings:
     arguments: Sequence[str] = ()
     """Its own options. Others can read them: nothing secret."""
 
-    ready_timeout_s: float = 30.0
-    """Seconds that a start may take, > 0."""
+    ready_timeout_s: float = 120.0
+    """Seconds that a start may take, > 0: one or two, but on an overloaded machine many times that. A bridge that ends instead is
+    noticed at once."""
 
     restart_delay_s_max: float = 5.0
     """Longest pause before a restart, seconds."""

@@ -22,7 +22,9 @@ _STABLE_S = 30.0
 """After this long in service a death is a new one, and the pause before the restart is the shortest again."""
 
 _POLL_S = 0.02
-_KILL_AFTER_S = 5.0
+_KILL_AFTER_S = 15.0
+"""A bridge gives its calls 10 s when it is told to end."""
+
 _SOCKET_PATH_BYTES_MAX = 100
 """Linux allows 107 bytes for the path of a unix socket."""
 

@@ -62,8 +62,9 @@ class EdgeSettings:
     access_log: Path | None = None
     """File that gets one JSON line per request; `/dev/stdout` works. Default: no access log."""
 
-    ready_timeout_s: float = 15.0
-    """Seconds that a start may take until Envoy answers, > 0."""
+    ready_timeout_s: float = 120.0
+    """Seconds that a start may take until Envoy answers, > 0: less than one, but on an overloaded machine many times that. One
+    that ends instead is noticed at once."""
 
     restart_delay_s_max: float = 5.0
     """Longest pause before a restart, seconds; pauses begin at 0.1 s and double."""

@@ -120,7 +120,8 @@ class Edge:
                 _log.warning("envoy does not close its listeners: %s", error)
             active_count = await self._wait_idle(deadline_s)
             if active_count:
-                _log.warning("edge stops with %d calls in flight after %.1f s", active_count, drain_s)
+                number = active_count if active_count > 0 else "some"
+                _log.warning("edge stops with %s calls in flight after %.1f s", number, drain_s)
         await self._envoy.end()
 
     @property
@@ -161,11 +162,13 @@ class Edge:
             await self.begin_drain()
 
     async def _wait_idle(self, deadline_s: float) -> int:
-        """Wait until no call is in flight or the deadline passes; return how many are."""
+        """Wait until no call is in flight or the deadline passes; return how many are, -1 if Envoy does not say."""
         while self.pid is not None:
             try:
                 active_count = await self._admin.active_request_count()
-            except (OSError, TimeoutError):
+            except TimeoutError:
+                active_count = -1  # It is too busy to say, which is no reason to cut calls.
+            except OSError:
                 return 0
             if active_count == 0 or time.monotonic() >= deadline_s:
                 return active_count
