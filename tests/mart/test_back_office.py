@@ -52,7 +52,7 @@ def customers(channel: grpc.Channel) -> CustomerServiceStub:
 def written(customers: CustomerServiceStub, customer_id: str, **fields: Any) -> Customer:
     """Write attributes; fields as in JSON."""
     request = {"customer_id": customer_id, "source": "crm", **fields}
-    return customers.UpdateCustomer(json_format.ParseDict(request, pb.UpdateCustomerRequest()), timeout=10).customer
+    return customers.UpdateCustomer(json_format.ParseDict(request, pb.UpdateCustomerRequest()), timeout=60).customer
 
 
 def audit(server: LiveServer, customer_id: str) -> list[tuple[Any, ...]]:
@@ -76,7 +76,7 @@ def test_what_is_written_is_in_the_session(
     assert values(found) == attributes
     assert {each.source for each in found.attributes.values()} == {"crm"}
     assert found.attributes["a"].as_of_time.seconds > 0
-    session = SessionServiceStub(channel).GetSession(GetSessionRequest(visitor_id=visitor), timeout=10).session
+    session = SessionServiceStub(channel).GetSession(GetSessionRequest(visitor_id=visitor), timeout=60).session
     assert values(session.customer) == attributes
     again = written(customers, "w1", attributes={"gone": None, "a": 2})
     assert values(again) == {name: each for name, each in {**attributes, "a": 2}.items() if name != "gone"}
@@ -96,7 +96,7 @@ def test_a_write_waits_for_the_schema(tmp_path: Path) -> None:
 
 def test_a_write_on_condition(customers: CustomerServiceStub) -> None:
     """With an etag only the first of two writers who read the same wins; the etag of nobody is refused."""
-    etag = customers.GetCustomer(pb.GetCustomerRequest(customer_id="w2"), timeout=10).customer.etag
+    etag = customers.GetCustomer(pb.GetCustomerRequest(customer_id="w2"), timeout=60).customer.etag
     assert etag == ""
     first = written(customers, "w2", attributes={"a": 1})
     second = written(customers, "w2", attributes={"a": 2}, etag=first.etag)
@@ -105,22 +105,24 @@ def test_a_write_on_condition(customers: CustomerServiceStub) -> None:
         request = pb.UpdateCustomerRequest(customer_id="w2", source="x", etag=wrong)
         request.attributes["a"] = 3
         assert refused(customers.UpdateCustomer, request)[::2] == (grpc.StatusCode.ABORTED, "etag")
-    assert values(customers.GetCustomer(pb.GetCustomerRequest(customer_id="w2"), timeout=10).customer) == {"a": 2}
+    assert values(customers.GetCustomer(pb.GetCustomerRequest(customer_id="w2"), timeout=60).customer) == {"a": 2}
 
 
-def test_what_expires_is_gone_in_time(channel: grpc.Channel, customers: CustomerServiceStub) -> None:
+def test_what_expires_is_gone_in_time(tmp_path: Path) -> None:
     """An attribute with an expiry is absent from then on, though nobody writes and the data mart is not asked."""
-    until_ms = int(time.time() * 1000) + 1_500
+    clock = [now_ms()]
+    until_ms = clock[0] + 1_500
     expire = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(until_ms // 1000))}.{until_ms % 1000:03}Z"
-    found = written(customers, "w3", attributes={"offer": "x"}, expire_time=expire)
-    assert found.attributes["offer"].expire_time.ToMilliseconds() == until_ms
-    written(customers, "w3", attributes={"stays": 1})
-    request = pb.GetCustomerRequest(customer_id="w3")
-    while "offer" in customers.GetCustomer(request, timeout=10).customer.attributes:
-        assert time.time() * 1000 < until_ms + 50
-        time.sleep(0.01)
-    assert time.time() * 1000 >= until_ms
-    assert values(customers.GetCustomer(request, timeout=10).customer) == {"stays": 1}
+    with live_server(tmp_path, clock_ms=lambda: clock[0]) as server, server.channel() as channel:
+        customers = CustomerServiceStub(channel)
+        found = written(customers, "w3", attributes={"offer": "x"}, expire_time=expire)
+        assert found.attributes["offer"].expire_time.ToMilliseconds() == until_ms
+        written(customers, "w3", attributes={"stays": 1})
+        request = pb.GetCustomerRequest(customer_id="w3")
+        clock[0] = until_ms - 1
+        assert values(customers.GetCustomer(request, timeout=60).customer) == {"offer": "x", "stays": 1}
+        clock[0] = until_ms
+        assert values(customers.GetCustomer(request, timeout=60).customer) == {"stays": 1}
 
 
 def test_wrong_writes_are_refused(customers: CustomerServiceStub) -> None:
@@ -179,10 +181,10 @@ def test_plain_sql_counts_as_much(server: LiveServer, channel: grpc.Channel) -> 
         connection.execute("INSERT INTO rte_customer_attribute (customer_id, name, value) VALUES ('w6', 'vip', 'true')")
     connection.close()
     stub, request = SessionServiceStub(channel), GetSessionRequest(visitor_id=visitor)
-    until_s = time.monotonic() + 5
+    until_s = time.monotonic() + 60
     # Tables are read one after the other: what was committed in between comes with the look-up that the outbox asks for.
     wanted = {"vip", "segment", "recommended_products"}
-    while not wanted <= set((found := stub.GetSession(request, timeout=10).session.customer).attributes):
+    while not wanted <= set((found := stub.GetSession(request, timeout=60).session.customer).attributes):
         assert time.monotonic() < until_s, found
         time.sleep(0.01)
     assert [each["item_id"] for each in values(found)["recommended_products"]] == ["a", "b", "c"]
@@ -196,7 +198,7 @@ def test_written_attributes_in_postgresql(postgres: Postgres, database: str, tmp
     postgres.sql_in(database, "INSERT INTO customer VALUES ('c', 'B');")
     with live_mart(tmp_path, url=url, poll_ms=60_000) as live:
         assert values(live.known("c")) == {"tier": "B"}
-        until_s = time.monotonic() + 10
+        until_s = time.monotonic() + 60
         while "t" not in postgres.sql_in(database, "SELECT to_regclass('rte_customer_attribute') IS NOT NULL;"):
             assert time.monotonic() < until_s
         postgres.sql_in(

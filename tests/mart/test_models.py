@@ -66,11 +66,11 @@ class Shop:
     def attributes(self, visitor: str) -> dict[str, Any]:
         """Return the attributes of a visitor's session."""
         request = session_service_pb2.GetSessionRequest(visitor_id=visitor)
-        session = SessionServiceStub(self.channel).GetSession(request, timeout=10).session
+        session = SessionServiceStub(self.channel).GetSession(request, timeout=60).session
         return MessageToDict(session.attributes)
 
     def until(
-        self, visitor: str, condition: Callable[[Mapping[str, Any]], bool], timeout_s: float = 10
+        self, visitor: str, condition: Callable[[Mapping[str, Any]], bool], timeout_s: float = 60
     ) -> dict[str, Any]:
         """Wait until the attributes of a visitor's session fulfil a condition; return them."""
         until_s = time.monotonic() + timeout_s
@@ -80,11 +80,12 @@ class Shop:
         return found
 
     def entries(self) -> float:
-        """Return how many entries about customers were appended."""
+        """Return how many entries about customers were appended; one that is under way is among them."""
+        self.server.application._customer_feed.settle()
         return self.server.application.metrics.registry.get_sample_value("rte_customer_feed_entries") or 0
 
-    def until_entries(self, count: float, timeout_s: float = 10) -> None:
-        """Wait until just so many were: one counts when it is folded, and watchers may be told before that."""
+    def until_entries(self, count: float, timeout_s: float = 60) -> None:
+        """Wait until just so many were."""
         until_s = time.monotonic() + timeout_s
         while (found := self.entries()) < count:
             assert time.monotonic() < until_s, f"only {found} entries"
@@ -108,7 +109,7 @@ def shop(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     url = postgres.database("models")
     postgres.sql_in("models", SCHEMA)
     with shop_at(tmp_path_factory.mktemp("models") / "data", postgres, "models", url) as found:
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 60
         while "rte_watch_table" not in found.sql("SELECT proname FROM pg_proc WHERE proname = 'rte_watch_table';"):
             assert time.monotonic() < until_s
             time.sleep(0.05)
@@ -222,7 +223,7 @@ def test_an_explanation_names_table_and_column(shop: Shop) -> None:
 
     def explained(of: str, attribute: str) -> Explanation:
         request = session_service_pb2.ExplainSessionRequest(visitor_id=of, attribute=attribute)
-        return stub.ExplainSession(request, timeout=30).explanation
+        return stub.ExplainSession(request, timeout=60).explanation
 
     found = explained(visitor, "customer.lifetime_value")
     assert found.value.number_value == 30.0 and found.attribute.kind == "customer"

@@ -80,7 +80,7 @@ def test_sessions_of_recorded_orders_have_what_sql_says(postgres: Postgres, data
         unknown = 0
         for visitor in sorted({row["visitor_id"] for row in live}):
             request = session_service_pb2.GetSessionRequest(visitor_id=visitor, customer_max_age={"seconds": 600})
-            customer = stub.GetSession(request, timeout=10).session.customer
+            customer = stub.GetSession(request, timeout=60).session.customer
             if visitor not in expected:
                 assert customer.freshness == Customer.FRESHNESS_UNKNOWN_CUSTOMER
                 unknown += 1
