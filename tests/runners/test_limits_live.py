@@ -25,6 +25,9 @@ from tests.runners import graphs
 from tests.runners.test_scores_live import session, until
 from tests.service.live_server import LiveServer, live_server
 
+LIMIT = "3s"
+"""What a graph that ends needs less than, however busy the machine is, and one that does not reaches."""
+
 MODEL = """model: {name}
 version: 1
 attributes:
@@ -68,14 +71,14 @@ def explain(server: LiveServer, visitor: str, attribute: str) -> Explanation:
     """Explain an attribute."""
     request = ExplainSessionRequest(visitor_id=visitor, attribute=attribute)
     with server.channel() as channel:
-        return SessionServiceStub(channel).ExplainSession(request, timeout=30).explanation
+        return SessionServiceStub(channel).ExplainSession(request, timeout=60).explanation
 
 
 def test_a_graph_without_an_end_holds_up_nobody(tmp_path: Path) -> None:
     """Its score is absent and says why; other graphs, explanations and orders go on."""
     with live_server(tmp_path / "data") as server:
-        apply(server, "good", graphs.identity(), "2s")
-        apply(server, "bad", graphs.endless(always=False), "100ms")
+        apply(server, "good", graphs.identity(), "10s")
+        apply(server, "bad", graphs.endless(always=False), LIMIT)
         look(server, "ada")
         timed_out = (Score.REASON_TIMEOUT, Score.REASON_CIRCUIT_OPEN)
         until(lambda: score(server, "ada", "bad_score").reason in timed_out)
@@ -83,7 +86,7 @@ def test_a_graph_without_an_end_holds_up_nobody(tmp_path: Path) -> None:
         until(lambda: score(server, "ada", "good_score").status == Score.STATUS_FRESH)
         until(lambda: session(server, "ada").attributes.fields["good_score"].number_value == 2.0)
         explained = explain(server, "ada", "bad_score")
-        assert "longer than 100 ms" in explained.score.reason
+        assert "longer than 3000 ms" in explained.score.reason
         assert explain(server, "ada", "good_score").value.number_value == 2.0
         assert explain(server, "ada", "bad_looks").value.number_value == 2.0
 
@@ -102,9 +105,9 @@ def test_the_end_of_a_server_waits_for_no_graph(tmp_path: Path, monkeypatch: pyt
     finally:
         began = time.monotonic()
         server.stop()
-    assert time.monotonic() - began < 20.0
+    assert time.monotonic() - began < 110.0  # Less than a test server may take, and far less than the graph.
     assert not _graph_threads()
-    asking.join(30.0)
+    asking.join(60.0)
 
 
 def _graph_threads() -> list[threading.Thread]:
@@ -121,12 +124,12 @@ def _ask_in_vain(server: LiveServer) -> None:
 @pytest.mark.parametrize(
     ("graph", "more", "line", "text"),
     [
-        (graphs.endless(always=True), "", 6, "fails on two rows of zeros: the graph took longer than 100 ms"),
+        (graphs.endless(always=True), "", 6, "fails on two rows of zeros: the graph took longer than 3000 ms"),
         (
             graphs.endless(always=False),
             ", golden: [{inputs: [1], score: 1}]",
             6,
-            "fails on its golden rows: the graph took longer than 100 ms",
+            "fails on its golden rows: the graph took longer than 3000 ms",
         ),
         (graphs.one_row_inside(), "", 6, "fails on two rows of zeros: the graph failed"),
     ],
@@ -134,7 +137,7 @@ def _ask_in_vain(server: LiveServer) -> None:
 )
 def test_a_graph_that_cannot_do_is_refused(graph: bytes, more: str, line: int, text: str, server: LiveServer) -> None:
     """Before it runs, with its line."""
-    (problem,) = apply(server, "bad", graph, "100ms", more, only_try=True).problems
+    (problem,) = apply(server, "bad", graph, LIMIT, more, only_try=True).problems
     assert (problem.file, problem.line) == ("bad.yaml", line)
     assert text in problem.message
     assert ("`time_limit`" in problem.remedy) == ("longer than" in text)

@@ -28,8 +28,8 @@ model: plugged
 attributes:
   looks: {count: view_item}
 scores:
-  good: {plugin: mean, inputs: [looks, session.event_count, session.visit_number], time_limit: 10s}
-  busy: {plugin: busy, inputs: [looks], time_limit: 100ms}
+  good: {plugin: mean, inputs: [looks, session.event_count, session.visit_number], time_limit: 60s}
+  busy: {plugin: busy, inputs: [looks], time_limit: 3s}
   lost: {plugin: nowhere, inputs: [looks]}
   needy: {plugin: mean, inputs: [first_price]}
   p_online:
@@ -73,8 +73,8 @@ def test_a_plugin_that_never_ends_delays_nothing(server: LiveServer) -> None:
     until(lambda: scores(server, "v1")["busy"].reason in (Score.REASON_TIMEOUT, Score.REASON_CIRCUIT_OPEN))
     assert scores(server, "v1")["busy"].status == Score.STATUS_ABSENT
     assert "busy" not in session(server, "v1").attributes
-    # A hundred times the time limit of the plug-in would be ten seconds.
-    assert statistics.median(took) < 0.1
+    # Whoever waited for the plug-in would wait for its time limit.
+    assert statistics.median(took) < 1.5
 
 
 def test_what_is_not_there_and_what_lacks_an_input_say_so(server: LiveServer) -> None:

@@ -38,7 +38,7 @@ def running(live: LiveEngine, folder: Path, plugin: str) -> Iterator[tuple[Runne
     path = folder / "plugged.yaml"
     path.write_text(
         "model: plugged\nattributes:\n  looks: {count: page_view}\n"
-        f"scores:\n  score: {{plugin: {plugin}, inputs: [looks], time_limit: 10s}}\n"
+        f"scores:\n  score: {{plugin: {plugin}, inputs: [looks], time_limit: 60s}}\n"
     )
     models = configuration_of(load_models([str(path)]))
     live.apply(EntryType.CONFIGURE, json.dumps({"settings": {}, **models}).encode())
@@ -50,7 +50,7 @@ def running(live: LiveEngine, folder: Path, plugin: str) -> Iterator[tuple[Runne
         return live.engine.score_view()
 
     def make(_: object) -> PluginScorer:
-        return PluginScorer(plugin, 10.0)
+        return PluginScorer(plugin, 120.0)
 
     runner = Runner("test", view, program, program.scores, make, lambda: live.now_ms, lambda _: None)
     runner.start()
@@ -84,7 +84,7 @@ def test_a_failed_plugin_leaves_the_runner_in_peace_when_no_session_is_left(engi
     (tmp_path / "fails").touch()
     with running(engine, tmp_path, "sometimes") as (runner, looked):
         send(engine, runner, "ada")
-        until(fails(runner, 1), 60.0)
+        until(fails(runner, 1), 120.0)
         for _ in range(3):
             engine.tick(86_400_000)
         assert not statuses(engine)
@@ -104,8 +104,8 @@ def test_all_sessions_are_scored_when_a_plugin_works_again(engine: LiveEngine, t
     with running(engine, tmp_path, "sometimes") as (runner, _):
         for visitor in ("ada", "bob", "eve"):
             send(engine, runner, visitor)
-            until(lambda: not runner.waiting, 60.0)
-        until(fails(runner, breaker.FAILURES_MAX), 60.0)
+            until(lambda: not runner.waiting, 120.0)
+        until(fails(runner, breaker.FAILURES_MAX), 120.0)
         assert SCORED not in statuses(engine)
         (tmp_path / "fails").unlink()
 
@@ -113,7 +113,7 @@ def test_all_sessions_are_scored_when_a_plugin_works_again(engine: LiveEngine, t
             send(engine, runner, "busy")
             return len(statuses(engine)) == 4 and set(statuses(engine)) == {int(SCORED)}
 
-        until(all_scored, 30.0)
+        until(all_scored, 120.0)
 
 
 def test_no_number_is_no_score_for_that_session_only(engine: LiveEngine, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_no_number_is_no_score_for_that_session_only(engine: LiveEngine, tmp_pat
     with running(engine, tmp_path, "not_for_two") as (runner, _):
         send(engine, runner, "ada", "bob")
         send(engine, runner, "bob")
-        until(lambda: sorted(statuses(engine)) == [SCORED, REASONS + FAILED], 60.0)
+        until(lambda: sorted(statuses(engine)) == [SCORED, REASONS + FAILED], 120.0)
         assert runner.counts["failures"] == 0
 
 
@@ -137,7 +137,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
         full.setattr("subprocess.Popen.__init__", refuse)
         with running(engine, tmp_path, "mean") as (runner, _):
             send(engine, runner, "ada")
-            until(fails(runner, 1), 60.0)
+            until(fails(runner, 1), 120.0)
             assert statuses(engine) == [REASONS + FAILED]
             full.undo()
-            until(lambda: statuses(engine) == [SCORED], 60.0)
+            until(lambda: statuses(engine) == [SCORED], 120.0)

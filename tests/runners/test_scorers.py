@@ -25,7 +25,7 @@ from tests.runners import graphs, plugins
 from tests.runners.conformance import CHECKS, INPUTS, MakeScorer, rows
 from tests.runners.test_scores_live import until
 
-TIME_LIMIT_S = 0.3
+TIME_LIMIT_S = 3.0
 
 
 def fitted_graph(algorithm: Algorithm) -> bytes:
@@ -40,9 +40,9 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """How a scorer of each sort is made."""
     if request.param == "plugin":
         plugins.install(tmp_path, monkeypatch)
-        return lambda: PluginScorer("mean", 10.0)
+        return lambda: PluginScorer("mean", 60.0)
     graph = fitted_graph(Algorithm(request.param))
-    return lambda: OnnxScorer(graph, INPUTS, 10.0)
+    return lambda: OnnxScorer(graph, INPUTS, 60.0)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -59,8 +59,8 @@ def test_scorers_conform(check: object, make: MakeScorer) -> None:
         ("wrong", FAILED, r"it gave \(2, 3\) for 2 rows"),
         ("changes", FAILED, "read-only"),
         ("dies", FAILED, "ended"),
-        ("slow", TIMEOUT, "longer than 300 ms"),
-        ("busy", TIMEOUT, "longer than 300 ms"),
+        ("slow", TIMEOUT, "longer than 3000 ms"),
+        ("busy", TIMEOUT, "longer than 3000 ms"),
         ("number", FAILED, "not callable"),
         ("gone", FAILED, "AttributeError"),
         ("unknown", PACKAGE_MISSING, "no plug-in 'unknown' is installed; installed are: broken"),
@@ -71,11 +71,11 @@ def test_a_plugin_that_fails_says_how(
 ) -> None:
     """In the log by its message, to those who read by its reason."""
     plugins.install(tmp_path, monkeypatch)
-    scorer = PluginScorer(name, TIME_LIMIT_S)
+    scorer = PluginScorer(name, TIME_LIMIT_S, lambda: 100.0)
     with pytest.raises(ScorerError, match=text) as failed:
         scorer.score(rows(2))
     assert failed.value.reason == reason
-    assert scorer.retry_in_s() == pytest.approx(REST_S_MIN, abs=1.0)
+    assert scorer.retry_in_s() == REST_S_MIN
     scorer.close()
 
 
@@ -84,7 +84,7 @@ def test_a_plugin_that_keeps_failing_rests_and_is_tried_again(tmp_path: Path, mo
     plugins.install(tmp_path, monkeypatch)
     (tmp_path / "fails").touch()
     now_s = 100.0
-    scorer = PluginScorer("sometimes", 10.0, lambda: now_s)
+    scorer = PluginScorer("sometimes", 60.0, lambda: now_s)
     for _ in range(FAILURES_MAX):
         with pytest.raises(ScorerError, match="not now"):
             scorer.score(rows(2))
@@ -110,7 +110,7 @@ def test_a_process_that_was_killed_is_started_anew(tmp_path: Path, monkeypatch: 
         with pytest.raises(ScorerError) as failed:
             scorer.score(rows(2))
         assert failed.value.reason == TIMEOUT
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
     scorer.close()
 
 
@@ -136,7 +136,7 @@ def test_what_a_plugin_prints_is_logged_in_bounds(
 ) -> None:
     """As the text of records of its own; how much is left out is said at the end."""
     plugins.install(tmp_path, monkeypatch)
-    scorer = PluginScorer("talks", 30.0)
+    scorer = PluginScorer("talks", 120.0)
     with caplog.at_level(logging.INFO, "rte.plugins"):
         assert (scorer.score(rows(3)) == 1.0).all()
         scorer.close()
@@ -150,8 +150,8 @@ def test_what_a_plugin_prints_is_logged_in_bounds(
 def test_what_a_plugin_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it takes too long, its children are ended, too."""
     plugins.install(tmp_path, monkeypatch)
-    scorer = PluginScorer("parent", 3.0)
-    with pytest.raises(ScorerError, match="longer than 3000 ms"):
+    scorer = PluginScorer("parent", 10.0)
+    with pytest.raises(ScorerError, match="longer than 10000 ms"):
         scorer.score(rows(2))
     child = int((tmp_path / "fails").read_text())
     until(lambda: not _is_running(child))
@@ -189,15 +189,15 @@ def test_a_graph_that_does_not_end_is_ended_rests_and_is_tried_again() -> None:
     assert scorer.retry_in_s() is None
     for _ in range(FAILURES_MAX):
         began = time.monotonic()
-        with pytest.raises(ScorerError, match="longer than 300 ms") as failed:
+        with pytest.raises(ScorerError, match="longer than 3000 ms") as failed:
             scorer.score(endless)
         assert failed.value.reason == TIMEOUT
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     with pytest.raises(ScorerError) as refused:
         scorer.score(harmless)
     assert refused.value.reason == CIRCUIT_OPEN
     assert scorer.retry_in_s() == REST_S_MIN
-    assert not [thread for thread in threading.enumerate() if thread.name == "rte-onnx"]
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "rte-onnx"])
     now_s += REST_S_MIN
     assert (scorer.score(harmless) == 0.0).all()
     assert scorer.retry_in_s() is None
@@ -236,7 +236,7 @@ def graph_with(inputs: list[int | None], output_type: int = TensorProto.FLOAT) -
 
 def test_graphs_that_do_not_fit_are_refused() -> None:
     """Other inputs, no numbers, or no graph at all; each with what to do."""
-    assert (OnnxScorer(graph_with([None, INPUTS]), INPUTS, 10.0).score(rows(4)) == rows(4)[:, 0]).all()
+    assert (OnnxScorer(graph_with([None, INPUTS]), INPUTS, 60.0).score(rows(4)) == rows(4)[:, 0]).all()
     for graph, inputs, text in (
         (b"no graph", INPUTS, "no ONNX graph"),
         (graph_with([None, 5]), INPUTS, "takes 5 inputs, and the score names 3"),
@@ -245,5 +245,5 @@ def test_graphs_that_do_not_fit_are_refused() -> None:
         (graph_with([None, INPUTS], TensorProto.INT64), INPUTS, "gives no numbers"),
     ):
         with pytest.raises(GraphError, match=text) as refused:
-            OnnxScorer(graph, inputs, 10.0)
+            OnnxScorer(graph, inputs, 60.0)
         assert refused.value.remedy

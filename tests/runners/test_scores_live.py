@@ -63,7 +63,7 @@ def server(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield running
 
 
-def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+def until(condition: Callable[[], bool], limit_s: float = 120.0) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -142,7 +142,7 @@ def test_a_watch_is_told_of_a_score_that_comes_later(server: LiveServer) -> None
     """The state with the fresh score is sent though no event comes; a resumed watch repeats it and skips nothing."""
     request = WatchSessionsRequest(filter='session.visitor_id == "watched"')
     with server.channel() as channel:
-        watch = SessionServiceStub(channel).WatchSessions(request, timeout=20)
+        watch = SessionServiceStub(channel).WatchSessions(request, timeout=60)
         for message in watch:
             if message.type == WatchSessionsResponse.TYPE_SYNCED:
                 send(server, "watched", "w1", ProductRelated=3.0)
@@ -152,7 +152,7 @@ def test_a_watch_is_told_of_a_score_that_comes_later(server: LiveServer) -> None
                 # From a place before the score: the score must be sent again.
                 request.resume_token = message.resume_token
         watch.cancel()
-        resumed = SessionServiceStub(channel).WatchSessions(request, timeout=20)
+        resumed = SessionServiceStub(channel).WatchSessions(request, timeout=60)
         statuses = (
             message.session.scores[0].status for message in resumed if message.type == WatchSessionsResponse.TYPE_UPSERT
         )
