@@ -17,6 +17,13 @@ stats = native.string_id.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), native.__file__)
 """
 
+COMPILER = """
+import sys
+from rte_server.engine import native
+native.text_id(b"text", native.secret_from_bytes(bytes(32)))
+print("numba.np.arraymath" in sys.modules, "numba.typed.dictobject" in sys.modules)
+"""
+
 
 def test_a_copy_of_the_sources_finds_the_kernels_and_changed_ones_do_not(tmp_path: Path) -> None:
     """The first process compiles; one with a copy, written later, loads; one with another comment compiles."""
@@ -29,6 +36,15 @@ def test_a_copy_of_the_sources_finds_the_kernels_and_changed_ones_do_not(tmp_pat
     with (copy / "rte_server" / "engine" / "table.py").open("a") as source:
         source.write("# changed\n")
     assert hits_and_misses(copy, tmp_path / "kernels") == (0, 1)
+
+
+def test_kernels_are_loaded_without_what_they_are_compiled_with(tmp_path: Path) -> None:
+    """The process that compiles a kernel imports numba's compiler; one that finds it on disk does not."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for imported in ("True True", "False False"):
+        command = [sys.executable, "-c", COMPILER]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+        assert done.stdout.strip() == imported
 
 
 def hits_and_misses(sources: Path, folder: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.values import STRING
 from rte_server.models import ModelError, compile_model, compile_models, configuration_of, load_models
-from rte_server.models.documents import DOCUMENT_BYTES_MAX
+from rte_server.models.documents import DOCUMENT_BYTES_MAX, read_document
 from rte_server.models.schema import ATTRIBUTES_MAX
 
 
@@ -308,3 +308,13 @@ def test_an_error_shows_file_line_message_and_remedy() -> None:
     assert str(error) == "shop.yaml:3: attribute `a` has no kind, and `cout` is none; did you mean `count`?"
     assert (error.file, error.line, error.remedy) == ("shop.yaml", 3, "did you mean `count`?")
     assert error.message == "attribute `a` has no kind, and `cout` is none"
+
+
+def test_a_text_is_parsed_once_and_its_problems_name_the_file_that_was_asked_for() -> None:
+    """A start reads each model many times, under the name of its file and under that of the model."""
+    sound = "model: shop\nattributes:\n  a: {count: parsed_once}\n"
+    assert read_document(sound, "shop.yaml") is read_document(sound, "models/shop.yaml")
+    for file in ("shop.yaml", "models/shop.yaml"):
+        with pytest.raises(ModelError) as caught:
+            read_document("a: [", file)
+        assert [problem.file for problem in caught.value.problems] == [file]

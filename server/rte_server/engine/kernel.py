@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
-from numba.core import compiler, compiler_machinery
+from numba.core import caching, compiler, compiler_machinery
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime import nrt
 from numba.core.typed_passes import NativeLowering
 
 from rte_server.engine.kernel_cache import use_folder_of_sources
@@ -28,6 +29,8 @@ use_folder_of_sources()
 _Library: Any = JITCodeLibrary
 _Compiler: Any = compiler.CompilerBase
 _Dispatcher: Any = CPUDispatcher
+_runtime: Any = nrt.rtsys
+_Cache: Any = caching.FunctionCache
 _Pass: Any = compiler_machinery.LoweringPass
 _njit: Any = njit
 _register_pass: Any = compiler_machinery.register_pass
@@ -117,9 +120,22 @@ class _InnerDispatcher(_Dispatcher):  # type: ignore[misc]
         raise TypeError(f"{self.__name__} is called by kernels only; see engine/kernel.py")
 
 
+class _KernelCache(_Cache):  # type: ignore[misc]
+    """Machine code on disk, which is loaded without the compiler."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # numba's own method first imports all that functions are compiled with, which takes longer than all kernels
+        # together. Machine code needs none of it but the allocator.
+        _runtime.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that is called from Python; it runs without the GIL."""
-    return _njit(cache=True, nogil=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler)(function)
+    dispatcher = _njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_WholeCompiler)(function)
+    dispatcher._cache = _KernelCache(function)  # noqa: SLF001
+    return dispatcher
 
 
 def inner(function: Callable[..., Any] | None = None, **options: Any) -> Any:

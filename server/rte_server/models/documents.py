@@ -8,7 +8,8 @@ quotes are missing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import yaml
@@ -17,6 +18,10 @@ from rte_server.models.problems import ModelError, Problem
 
 DOCUMENT_BYTES_MAX = 262_144  # UTF-8 bytes of one model or test file
 DOCUMENT_DEPTH_MAX = 16  # nesting
+DOCUMENTS_KEPT_MAX = 128
+"""Documents that are kept once they are read. The same text is asked about many times: a start of the server reads a model
+for its name, for its files, and each time that models are compiled. Twice `loader.MODELS_MAX`, for those to come, too."""
+
 INT_CHARS_MAX = 40  # a longer row of digits is a text; Python refuses to read very long ones
 
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -43,7 +48,7 @@ class Item:
 
 
 def read_document(source: str, file: str) -> Item:
-    """Return the document in `source`.
+    """Return the document in `source`. All who read the same text share it, so nobody may change it.
 
     Args:
         source: YAML text.
@@ -52,71 +57,94 @@ def read_document(source: str, file: str) -> Item:
     Raises:
         ModelError: It is not YAML, has duplicate keys, aliases or tags, or passes a limit.
     """
+    try:
+        return _read(source)
+    except ModelError as error:
+        raise ModelError([replace(problem, file=file) for problem in error.problems]) from None
+
+
+@lru_cache(DOCUMENTS_KEPT_MAX)
+def _read(source: str) -> Item:
+    """Return the document in `source`; the problems of a ModelError name no file."""
     size = len(source.encode("utf-8", "surrogatepass"))
     if size > DOCUMENT_BYTES_MAX:
-        raise ModelError([Problem(file, 0, f"the file has {size} bytes, more than {DOCUMENT_BYTES_MAX}", "split it")])
+        raise _refused(0, f"the file has {size} bytes, more than {DOCUMENT_BYTES_MAX}", "split it")
     try:
-        _refuse_aliases_and_depth(source, file)
-        node = yaml.compose(source, Loader=yaml.SafeLoader)
+        loader = _Loader(source)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.reader.ReaderError as error:
         line = source.count("\n", 0, error.position) + 1
-        message = f"the character U+{error.character:04X} cannot stand in a YAML file"
-        raise ModelError([Problem(file, line, message, "remove it")]) from None
+        raise _refused(
+            line, f"the character U+{error.character:04X} cannot stand in a YAML file", "remove it"
+        ) from None
     except yaml.YAMLError as error:
-        raise ModelError([_syntax_problem(error, file)]) from None
+        raise ModelError([_syntax_problem(error)]) from None
     if node is None:
-        raise ModelError([Problem(file, 1, "the file is empty", "write a model")])
+        raise _refused(1, "the file is empty", "write a model")
     problems: list[Problem] = []
-    item = _convert(node, node.start_mark.line + 1, file, problems)
+    item = _convert(node, node.start_mark.line + 1, problems)
     if problems:
         raise ModelError(problems)
     return item
 
 
-def _refuse_aliases_and_depth(source: str, file: str) -> None:
-    """Refuse what would be dear to make nodes of: aliases can make a small file huge, and nodes are made recursively."""
-    depth = 0
-    for event in yaml.parse(source, Loader=yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    """Makes nodes, but not of what would be dear: aliases can make a small file huge, and nodes are made recursively."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self._depth = 0
+
+    def get_event(self) -> Any:
+        """Return the next event. The composer takes each in this way before it goes a level deeper."""
+        event = super().get_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise ModelError([Problem(file, line, "anchors and aliases (`&`, `*`) are not supported", _QUOTES)])
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DOCUMENT_DEPTH_MAX:
-            message = f"this is nested more than {DOCUMENT_DEPTH_MAX} deep"
-            raise ModelError([Problem(file, line, message, "make it flatter")])
+            raise _refused(line, "anchors and aliases (`&`, `*`) are not supported", _QUOTES)
+        self._depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if self._depth > DOCUMENT_DEPTH_MAX:
+            raise _refused(line, f"this is nested more than {DOCUMENT_DEPTH_MAX} deep", "make it flatter")
+        return event
 
 
-def _syntax_problem(error: yaml.YAMLError, file: str) -> Problem:
+def _refused(line: int, message: str, remedy: str) -> ModelError:
+    return ModelError([Problem("", line, message, remedy)])
+
+
+def _syntax_problem(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or "it cannot be read"
     remedy = "indent with blanks, YAML has no tabs" if r"'\t'" in what else _QUOTES
-    return Problem(file, mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", remedy)
+    return Problem("", mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", remedy)
 
 
-def _convert(node: Any, line: int, file: str, problems: list[Problem]) -> Item:
+def _convert(node: Any, line: int, problems: list[Problem]) -> Item:
     """Return the item of a YAML node; append what is wrong with it to `problems`."""
     text_line = node.start_mark.line + 1
     if node.tag.startswith("!"):
-        problems.append(Problem(file, text_line, f"`{node.tag}` is a YAML tag here", _QUOTES))
+        problems.append(Problem("", text_line, f"`{node.tag}` is a YAML tag here", _QUOTES))
     if isinstance(node, yaml.ScalarNode):
         if _NO_TEXT.search(node.value):
-            problems.append(Problem(file, text_line, "this has half a character (`\\uD800` to `\\uDFFF`)", "remove it"))
+            problems.append(Problem("", text_line, "this has half a character (`\\uD800` to `\\uDFFF`)", "remove it"))
         if node.style in ("|", ">"):
             text_line += 1
         return Item(_scalar(node), line, text_line)
     if isinstance(node, yaml.SequenceNode):
-        items = [_convert(each, each.start_mark.line + 1, file, problems) for each in node.value]
+        items = [_convert(each, each.start_mark.line + 1, problems) for each in node.value]
         return Item(items, line, text_line)
     entries: dict[str, Item] = {}
     for key, value in node.value:
         key_line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or _NO_TEXT.search(key.value):
-            problems.append(Problem(file, key_line, "a key must be a word", _QUOTES))
+            problems.append(Problem("", key_line, "a key must be a word", _QUOTES))
             continue
         if key.value in entries:
             first = entries[key.value].line
-            problems.append(Problem(file, key_line, f"`{key.value}` stands twice", f"the first is in line {first}"))
-        entries[key.value] = _convert(value, key_line, file, problems)
+            problems.append(Problem("", key_line, f"`{key.value}` stands twice", f"the first is in line {first}"))
+        entries[key.value] = _convert(value, key_line, problems)
     return Item(entries, line, text_line)
 
 
