@@ -50,8 +50,8 @@ LOOPBACK_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLU
 WITH_PIPE = """import os, sys
 os.dup2(int(sys.argv[1]), 3), os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])"""
-CALL_S_MAX = 60.0
-WAIT_S_MAX = 60.0
+CALL_S_MAX = 120.0
+WAIT_S_MAX = 120.0
 MESSAGES_MAX = 1_000
 
 

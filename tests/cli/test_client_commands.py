@@ -160,7 +160,7 @@ def test_a_watch_prints_the_snapshot_and_ends_in_time(rte: Rte, server: LiveServ
     path = tmp_path / "rows.csv"
     path.write_text(HEADER + "1,2026-01-01T00:00:00Z,watched,view,i,1\n")
     assert rte("replay", path, "--shift-to-now", "--server", server.address).exit_code == 0
-    chosen = ("--filter", 'session.visitor_id == "watched"', "--seconds", 1, "--format", "json")
+    chosen = ("--filter", 'session.visitor_id == "watched"', "--seconds", 4, "--format", "json")
     result = rte("sessions", "watch", *chosen, "--server", server.address)
     assert result.exit_code == 0, result.err
     messages = [json.loads(line) for line in result.out.splitlines()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from rte_server.cli.live_table import Rate
 from tests.cli.conftest import in_process
 
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 300
 
 
 @contextmanager
@@ -46,9 +46,10 @@ def test_run_shows_live_sessions_and_its_curl_line_works(tmp_path: Path) -> None
     """`rte run` opens the shop, prints lines without a terminal, answers its own curl line, and stops at SIGINT."""
     with running("run", "--port", 0, "--data-dir", tmp_path / "data") as process:
         url = line_with(process, r"try  curl '(\S+)'").group(1)
-        count = line_with(process, r"(\d+) active sessions, ([\d,]+) events").group(1)
-        assert int(count) > 50
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        # The shop opens before the first line: how many sessions that one shows depends on how busy the machine is.
+        while int(line_with(process, r"(\d+) active sessions, ([\d,]+) events").group(1)) <= 50:
+            pass
+        with urllib.request.urlopen(url, timeout=60) as answer:
             assert b"session_id" in answer.read()
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_TIMEOUT_S) == 0

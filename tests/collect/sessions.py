@@ -12,7 +12,7 @@ import psutil
 
 from tests.e2e.calls import call
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 """As long as an SDK may take to send; on a busy machine its threads wait."""
 
 

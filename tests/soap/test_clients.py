@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = Path(__file__).parent / "clients"
 CACHE = ROOT / ".cache" / "soap-clients"
 NPM_PACKAGE = "soap@1.13.0"
-TIMEOUT_S = 240
+TIMEOUT_S = 1200
 GSOAP = Path("/usr/share/gsoap")
 GSOAP_TYPES = """xsd__duration = #import "custom/duration.h" | xsd__duration
 xsd__dateTime = #import "custom/struct_timeval.h" | xsd__dateTime
@@ -174,7 +174,7 @@ def java_classes(url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     flags = ["-q", "-B", "-f", str(CLIENTS / "pom.xml"), f"-DoutputDirectory={CACHE / 'java'}"]
     libraries = install("java", ["mvn", *flags, "dependency:copy-dependencies"])
     folder = tmp_path_factory.mktemp("java")
-    with urllib.request.urlopen(f"{url}?wsdl", timeout=30) as answer:
+    with urllib.request.urlopen(f"{url}?wsdl", timeout=60) as answer:
         (folder / "rte.wsdl").write_bytes(answer.read())
     flags = ["-extension", "-Xnocompile", "-encoding", "UTF-8", "-s", str(folder), "-p", "rte.soap"]
     tool = ["java", "-cp", f"{libraries}/*", "com.sun.tools.ws.WsImport"]

@@ -42,7 +42,7 @@ def wsdl(schema: Schema) -> etree._Element:
 
 def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[bytes, Mapping[str, str]]:
     """Return the body and the headers of a GET."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers or {})), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers or {})), timeout=60) as answer:
         return answer.read(), answer.headers
 
 

@@ -179,7 +179,7 @@ async def test_deadline(bridge: Bridge) -> None:
     """A call that takes longer than its caller gives it ends with DEADLINE_EXCEEDED, which may be tried again."""
 
     async def answer(_: Call, __: Any) -> bytes:
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
         return b""
 
     bridge.answer = answer
@@ -193,7 +193,7 @@ async def test_caller_who_leaves_ends_the_call(bridge: Bridge) -> None:
 
     async def answer(_: Call, context: Any) -> bytes:
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             ended.set()
             raise
@@ -201,7 +201,7 @@ async def test_caller_who_leaves_ends_the_call(bridge: Bridge) -> None:
 
     bridge.answer = answer
     await bridge.post(envelope(GET), leaves=True)
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_too_many_calls() -> None:
@@ -217,7 +217,7 @@ async def test_too_many_calls() -> None:
 
         bridge.answer = answer
         waiting = [asyncio.create_task(bridge.call()) for _ in range(2)]
-        await asyncio.wait_for(both.wait(), 10)
+        await asyncio.wait_for(both.wait(), 60)
         reply = await bridge.call()
         assert (reply.text("reason"), reply.text("retryable"), reply.text("limit")) == ("OVERLOADED", "true", "2")
         go_on.set()

@@ -21,7 +21,7 @@ from tests.service.live_server import LiveServer
 from tests.soap.bridge import GET, MEDIA_TYPES, envelope
 from tests.soap.test_hostile import DOCUMENTS
 
-RESTART_S_MAX = 30.0
+RESTART_S_MAX = 120.0
 GROWTH_BYTES_MAX = 200 << 20
 
 
@@ -35,7 +35,7 @@ def bridge_process(server: LiveServer) -> psutil.Process:
 
 def post(port: int, body: bytes | str, content_type: str) -> tuple[int, bytes]:
     """Send a request to `/soap`; return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", "/soap", body, {"content-type": content_type})
         response = connection.getresponse()
@@ -57,7 +57,7 @@ def lists(client: SoapClient) -> bool:
 
 def wait_until_dead(process: psutil.Process) -> None:
     """Wait until a process runs no more. It is not waited for as a child: that is up to its supervisor."""
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + 60
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end_s
         time.sleep(0.005)
@@ -68,10 +68,11 @@ def test_killed_bridge_comes_back(server: LiveServer, url: str, version: Version
     """After `kill -9` callers get a fault of their version that says to try again, and soon answers as before."""
     client = SoapClient(url, version)
     assert lists(client)
+    xsd = etree.XMLSchema(etree.fromstring(schema_document(Schema(client.contract))))
     first = bridge_process(server)
+    # From here to the answer nothing may take as long as a start of the bridge.
     os.kill(first.pid, signal.SIGKILL)
     wait_until_dead(first)
-    xsd = etree.XMLSchema(etree.fromstring(schema_document(Schema(client.contract))))
     status, body = post(server.http_port, envelope(GET), version.media_type)
     assert status == 500
     (detail,) = etree.fromstring(body).iter("{urn:rte:v1}ServiceFaultDetail")
@@ -102,7 +103,7 @@ def test_hostile_documents_do_not_wear_it_out(server: LiveServer, client: SoapCl
 def test_other_paths_are_not_the_bridge(server: LiveServer) -> None:
     """Only `/soap` itself leads to the bridge."""
     for path in ("/soap/", "/soap/healthz", "/soapy", "/healthz/soap"):
-        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=60)
         connection.request("POST", path, envelope(GET), {"content-type": MEDIA_TYPES["1.1"]})
         response = connection.getresponse()
         assert (response.status, b"UNKNOWN_PATH" in response.read()) == (404, True), path
@@ -112,7 +113,7 @@ def test_other_paths_are_not_the_bridge(server: LiveServer) -> None:
 def test_caller_cannot_pretend_tls(url: str) -> None:
     """A header that claims TLS does not change the address in the description: Envoy says how the caller came."""
     request = urllib.request.Request(f"{url}?wsdl", headers={"x-forwarded-proto": "https"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         addresses = {each.get("location") for each in etree.fromstring(answer.read()).iter("{*}address")}
     assert addresses == {url}
 
