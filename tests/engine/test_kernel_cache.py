@@ -51,7 +51,7 @@ def hits_and_misses(sources: Path, folder: Path) -> tuple[int, int]:
     """Return whether a process that has its sources from a folder loaded a kernel, and whether it compiled it."""
     environment = os.environ | {"PYTHONPATH": str(sources), "NUMBA_CACHE_DIR": str(folder)}
     command = [sys.executable, "-c", HIT_AND_MISS]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=True)
     hits, misses, file = done.stdout.split()
     assert Path(file).is_relative_to(sources)
     return int(hits), int(misses)

@@ -123,7 +123,7 @@ test_url_parts.fuzz(11, 1500)
 """
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_no_address_leads_out_of_the_arrays(tmp_path: Path) -> None:
     """Compiled with bounds checks, the kernels meet no index outside of an array on broken addresses."""
     root = Path(__file__).parents[2]

@@ -153,7 +153,7 @@ with DataDirectory(Path(sys.argv[1])) as directory:
 def test_a_full_disk_keeps_the_old_snapshot_and_the_journal(tmp_path: Path) -> None:
     """A snapshot that does not fit leaves no trace, the one before it stays, and the journal goes on."""
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert "cannot write the snapshot" in done.stdout

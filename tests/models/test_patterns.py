@@ -100,7 +100,7 @@ def test_what_is_not_supported_is_refused(pattern: str, message: str, remedy: st
     with pytest.raises(ExpressionError) as caught:
         compile_event_expression(f"event.a.matches(r'{pattern}')")
     assert message in caught.value.message and remedy in caught.value.remedy
-    assert time.perf_counter() - began < 10.0
+    assert time.perf_counter() - began < 60.0
 
 
 def test_a_pattern_must_be_constant_and_a_filter_may_have_one() -> None:
