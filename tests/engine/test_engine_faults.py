@@ -20,6 +20,7 @@ from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
 from rte_server.engine.wire import Limits
 from tests.engine import sanity
@@ -295,7 +296,7 @@ def test_a_snapshot_fits_another_capacity_that_has_room(sessions_max: int) -> No
     other = Play(COUNT)
     capacity = replace(SMALL, sessions_max=sessions_max, dedup_events_max=16, strings_max=512)
     other.engine = Engine(SECRET, play._compile, capacity)
-    other.engine.restore(meta, dict(arrays))
+    other.engine.restore(meta, Held(arrays))
     other.count = play.count
     sanity.check(other.engine)
     other.event(5, visitor_id="v7")
@@ -313,7 +314,7 @@ def test_a_snapshot_that_finds_no_room_is_refused() -> None:
     meta, arrays = play.engine.snapshot()
     other = Engine(SECRET, play._compile, replace(SMALL, sessions_max=16))
     with pytest.raises(ValueError, match="sessions_max"):
-        other.restore(meta, dict(arrays))
+        other.restore(meta, Held(arrays))
 
 
 def test_a_snapshot_of_another_layout_is_refused() -> None:
@@ -322,7 +323,7 @@ def test_a_snapshot_of_another_layout_is_refused() -> None:
     meta, arrays = play.engine.snapshot()
     other = Engine(SECRET, play._compile, SMALL)
     with pytest.raises(ValueError, match="layout"):
-        other.restore(meta | {"layout": 0}, dict(arrays))
+        other.restore(meta | {"layout": 0}, Held(arrays))
 
 
 def test_snapshots_of_one_state_are_equal() -> None:
@@ -332,7 +333,7 @@ def test_snapshots_of_one_state_are_equal() -> None:
         play.event(number)
     meta, arrays = play.engine.snapshot()
     restored = Engine(SECRET, play._compile, replace(SMALL, dedup_events_max=16))
-    restored.restore(meta, dict(arrays))
+    restored.restore(meta, Held(arrays))
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(arrays, restored.snapshot()[1], strict=True))
     assert restored.snapshot()[0] == meta
 

@@ -16,6 +16,7 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.native import secret_from_bytes
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
 from rte_server.models import compile_models, configuration_of, load_models
 from tests.service.live_engine import START_MS, batch
@@ -65,7 +66,7 @@ class Play:
         other = Engine(secret_from_bytes(bytes(range(32))), compile_models, SMALL)
         meta, arrays = self.states[base]
         if base > 0:
-            other.restore(meta, dict(arrays))
+            other.restore(meta, Held(arrays))
         other.begin_refold(json.loads(configuration(models)))
         for entry in self.entries[base:]:
             other.apply(other.position + 1, entry)
@@ -159,7 +160,7 @@ def test_since_is_said_where_history_is_lacking() -> None:
     assert play.engine.oldest_position() == 2
     meta, arrays = play.engine.snapshot()
     again = Engine(secret_from_bytes(bytes(range(32))), compile_models, SMALL)
-    again.restore(json.loads(json.dumps(meta)), dict(arrays))
+    again.restore(json.loads(json.dumps(meta)), Held(arrays))
     assert dict(again.since) == dict(play.engine.since)
     assert again.configurations == play.engine.configurations
     assert again.refolds == ((3, 0), (5, 3))

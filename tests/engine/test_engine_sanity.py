@@ -22,6 +22,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.program import ModelSpec
 from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
 from tests.engine import sanity
 from tests.engine.attribute_samples import MODEL, TOLD, VISIT
@@ -134,7 +135,7 @@ def test_a_restored_state_is_the_same_to_the_byte(seed: int) -> None:
     for _ in range(60):
         engine.apply(engine.position + 1, script.entry(engine))
     meta, arrays = engine.snapshot()
-    restored.restore(meta, dict(arrays))
+    restored.restore(meta, Held(arrays))
     for _ in range(60):
         entry = script.entry(engine)
         for each in (engine, restored):

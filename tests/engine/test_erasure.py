@@ -14,6 +14,7 @@ from rte_server.engine.entries import EntryType
 from rte_server.engine.erasure import Erasure, session_ids
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import KEY_HI, KEY_LO
 from rte_server.engine.wire import Limits, scan_request
 from rte_server.engine.wire_layout import EVENT_ID_HASH, ORDER, VERDICT
@@ -132,7 +133,7 @@ def test_an_erasure_is_open_until_it_ends() -> None:
     meta, arrays = play.engine.snapshot()
     other = Play(COUNT).engine
     restored = type(other)(SECRET, play._compile, SMALL)
-    restored.restore(json.loads(json.dumps(meta)), dict(arrays))
+    restored.restore(json.loads(json.dumps(meta)), Held(arrays))
     assert restored.open_erasures == {"e1": (2, 4)}
     play.apply(EntryType.ERASE, Erasure("e1", is_end=True).body())
     assert play.engine.open_erasures == {}

@@ -19,6 +19,7 @@ from rte_server.engine.erasure import Erasure
 from rte_server.engine.links import LINKS_OF_CUSTOMER_MAX, Links, visitor_key
 from rte_server.engine.merged_view import merged_view
 from rte_server.engine.reasons import Reason
+from rte_server.engine.snapshot import Held
 from tests.engine import comparable
 from tests.engine.attribute_samples import KNOWN, MODEL
 from tests.engine.pair import SETTINGS, SMALL, new_engine, rounded_of
@@ -111,7 +112,7 @@ def test_a_link_that_is_taken_back_leaves_no_trace(events: list[Event], visitor:
     assert customer_rows(engine, "k-9", SECRET).size == 1 + has_session
     meta, arrays = engine.snapshot()
     restored = Engine(SECRET, lambda *_: list(MODELS), SMALL)
-    restored.restore(json.loads(json.dumps(meta)), dict(arrays))
+    restored.restore(json.loads(json.dumps(meta)), Held(arrays))
     assert view(restored, "k-9") == view(engine, "k-9")
     assert link(engine, "k-9", visitor, is_linked=False) is None
     assert view(engine, "k-9") == before

@@ -21,6 +21,7 @@ from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.online_report import Learned, read_learned
 from rte_server.engine.online_state import O_WEIGHTS
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, OnlineSpec
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
 from rte_server.models import ModelError, compile_models
 from tests.engine.attribute_samples import load
@@ -248,7 +249,7 @@ def test_a_replay_and_a_snapshot_learn_the_same() -> None:
     half = folded(journal[:200])
     meta, arrays = half.snapshot()
     restored = new_engine()
-    restored.restore(meta, dict(arrays))
+    restored.restore(meta, Held(arrays))
     folded(journal[200:], restored)
     assert (block(whole) == block(restored)).all()
     assert (block(whole) == block(folded(journal))).all()

@@ -17,6 +17,7 @@ from rte_server.engine.native import span_of
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Held
 from rte_server.engine.trigger_cells import TRIGGER_WORDS, merge_trigger
 from rte_server.engine.triggers import Fired
 from tests.engine.attribute_samples import load, trigger
@@ -175,7 +176,7 @@ def test_a_restart_in_between_changes_nothing() -> None:
     meta, arrays = play.engine.snapshot()
     other = Play()
     fresh = Engine(play.engine._secret, lambda sources, files: [LEFT], play.engine._capacity)
-    fresh.restore(meta, dict(arrays))
+    fresh.restore(meta, Held(arrays))
     other.engine = fresh
     assert other.tick(10.9) == []
     assert other.tick(11) == play.tick(11) != []

@@ -13,6 +13,7 @@ from rte.v1.event_pb2 import Event
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Held
 from tests.engine.attribute_samples import KNOWN, MODEL, TOLD
 from tests.engine.pair import SETTINGS, SMALL, Pair, messages, new_engine, state_of
 from tests.engine.strategies import SECRET, START_MS, Action, Batch, event_lists, scripts, split
@@ -78,7 +79,7 @@ def test_restored_engine_goes_on_as_the_original(script: list[Action], cut: int)
         pair.run(action)
     restored = new_bare_engine()
     meta, arrays = pair.engine.snapshot()
-    restored.restore(meta, dict(arrays))
+    restored.restore(meta, Held(arrays))
     done = len(pair.entries)
     for action in script[cut:]:
         pair.run(action)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +32,25 @@ def arrays(seed: int = 0) -> list[tuple[str, module.Array]]:
     ]
 
 
+@dataclass
+class Found:
+    """A snapshot that was read as a whole."""
+
+    position: int
+    meta: dict[str, Any]
+    arrays: dict[str, module.Array]
+
+
+def latest(store: SnapshotStore, not_after: int | None = None) -> Found | None:
+    """Read all of the newest snapshot that is whole."""
+    return store.use_latest(
+        lambda snapshot: Found(
+            snapshot.position, snapshot.meta, {name: snapshot.arrays[name] for name in snapshot.arrays.names()}
+        ),
+        not_after,
+    )
+
+
 def same(left: list[tuple[str, module.Array]], right: dict[str, module.Array]) -> bool:
     """Say whether names, dtypes, shapes and contents agree."""
     return [n for n, _ in left] == list(right) and all(
@@ -39,9 +61,9 @@ def same(left: list[tuple[str, module.Array]], right: dict[str, module.Array]) -
 def test_a_snapshot_comes_back_as_it_was(tmp_path: Path) -> None:
     """Position, meta and every array are those that were written; the arrays can be written to."""
     store = SnapshotStore(tmp_path)
-    assert store.load_latest() is None
+    assert latest(store) is None
     store.write(17, {"models": ["base"], "clock_ms": 2**62}, arrays())
-    found = SnapshotStore(tmp_path).load_latest()
+    found = latest(SnapshotStore(tmp_path))
     assert found is not None
     assert (found.position, found.meta) == (17, {"models": ["base"], "clock_ms": 2**62})
     assert same(arrays(), found.arrays)
@@ -53,7 +75,7 @@ def test_any_array_comes_back(content: module.Array, tmp_path_factory: pytest.Te
     """Whatever dtype and shape, NaN included, the bytes are equal."""
     store = SnapshotStore(tmp_path_factory.mktemp("snapshots"))
     store.write(1, {}, [("a", content)])
-    found = store.load_latest()
+    found = latest(store)
     assert found is not None
     assert found.arrays["a"].tobytes() == content.tobytes()
     assert found.arrays["a"].shape == content.shape
@@ -66,7 +88,7 @@ def test_only_those_stay_that_are_to_be_kept(tmp_path: Path) -> None:
         store.write(position, {}, arrays(position))
     store.keep_only([10, 100, 1000])
     assert store.positions() == [10, 100]
-    found = store.load_latest(not_after=99)
+    found = latest(store, not_after=99)
     assert found is not None
     assert found.position == 10
 
@@ -85,7 +107,7 @@ def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path: Path, caplog:
         newest.write_bytes(damage)
         caplog.clear()
         with caplog.at_level(logging.ERROR):
-            found = store.load_latest()
+            found = latest(store)
         assert found is not None
         assert found.position == 1
         assert same(arrays(1), found.arrays)
@@ -97,14 +119,54 @@ def test_large_arrays_are_checked_block_by_block(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "BLOCK_BYTES", 1000)
     store = SnapshotStore(tmp_path)
     store.write(5, {}, [("big", np.arange(12_345, dtype=np.uint8))])
-    found = store.load_latest()
+    found = latest(store)
     assert found is not None
     assert np.array_equal(found.arrays["big"], np.arange(12_345, dtype=np.uint8))
     path = tmp_path / "00000000000000000005.snapshot"
     content = bytearray(path.read_bytes())
     content[4096 + 12_344] ^= 1
     path.write_bytes(content)
-    assert store.load_latest() is None
+    assert latest(store) is None
+
+
+def test_an_array_is_read_into_the_place_that_it_is_for(tmp_path: Path) -> None:
+    """A part of a larger array is filled, and nothing beside it; a place of another shape or kind is refused."""
+    store = SnapshotStore(tmp_path)
+    store.write(5, {}, [("cells", np.arange(12).reshape(4, 3))])
+    table = np.full((6, 3), -1)
+
+    assert store.use_latest(lambda snapshot: snapshot.arrays.shape("cells")) == (4, 3)
+    assert store.use_latest(partial(read_cells, table[:4])) == 5
+    assert table.ravel().tolist() == [*range(12), *[-1] * 6]
+    for place in (table[:3], table.astype(float)[:4], np.zeros((4, 6), np.int64)[:, ::2]):
+        assert store.use_latest(partial(read_cells, place)) is None
+
+
+def read_cells(place: module.Array, snapshot: module.Snapshot) -> int:
+    """Read an array into a place; return the position."""
+    snapshot.arrays.read_into("cells", place)
+    return snapshot.position
+
+
+def test_damage_that_is_found_while_it_is_read_leads_to_the_one_before(tmp_path: Path) -> None:
+    """Whoever reads is called anew for the older snapshot, with nothing kept of the first try."""
+    store = SnapshotStore(tmp_path)
+    store.write(1, {}, [("first", np.arange(3)), ("second", np.arange(3000))])
+    store.write(2, {}, [("first", np.arange(3)), ("second", np.arange(3000))])
+    path = tmp_path / "00000000000000000002.snapshot"
+    content = bytearray(path.read_bytes())
+    content[2 * 4096] ^= 1
+    path.write_bytes(content)
+    tries: list[int] = []
+
+    def take(snapshot: module.Snapshot) -> list[module.Array]:
+        tries.append(snapshot.position)
+        return [snapshot.arrays[name] for name in ("first", "second")]
+
+    found = store.use_latest(take)
+    assert found is not None
+    assert found[1].tolist() == list(range(3000))
+    assert tries == [2, 1]
 
 
 def test_wrong_arrays_are_refused(tmp_path: Path) -> None:
@@ -121,7 +183,7 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
     """A half-written file is never taken for a snapshot and goes at the next start."""
     (tmp_path / "00000000000000000003.tmp").write_bytes(b"half")
     store = SnapshotStore(tmp_path)
-    assert store.load_latest() is None
+    assert latest(store) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +206,7 @@ with DataDirectory(Path(sys.argv[1])) as directory:
     except JournalUnavailable as error:
         print(error)
     assert journal.append(0, [Entry(EntryType.TICK, 1, b"")]) == 1
-    assert store.load_latest().position == 1
+    assert store.use_latest(lambda snapshot: snapshot.arrays["a"].sum() + snapshot.position) == 1
     assert len(list(directory.snapshots_path.iterdir())) == 1
     journal.close()
 """

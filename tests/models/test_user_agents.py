@@ -17,6 +17,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.facts import facts_body
 from rte_server.engine.session_events import EventPicker
 from rte_server.engine.session_parts import SessionParts
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO, Capacity
 from rte_server.engine.wire import Limits, scan_request
 from rte_server.models import ModelError, compile_model, compile_models, configuration_of, facts_entry, facts_of
@@ -214,7 +215,7 @@ def test_a_snapshot_carries_the_facts(facts_max: int) -> None:
             engine.apply(engine.position + 1, entry)
     meta, arrays = engine.snapshot()
     restored = Engine(SECRET, compile_models, Capacity(128, 4_194_304, 2048, 65_536, 131_072, facts_max))
-    restored.restore(meta, dict(arrays))
+    restored.restore(meta, Held(arrays))
     scanned = engine.scan(b"".join(view(number, f"agent {number}") for number in range(150)), START_MS)
     assert restored.unknown_facts(scanned) == engine.unknown_facts(scanned)
     for each in (engine, restored):
@@ -223,7 +224,7 @@ def test_a_snapshot_carries_the_facts(facts_max: int) -> None:
         assert shown(each)["people"] == 151.0
     small = Engine(SECRET, compile_models, Capacity(128, 4_194_304, 2048, 65_536, 131_072, 256))
     with pytest.raises(ValueError, match="with this facts_max there is room for"):
-        small.restore(meta, dict(arrays))
+        small.restore(meta, Held(arrays))
 
 
 @pytest.mark.parametrize("body", [{}, [], {"facts": 3}, {"facts": {"ua.os": [1]}}, {"facts": {"ua.os": {"x": [1]}}}])

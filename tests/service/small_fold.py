@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.snapshot import Stored
 
 
 class SmallFold:
@@ -97,9 +98,9 @@ class SmallFold:
         ids = np.fromiter(self.seen.keys(), np.int64, len(self.seen))
         return meta, [("ids", ids), ("counts", np.fromiter(self.seen.values(), np.int64, len(self.seen)))]
 
-    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
         """Take the counts back; refuse more than the capacity."""
-        if len(arrays["ids"]) > self.capacity:
+        if arrays.shape("ids")[0] > self.capacity:
             raise ValueError("too many ids")
         self.position, self.configuration = meta["position"], meta["configuration"]
         self.refolds = tuple((position, base) for position, base in meta["refolds"])

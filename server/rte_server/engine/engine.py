@@ -39,6 +39,7 @@ from rte_server.engine.requests import SessionWrite, read_end, read_update, writ
 from rte_server.engine.rows import start_entry
 from rte_server.engine.scores import carry_scores, new_scores, scores_after
 from rte_server.engine.settings import EngineSettings
+from rte_server.engine.snapshot import Stored
 from rte_server.engine.strings import StringPool, intern_bytes
 from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
@@ -478,8 +479,10 @@ class Engine(Reader):
         }
         return meta, snapshot.take(self._state.table, self._state.pool)
 
-    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
         """Take over a snapshot. The engine must be new. Its capacity may differ, as long as there is room.
+
+        Where this raises, of its own or what `arrays` raises, the engine is of no use any more.
 
         Raises:
             ValueError: The snapshot does not fit.
@@ -489,7 +492,7 @@ class Engine(Reader):
         if meta.get("layout") != LAYOUT_VERSION:
             raise ValueError(f"it has the layout {meta.get('layout')}, this version of RTE has {LAYOUT_VERSION}")
         self._configure(meta["configuration"], 0, 0)
-        if arrays["rows"].shape[1] != self._state.program.row_words:
+        if arrays.shape("rows")[1] != self._state.program.row_words:
             raise ValueError("it was taken with other models")
         state = self._state
         pool = new_strings(self._capacity)

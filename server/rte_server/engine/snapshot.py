@@ -6,8 +6,7 @@ original in everything, also in the order in which its tables are walked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +29,34 @@ from rte_server.engine.table import (
 )
 
 Arrays = list[tuple[str, NDArray[Any]]]
+
+
+class Stored(Protocol):
+    """The arrays of a snapshot, by name. They may be large: what goes to one place as it is, is read into that place."""
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return an array as a new one."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array, without reading it."""
+        ...
+
+    def read_into(self, name: str, target: NDArray[Any]) -> None:
+        """Fill `target`, which is contiguous and has the shape and the dtype of the array."""
+        ...
+
+
+class Held(dict[str, NDArray[Any]]):
+    """What `take` returned, as `Stored`."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array."""
+        return self[name].shape
+
+    def read_into(self, name: str, target: NDArray[Any]) -> None:
+        """Copy an array."""
+        target[...] = self[name]
 
 
 def take(table: Table, pool: StringPool) -> Arrays:
@@ -73,13 +100,13 @@ def _ring(table: Table) -> NDArray[np.int64]:
     return np.concatenate([tail, pairs[: used - len(tail)]])
 
 
-def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]], *, same_capacity: bool) -> None:
-    """Fill an empty state.
+def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: bool) -> None:
+    """Fill an empty state. Where this raises, it is filled in part and of no use.
 
     Args:
         table: Empty, made for the same row width.
         pool: Empty.
-        arrays: What `take` returned, by name.
+        arrays: What `take` returned.
         same_capacity: Whether the state was taken from one of the same capacity: then everything goes back to where it
             was. Else it is sorted in anew, which may change the order in which tables are walked, and nothing else.
 
@@ -100,25 +127,26 @@ def put_back(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]],
         insert_records(table.visitors, arrays["visitors"], V_USED)
         insert_records(pairs[0], arrays["index"], 0)
         insert_records(pairs[1], arrays["strings"], 0)
-        first = _facts_of_first_half(arrays["counts"])
-        insert_records(facts[: len(facts) // 2], arrays["facts"][:first], 0)
-        insert_records(facts[len(facts) // 2 :], arrays["facts"][first:], 0)
+        first = _facts_of_first_half(table.counts)
+        stored = arrays["facts"]
+        insert_records(facts[: len(facts) // 2], stored[:first], 0)
+        insert_records(facts[len(facts) // 2 :], stored[first:], 0)
     for name in ("rows", "due", "free_rows", "written", "written_free", "online"):
-        getattr(table, name)[: len(arrays[name])] = arrays[name]
+        arrays.read_into(name, getattr(table, name)[: arrays.shape(name)[0]])
     # Of more ids than are remembered now, the oldest are forgotten.
     ring = arrays["dedup_ring"][-(len(table.dedup_ring) // 2) :]
     table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
     table.counts[DEDUP_HEAD] = 0
     table.counts[DEDUP_USED] = len(ring)
     insert_all(table.dedup_set, ring[:, 0].copy())
-    pool.arena[: len(arrays["string_bytes"])] = arrays["string_bytes"]
+    arrays.read_into("string_bytes", pool.arena[: arrays.shape("string_bytes")[0]])
 
 
 def _facts_of_first_half(counts: NDArray[np.int64]) -> int:
     return int(counts[FACTS_NEW] if counts[FACTS_HALF] == 0 else counts[FACTS_OLD])
 
 
-def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _check_room(table: Table, pool: StringPool, arrays: Stored) -> None:
     room = {
         "rows": (len(table.rows), "sessions_max"),
         "visitors": (len(table.visitors) * 3 // 4, "sessions_max"),
@@ -127,14 +155,15 @@ def _check_room(table: Table, pool: StringPool, arrays: Mapping[str, NDArray[Any
         "strings": (len(pool.slots) // 2 * 3 // 4, "strings_max"),
         "string_bytes": (len(pool.arena), "string_bytes_max"),
     }
-    half = int(max(arrays["counts"][FACTS_NEW], arrays["counts"][FACTS_OLD]))
+    half = int(max(table.counts[FACTS_NEW], table.counts[FACTS_OLD]))
     if half * 8 > len(table.facts):
         raise ValueError(
             f"it has {half} facts in a half, with this facts_max there is room for {len(table.facts) // 8}"
         )
     for name, (most, limit) in room.items():
-        if len(arrays[name]) > most:
-            raise ValueError(f"it has {len(arrays[name])} {name}, with this {limit} there is room for {most}")
+        found = arrays.shape(name)[0]
+        if found > most:
+            raise ValueError(f"it has {found} {name}, with this {limit} there is room for {most}")
 
 
 @kernel

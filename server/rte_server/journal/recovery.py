@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rte_server.engine.configurations import IN_FORCE, REFOLD_FROM, TEXTS
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.snapshot import Stored
 from rte_server.journal.protocol import Journal, JournalDamaged
-from rte_server.journal.snapshots import SnapshotStore
+from rte_server.journal.snapshots import Snapshot, SnapshotStore
 
 Scanned_contra = TypeVar("Scanned_contra", contravariant=True)
 Outcome_co = TypeVar("Outcome_co", covariant=True)
@@ -79,8 +80,8 @@ class FoldEngine(Protocol[Scanned_contra, Outcome_co]):
         """Return a copy of the state that `restore` of a new engine takes back. Only between two calls of `apply`."""
         ...
 
-    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a snapshot into a new engine.
+    def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
+        """Take over a snapshot into a new engine, which is of no use if this raises.
 
         Raises:
             ValueError: It does not fit this engine.
@@ -274,18 +275,17 @@ def _restored(
     journal: Journal, shard: int, snapshots: SnapshotStore, make_engine: Callable[[], Engine_], last: int
 ) -> Engine_:
     """Return an engine with the newest snapshot that fits, or an empty one."""
-    not_after = last
-    while (snapshot := snapshots.load_latest(not_after)) is not None:
+
+    def restored(snapshot: Snapshot) -> Engine_:
         engine = make_engine()
-        try:
-            engine.restore(snapshot.meta, snapshot.arrays)
-        except ValueError as error:
-            _log.error("snapshot %d is passed over: %s", snapshot.position, error)
-            not_after = snapshot.position - 1
-            continue
+        engine.restore(snapshot.meta, snapshot.arrays)
         if engine.position != snapshot.position:
-            raise JournalDamaged(f"snapshot {snapshot.position} restored position {engine.position}", shard=shard)
+            raise ValueError(f"it restored position {engine.position}")
         return engine
+
+    found = snapshots.use_latest(restored, last)
+    if found is not None:
+        return found
     first = journal.first_position(shard)
     if first > 1:
         raise JournalDamaged(

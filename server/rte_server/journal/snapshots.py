@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -45,15 +47,106 @@ Meta = Mapping[str, Any]
 Array = NDArray[Any]
 
 
+Taken = TypeVar("Taken")
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot that was read back, every checksum verified."""
+    """A snapshot that is being read."""
 
     position: int
     """The last entry that is folded into the arrays."""
     meta: dict[str, Any]
-    arrays: dict[str, Array]
-    """Fresh, writable arrays by name, in the order in which they were written."""
+    arrays: StoredArrays
+    """Every checksum is verified when an array is read."""
+
+
+class _Place(NamedTuple):
+    """Where an array is in a file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+    blocks: list[int]
+    """The CRC-32 of each block."""
+
+
+class StoredArrays:
+    """The arrays of one file; see `engine.snapshot.Stored`. They are read straight into the memory that they are for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file and verify its directory.
+
+        Raises:
+            JournalDamaged: It is not what was written.
+            OSError: It cannot be read.
+        """
+        self._path = path
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="rte-snapshot-reader")
+        try:
+            self.directory, end = _read_directory(self._handle, path)
+            self._places: dict[str, _Place] = {}
+            for name, dtype, shape, offset, blocks in self.directory["arrays"]:
+                place = self._places[name] = _Place(np.dtype(dtype), tuple(shape), offset, blocks)
+                size = place.dtype.itemsize * math.prod(place.shape)
+                if offset + size > end or len(blocks) != -(-size // BLOCK_BYTES):
+                    raise JournalDamaged(f"{path}: the directory entry of array {name!r} is impossible")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; no array can be read any more."""
+        self._readers.shutdown()
+        os.close(self._handle)
+
+    def names(self) -> list[str]:
+        """Return the names of the arrays, in the order in which they were written."""
+        return list(self._places)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array."""
+        return self._places[name].shape
+
+    def __getitem__(self, name: str) -> Array:
+        """Return an array, writable and the caller's own. Raises as `read_into`."""
+        place = self._places[name]
+        array = np.empty(place.shape, place.dtype)
+        self.read_into(name, array)
+        return array
+
+    def read_into(self, name: str, target: Array) -> None:
+        """Fill `target`, which is contiguous and has the shape and the dtype of the array.
+
+        Raises:
+            ValueError: It has not.
+            JournalDamaged: The array is not what was written; `target` holds anything.
+            OSError: It cannot be read.
+        """
+        place = self._places[name]
+        if target.shape != place.shape or target.dtype != place.dtype or not target.flags.c_contiguous:
+            raise ValueError(
+                f"array {name!r} is {place.dtype}{place.shape}, there is {target.dtype}{target.shape} for it"
+            )
+        content = _bytes_of(target)
+
+        def is_whole(number: int) -> bool:
+            begin = number * BLOCK_BYTES
+            read = _read_block(self._handle, content[begin : begin + BLOCK_BYTES], place.offset + begin)
+            return read == place.blocks[number]
+
+        # All of them, though the first be damaged: nobody writes to `target` any more when this returns.
+        if not all(list(self._readers.map(is_whole, range(len(place.blocks))))):
+            raise JournalDamaged(f"{self._path}: array {name!r} does not match its checksum")
 
 
 class SnapshotStore:
@@ -121,20 +214,25 @@ class SnapshotStore:
                 except OSError as error:
                     raise JournalUnavailable(f"cannot remove the snapshot {self._path(old)}: {error}") from error
 
-    def load_latest(self, not_after: int | None = None) -> Snapshot | None:
-        """Return the newest snapshot that is whole, or None.
+    def use_latest(self, take: Callable[[Snapshot], Taken], not_after: int | None = None) -> Taken | None:
+        """Return what `take` makes of the newest snapshot that is whole and that it accepts, or None.
 
-        A damaged one is logged and passed over, not deleted: the one before it plus the journal give the same state.
+        Others are logged and passed over, not deleted: the one before plus the journal give the same state.
 
         Args:
+            take: Reads what it needs of a snapshot. It raises ValueError for one that it does not accept. It is called anew
+                for an older one, also if it finds damage while it reads.
             not_after: Pass over snapshots of later positions, if given.
         """
         for position in reversed(self.positions()):
             if not_after is not None and position > not_after:
                 continue
             try:
-                return _load(self._path(position), position)
-            except (OSError, JournalDamaged) as error:
+                with StoredArrays(self._path(position)) as arrays:
+                    if arrays.directory["position"] != position:
+                        raise JournalDamaged(f"{self._path(position)} holds position {arrays.directory['position']}")
+                    return take(Snapshot(position, arrays.directory["meta"], arrays))
+            except (OSError, JournalDamaged, ValueError) as error:
                 _log.error("snapshot %d is passed over: %s", position, error)
         return None
 
@@ -173,38 +271,6 @@ def _write_all(file: BinaryIO, content: bytes | memoryview) -> int:
     while done < len(view):
         done += file.write(view[done:])
     return done
-
-
-def _load(path: Path, position: int) -> Snapshot:
-    """Read and verify one file.
-
-    Raises:
-        JournalDamaged: Anything in it is not what was written.
-        OSError: It cannot be read.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        directory, end = _read_directory(handle, path)
-        if directory["position"] != position:
-            raise JournalDamaged(f"{path} holds position {directory['position']}")
-        arrays: dict[str, Array] = {}
-        work = []
-        for name, dtype, shape, offset, blocks in directory["arrays"]:
-            array = arrays[name] = np.empty(shape, np.dtype(dtype))
-            content = _bytes_of(array)
-            if offset + len(content) > end or len(blocks) != -(-len(content) // BLOCK_BYTES):
-                raise JournalDamaged(f"{path}: the directory entry of array {name!r} is impossible")
-            for number, expected in enumerate(blocks):
-                begin = number * BLOCK_BYTES
-                work.append((name, content[begin : begin + BLOCK_BYTES], offset + begin, expected))
-        with ThreadPoolExecutor(READERS, thread_name_prefix="rte-snapshot-reader") as pool:
-            whole = pool.map(lambda item: _read_block(handle, item[1], item[2]) == item[3], work)
-            for (name, *_), fine in zip(work, whole, strict=True):
-                if not fine:
-                    raise JournalDamaged(f"{path}: array {name!r} does not match its checksum")
-        return Snapshot(position, directory["meta"], arrays)
-    finally:
-        os.close(handle)
 
 
 def _read_directory(handle: int, path: Path) -> tuple[dict[str, Any], int]:

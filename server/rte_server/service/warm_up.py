@@ -20,6 +20,7 @@ from rte_server.engine.scores import carry_scores
 from rte_server.engine.session_copy import evaluate_on_copy
 from rte_server.engine.session_events import EventPicker
 from rte_server.engine.session_parts import SessionParts
+from rte_server.engine.snapshot import Held
 from rte_server.engine.table import HEADER_WORDS, KEY_HI, KEY_LO, Capacity
 from rte_server.models import compile_filter
 
@@ -52,7 +53,7 @@ def warm_up(make_engine: Callable[[], Engine], configuration: dict[str, Any]) ->
     _score(engine)
     engine.apply(engine.position + 1, Entry(EntryType.TICK, _TIME_MS + 100_000_000, b""))
     meta, arrays = engine.snapshot()
-    make_engine().restore(meta, dict(arrays))
+    make_engine().restore(meta, Held(arrays))
     _ask_for_facts(make_engine())
     _hear_of_customer(make_engine())
 
