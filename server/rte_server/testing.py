@@ -31,7 +31,7 @@ _log = logging.getLogger("rte.testing")
 START_TIMEOUT_S = 900
 """The first start of an installation compiles the kernels: 100 s of processor time, which others may want, too."""
 
-STOP_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 300
 
 SMALL = {
     "server.port": 0,

@@ -58,7 +58,7 @@ def written(customers: CustomerServiceStub, customer_id: str, **fields: Any) -> 
 def audit(server: LiveServer, customer_id: str) -> list[tuple[Any, ...]]:
     """Return the audit's rows of a customer."""
     path = server.application.config.server.data_dir / "mart.sqlite"
-    with sqlite3.connect(path) as connection:
+    with sqlite3.connect(path, timeout=60) as connection:
         statement = "SELECT author, why, change_text FROM rte_customer_audit WHERE customer_id = ? ORDER BY audit_id"
         found = connection.execute(statement, (customer_id,)).fetchall()
     connection.close()
@@ -172,7 +172,7 @@ def test_plain_sql_counts_as_much(server: LiveServer, channel: grpc.Channel) -> 
     visitor = new_visitor()
     send(channel, event(visitor, "login", customer_id="w6"))
     path = server.application.config.server.data_dir / "mart.sqlite"
-    with sqlite3.connect(path) as connection:
+    with sqlite3.connect(path, timeout=60) as connection:
         connection.execute("INSERT INTO customer (customer_id, segment) VALUES ('w6', 'gold')")
         connection.executemany(
             "INSERT INTO recommended_products VALUES ('w6', ?, ?, ?, 'bought often')",

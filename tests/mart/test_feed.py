@@ -26,7 +26,7 @@ class Table:
 
     def __init__(self, folder: Path) -> None:
         """Make it, with two customers."""
-        self._connection = sqlite3.connect(folder / "shop.sqlite", isolation_level=None)
+        self._connection = sqlite3.connect(folder / "shop.sqlite", timeout=60, isolation_level=None)
         self.sql("CREATE TABLE customer (customer_id TEXT PRIMARY KEY, updated_at DATETIME)")
         self.sql("CREATE INDEX customer_updated ON customer (updated_at)")
         self.write("2026-01-01 00:00:00", "old", "other")

@@ -105,7 +105,7 @@ def test_the_end_of_a_server_waits_for_no_graph(tmp_path: Path, monkeypatch: pyt
     finally:
         began = time.monotonic()
         server.stop()
-    assert time.monotonic() - began < 110.0  # Less than a test server may take, and far less than the graph.
+    assert time.monotonic() - began < 240.0  # Less than a test server may take, and far less than the graph.
     assert not _graph_threads()
     asking.join(60.0)
 

@@ -31,7 +31,7 @@ def event(visitor_id: str, name: str = "page_view", **fields: object) -> Event:
 def send(channel: grpc.Channel, *events: Event) -> event_service_pb2.IngestEventsResponse:
     """Send events and wait until they are in the state."""
     request = event_service_pb2.IngestEventsRequest(events=events, wait=event_service_pb2.WAIT_APPLIED)
-    return EventServiceStub(channel).IngestEvents(request, timeout=30)
+    return EventServiceStub(channel).IngestEvents(request, timeout=60)
 
 
 def raw(channel: Any, method: str) -> Any:
@@ -45,7 +45,7 @@ def status_of_call(error: Any) -> status_pb2.Status:
     return status_pb2.Status.FromString(metadata[DETAILS_METADATA_KEY])
 
 
-def refused(call: Callable[..., Any], request: object, timeout_s: float = 10) -> tuple[grpc.StatusCode, Reason, str]:
+def refused(call: Callable[..., Any], request: object, timeout_s: float = 60) -> tuple[grpc.StatusCode, Reason, str]:
     """Return code, reason and field of a call that must fail."""
     with pytest.raises(grpc.RpcError) as failure:
         call(request, timeout=timeout_s)

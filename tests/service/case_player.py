@@ -36,7 +36,7 @@ from tests.service.calls import status_of_call
 
 CASES_DIR = Path(__file__).resolve().parent.parent / "cases"
 STEP_MEMBERS = {"call", "request", "answer", "error", "save", "only"}
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _PATH_PART = re.compile(r"\{(\w+)\}")

@@ -59,7 +59,7 @@ class Told:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < until_s, (self.customers, self.feed.stats())
             time.sleep(0.002)

@@ -179,6 +179,6 @@ def test_a_stream_that_asks_and_waits_is_answered_at_once(events: EventServiceSt
                 time.sleep(0.001)
             yield pb.StreamEventsRequest(events=[event(visitor)])
 
-    for answer in events.StreamEvents(batches(), timeout=30):
+    for answer in events.StreamEvents(batches(), timeout=60):
         last.append(answer)
     assert len(last) == 5

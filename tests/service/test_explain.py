@@ -63,7 +63,7 @@ def visitor(channel: grpc.Channel) -> str:
 def explain(sessions: SessionServiceStub, visitor_id: str, attribute: str, **fields: Any) -> Explanation:
     """Return the explanation of an attribute of a visitor's session."""
     request = pb.ExplainSessionRequest(visitor_id=visitor_id, attribute=attribute, **fields)
-    return sessions.ExplainSession(request, timeout=30).explanation
+    return sessions.ExplainSession(request, timeout=60).explanation
 
 
 def outcomes(explanation: Explanation) -> dict[str, str]:

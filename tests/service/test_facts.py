@@ -49,9 +49,9 @@ def views(first: int, name: str) -> bytes:
 def sent(channel: grpc.Channel, body: bytes) -> dict[str, object]:
     """Send a request and return the attributes of the session."""
     request = pb.IngestEventsRequest.FromString(body)
-    answer = EventServiceStub(channel).IngestEvents(request, timeout=30)
+    answer = EventServiceStub(channel).IngestEvents(request, timeout=60)
     session = SessionServiceStub(channel).GetSession(
-        GetSessionRequest(visitor_id="v", min_position=answer.position), timeout=30
+        GetSessionRequest(visitor_id="v", min_position=answer.position), timeout=60
     )
     return dict(session.session.attributes.items())
 

@@ -48,7 +48,7 @@ class Trial:
         async def wait(body: bytes, context: Context) -> bytes:
             self.waiting += 1
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
@@ -60,7 +60,7 @@ class Trial:
             yield b"1"
             if body:
                 raise ValueError("secret")
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
 
         unary = {"Echo": echo, "Fail": fail, "Refuse": refuse, "Wait": wait}
         methods: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()}
@@ -87,7 +87,7 @@ def run(test: Callable[[Trial], Awaitable[None]]) -> None:
         trial = Trial()
         port = await trial.server.start("127.0.0.1", 0)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as trial.channel:
-            await asyncio.wait_for(test(trial), 30)
+            await asyncio.wait_for(test(trial), 120)
         await trial.server.stop(0)
 
     asyncio.run(main())
@@ -136,15 +136,17 @@ def test_a_refusal_is_its_status() -> None:
     run(test)
 
 
-def test_a_deadline_is_answered_before_it_passes() -> None:
+def test_a_deadline_is_answered_before_it_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that cannot be done in time is stopped, and the caller learns DEADLINE_EXCEEDED from the server."""
+    # On a busy machine an answer may take longer than the usual margin, which is for those that are not.
+    monkeypatch.setattr("rte_server.service.interceptors.DEADLINE_MARGIN_S", 1.0)
 
     async def test(trial: Trial) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await trial.call("Wait")(b"", timeout=0.3)
+            await trial.call("Wait")(b"", timeout=4)
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert reason_of_call(failure.value) is Reason.DEADLINE_EXCEEDED
-        await asyncio.wait_for(trial.cancelled.wait(), 5)
+        await asyncio.wait_for(trial.cancelled.wait(), 60)
 
     run(test)
 

@@ -19,13 +19,20 @@ from tests.service.test_lifecycle import VIEWS, Caller
 
 
 def write(path: Path, version: int, *, factor: float = 1.0, more: str = "") -> None:
-    """Write a version of a model file."""
-    path.write_text(VIEWS.format(version=version, factor=factor, keep=3) + more)
+    """Write a version of a model file, at once: one that is seen while it is being written is another test's."""
+    put(path, VIEWS.format(version=version, factor=factor, keep=3) + more)
+
+
+def put(path: Path, text: str) -> None:
+    """Put a file in the place of another one."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait up to 20 s until a condition holds."""
-    end = time.monotonic() + 20
+    """Wait until a condition holds."""
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -78,7 +85,7 @@ def test_a_file_and_its_list_are_followed(tmp_path: Path) -> None:
         caller = Caller(channel)
         caller.view("v", 7)
         assert caller.attributes("v")["hits"] == 0
-        (tmp_path / "bad.csv").write_text("x\ni7\n")
+        put(tmp_path / "bad.csv", "x\ni7\n")
         until(lambda: caller.attributes("v")["hits"] == 1)
 
 
@@ -99,7 +106,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch:
 
         reads: list[Configured] = []
         monkeypatch.setattr(model_files, "read_configured", read)
-        path.write_text("model: views\nversion: 2\nattributes:\n  views: {count: view_item}\n")
+        put(path, "model: views\nversion: 2\nattributes:\n  views: {count: view_item}\n")
         until(lambda: caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 2)
         assert caller.models.GetModel(pb.GetModelRequest(name="views")).model.attribute_count == 4
         assert len(caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations) == 2
@@ -136,7 +143,7 @@ def test_a_file_that_takes_the_name_of_a_version_alongside_is_a_broken_one(tmp_p
     with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
         caller = Caller(channel)
         caller.apply(pb.ModelSource(yaml=VIEWS.format(version=2, factor=5.0, keep=3)), alongside=True)
-        other.write_text("model: views_v2\nattributes:\n  others: {count: view_item}\n")
+        put(other, "model: views_v2\nattributes:\n  others: {count: view_item}\n")
         until(lambda: server.application.model_files.problems)
         write(path, 3)
         until(lambda: caller.models.GetModel(pb.GetModelRequest(name="views")).model.version == 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -111,17 +110,17 @@ def test_metrics_can_be_scraped(server: LiveServer, channel: grpc.Channel) -> No
         assert f"\n{line} " in text
 
 
-def test_a_read_behind_a_slow_fold_keeps_its_deadline(server: LiveServer, channel: grpc.Channel) -> None:
+def test_a_read_behind_a_slow_fold_keeps_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read that waits for a position that does not come in time ends with DEADLINE_EXCEEDED."""
-    pipeline = server.application.pipeline
-    # A position that is durable and not folded, as after a burst: the pipeline is told so, nothing else is touched.
-    durable = pipeline._durable
-    pipeline._durable = durable + 1
-    try:
-        request = session_service_pb2.GetSessionRequest(visitor_id="v", min_position=f"0-{durable + 1}")
-        code, reason, _ = refused(SessionServiceStub(channel).GetSession, request, timeout_s=0.5)
-    finally:
-        pipeline._durable = durable
+    # The server gives up a second before its caller does, who would else go first on a busy machine, and know no reason.
+    monkeypatch.setattr("rte_server.service.interceptors.DEADLINE_MARGIN_S", 1.0)
+    with live_server(tmp_path, mart__enabled=False) as server, server.channel() as channel:
+        send(channel, event("v"))
+        # A position that is durable and not folded, as after a burst: the pipeline is told so, nothing else is touched.
+        pipeline = server.application.pipeline
+        pipeline._durable = ahead = pipeline._durable + 1_000
+        request = session_service_pb2.GetSessionRequest(visitor_id="v", min_position=f"0-{ahead}")
+        code, reason, _ = refused(SessionServiceStub(channel).GetSession, request, timeout_s=4)
     assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED)
 
 
@@ -135,8 +134,8 @@ def test_a_second_server_does_not_take_the_data(server: LiveServer) -> None:
 
 def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
     """A stop says NOT_SERVING, ends watches and streams with SHUTTING_DOWN, and the next start has every event."""
-    visitor = new_visitor()
-    first = LiveServer(tmp_path, server__stop_grace_ms=60_000)
+    visitor, is_over = new_visitor(), threading.Event()
+    first = LiveServer(tmp_path, server__stop_grace_ms=3_600_000)
     with first.channel() as channel:
         acknowledged = sum(send(channel, event(visitor)).accepted_count for _ in range(25))
         sessions = SessionServiceStub(channel)
@@ -145,10 +144,9 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         health = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
-        stream = EventServiceStub(channel).StreamEvents(_open_stream(visitor))
+        stream = EventServiceStub(channel).StreamEvents(_open_stream(visitor, is_over))
         acknowledged += next(stream).accepted_count
         page = sessions.ListSessions(session_service_pb2.ListSessionsRequest(page_size=1))
-        began = time.monotonic()
         stopper = threading.Thread(target=first.stop)
         stopper.start()
         assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -158,8 +156,9 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
             next(stream)
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
         health.cancel()
-        stopper.join(60)
-        assert time.monotonic() - began < 30
+        stopper.join(240)  # Less than a test server may take, and far less than the grace.
+        assert not stopper.is_alive()
+        is_over.set()
     with live_server(tmp_path) as second, second.channel() as channel:
         sessions = SessionServiceStub(channel)
         found = sessions.GetSession(session_service_pb2.GetSessionRequest(visitor_id=visitor))
@@ -167,7 +166,7 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
         # Positions of the first run still hold, and so do its resume tokens.
         request = session_service_pb2.GetSessionRequest(visitor_id=visitor, min_position=page.position)
         assert sessions.GetSession(request).session == found.session
-        watch = sessions.WatchSessions(session_service_pb2.WatchSessionsRequest(resume_token=token), timeout=30)
+        watch = sessions.WatchSessions(session_service_pb2.WatchSessionsRequest(resume_token=token), timeout=60)
         assert next(watch).type in (
             session_service_pb2.WatchSessionsResponse.TYPE_RESET,
             session_service_pb2.WatchSessionsResponse.TYPE_UPSERT,
@@ -175,10 +174,10 @@ def test_stopping_ends_calls_in_order_and_loses_nothing(tmp_path: Path) -> None:
         watch.cancel()
 
 
-def _open_stream(visitor: str) -> Iterator[event_service_pb2.StreamEventsRequest]:
+def _open_stream(visitor: str, is_over: threading.Event) -> Iterator[event_service_pb2.StreamEventsRequest]:
     """Send one batch and keep the stream open."""
     yield event_service_pb2.StreamEventsRequest(events=[event(visitor)])
-    threading.Event().wait(20)
+    is_over.wait(600)
 
 
 def _until_error(
@@ -207,7 +206,7 @@ def test_a_watch_over_http_is_a_stream_of_events(server: LiveServer, channel: gr
     """Over HTTP a watch is server-sent events: snapshot, SYNCED, then each change as it happens."""
     visitor = new_visitor()
     query = urllib.parse.urlencode({"filter": f'session.channel == "{visitor}"', "read_mask": "visitor_id"})
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?{query}", timeout=30) as stream:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?{query}", timeout=60) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         told = (json.loads(line.removeprefix(b"data:")) for line in stream if line.startswith(b"data:"))
         assert next(told)["type"] == "TYPE_SYNCED"
@@ -221,7 +220,7 @@ def test_a_watch_that_cannot_begin_is_an_http_error(server: LiveServer) -> None:
     """Over HTTP a watch with a damaged resume token is answered with 400 and the reason, not with an empty stream."""
     with pytest.raises(urllib.error.HTTPError) as failure:
         urllib.request.urlopen(
-            f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?resume_token=x", timeout=30
+            f"http://127.0.0.1:{server.http_port}/v1/sessions:watch?resume_token=x", timeout=60
         ).close()
     with failure.value as answer:
         assert answer.code == 400

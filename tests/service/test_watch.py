@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 
 from rte.v1 import session_service_pb2 as pb
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.settings import EngineSettings
+from rte_server.service import watch
 from rte_server.service.errors import reason_of
 from rte_server.service.session_reads import SessionReads
 from rte_server.service.tokens import TokenSeal
@@ -18,8 +21,8 @@ from tests.service.live_engine import LiveEngine
 
 RESET, UPSERT, REMOVE, SYNCED, HEARTBEAT, ERROR = range(1, 7)
 ACTIVE, CLOSED, ANY = 1, 2, 3
-SILENCE_S = 0.15
-"""Long enough for a wake-up, short enough for a test that waits for nothing to happen."""
+BEAT_S = 0.02
+"""A watch that has nothing to tell says so this often: two heartbeats in a row are the end of what there is to read."""
 
 Told = pb.WatchSessionsResponse
 
@@ -27,7 +30,7 @@ Told = pb.WatchSessionsResponse
 class Bench:
     """A hub over a live engine."""
 
-    def __init__(self, live: LiveEngine, *, watches_max: int = 8, heartbeat_s: float = 60.0) -> None:
+    def __init__(self, live: LiveEngine, *, watches_max: int = 8, heartbeat_s: float = BEAT_S) -> None:
         self.live = live
         self.reads = SessionReads(live.engine, lambda: live.now_ms)
         self.hub = WatchHub(
@@ -69,16 +72,10 @@ class Watcher:
 
     def __init__(self, messages: AsyncIterator[bytes]) -> None:
         self._messages = messages
-        self._pending: asyncio.Task[bytes] | None = None
 
-    async def read(self, timeout_s: float = 5.0) -> Told | None:
-        """Return the next message, or None if none comes."""
-        self._pending = self._pending or asyncio.ensure_future(_next(self._messages))
-        done, _ = await asyncio.wait({self._pending}, timeout=timeout_s)
-        if not done:
-            return None
-        pending, self._pending = self._pending, None
-        return Told.FromString(pending.result())
+    async def read(self) -> Told:
+        """Return the next message, which may be a heartbeat."""
+        return Told.FromString(await anext(self._messages))
 
     async def until_synced(self) -> list[Told]:
         """Return the snapshot, SYNCED included."""
@@ -88,28 +85,30 @@ class Watcher:
         return found
 
     async def expect(self) -> Told:
-        """Return the next message, which must come."""
-        message = await self.read()
-        assert message is not None
+        """Return the next message that is no heartbeat."""
+        while (message := await self.read()).type == HEARTBEAT:
+            pass
         return message
 
     async def rest(self) -> list[Told]:
-        """Return what comes until it is silent."""
+        """Return all that there is to tell now, however long that takes.
+
+        Between two heartbeats the watch has looked for changes: after the second nothing is left.
+        """
         found: list[Told] = []
-        while (message := await self.read(SILENCE_S)) is not None:
-            found.append(message)
+        beats = 0
+        while beats < 2:
+            message = await self.read()
+            if message.type == HEARTBEAT:
+                beats += 1
+            else:
+                beats = 0
+                found.append(message)
         return found
 
     async def close(self) -> None:
         """Stop to listen."""
-        if self._pending is not None:
-            self._pending.cancel()
-            await asyncio.wait({self._pending})
         await self._messages.aclose()  # type: ignore[attr-defined]
-
-
-async def _next(messages: AsyncIterator[bytes]) -> bytes:
-    return await anext(messages)
 
 
 def kinds(messages: list[Told]) -> list[int]:
@@ -121,7 +120,7 @@ def run(test: Callable[[Bench], Awaitable[None]], live: LiveEngine | None = None
     """Run a test on an event loop of its own."""
 
     async def main() -> None:
-        await asyncio.wait_for(test(Bench(live or LiveEngine(), **hub_limits)), 120)  # type: ignore[arg-type]
+        await asyncio.wait_for(test(Bench(live or LiveEngine(), **hub_limits)), 1_200)  # type: ignore[arg-type]
 
     asyncio.run(main())
 
@@ -148,7 +147,7 @@ def test_a_snapshot_then_changes() -> None:
         bench.told()
         removed = await watcher.expect()
         assert (removed.type, removed.session_id, removed.HasField("session")) == (REMOVE, ended, False)
-        assert await watcher.read(SILENCE_S) is None
+        assert await watcher.rest() == []
         await watcher.close()
         assert bench.hub.open_count == 0
 
@@ -165,7 +164,7 @@ def test_what_never_matched_is_never_told() -> None:
         bench.live.end("v1")
         bench.live.tick(10_000_000)
         bench.told()
-        assert await watcher.read(SILENCE_S) is None
+        assert await watcher.rest() == []
         await watcher.close()
 
     run(test)
@@ -204,7 +203,7 @@ def test_a_session_that_leaves_memory_is_removed() -> None:
         bench.live.tick(3_600_001)
         bench.told()
         assert [(m.type, m.session_id) for m in await everything.rest()] == [(REMOVE, session_id)]
-        assert await active.read(SILENCE_S) is None
+        assert await active.rest() == []
         await active.close()
         await everything.close()
 
@@ -265,7 +264,7 @@ def test_resuming_goes_on_without_a_gap() -> None:
         assert (last.type, last.session_id) == (REMOVE, stays)
         await second.close()
         third = bench.watch(resume=last.resume_token)
-        assert await third.read(SILENCE_S) is None
+        assert await third.rest() == []
         await third.close()
 
     run(test)
@@ -406,7 +405,7 @@ def test_heartbeats_carry_the_newest_token() -> None:
             await asyncio.sleep(0.03)
             bench.live.view("v1")
             bench.told()
-        beat = await watcher.expect()
+        beat = await watcher.read()
         assert beat.type == HEARTBEAT
         assert beat.resume_token not in ("", synced.resume_token)
         await watcher.close()
@@ -414,11 +413,13 @@ def test_heartbeats_carry_the_newest_token() -> None:
     run(test, heartbeat_s=0.1)
 
 
-def test_an_interval_holds_changes_back() -> None:
+def test_an_interval_holds_changes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an interval a session is sent at most so often, and its newest state comes when the interval is over."""
+    later_s = [0.0]
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later_s[0]))
 
     async def test(bench: Bench) -> None:
-        watcher = bench.watch(interval_ms=500)
+        watcher = bench.watch(interval_ms=3_600_000)
         await watcher.until_synced()
         bench.live.view("v1")
         bench.told()
@@ -427,7 +428,7 @@ def test_an_interval_holds_changes_back() -> None:
         for _ in range(3):
             bench.live.view("v1")
             bench.told()
-            assert await watcher.read(0.02) is None
+            assert await watcher.rest() == []
         bench.live.view("v2")
         bench.told()
         other = await watcher.expect()
@@ -436,6 +437,7 @@ def test_an_interval_holds_changes_back() -> None:
         again = bench.watch(resume=other.resume_token)
         assert {m.session.visitor_id for m in await again.rest()} == {"v1", "v2"}
         await again.close()
+        later_s[0] = 3_600.0
         last = await watcher.expect()
         assert (last.session.visitor_id, last.session.attributes["page_views"]) == ("v1", 4)
         await watcher.close()
