@@ -338,6 +338,21 @@ def test_snapshots_of_one_state_are_equal() -> None:
     assert restored.snapshot()[0] == meta
 
 
+def test_the_last_snapshot_is_the_state_itself() -> None:
+    """It says what a copy says, and takes no memory for the rows; a copy stays as it is when more is folded."""
+    play = Play(COUNT)
+    for number in range(9):
+        play.event(visitor_id=f"v{number}")
+    ((rows, used),) = play.engine.growing()
+    copies = dict(play.engine.snapshot()[1])
+    last = dict(play.engine.snapshot(is_last=True)[1])
+    assert all(np.array_equal(copies[name], last[name]) for name in copies)
+    assert np.shares_memory(last["rows"], rows)
+    assert last["rows"].nbytes == used
+    play.event(visitor_id="v0")
+    assert not np.array_equal(copies["rows"], rows[: len(copies["rows"])])
+
+
 def test_old_readers_keep_what_was_written() -> None:
     """A reader that still holds the rows of before a change of models sees what was written to them then."""
     play = Play(COUNT)

@@ -86,11 +86,15 @@ class SmallFold:
         if step != self.step:
             self.step, self.weights = step, {}
 
+    def growing(self) -> list[tuple[NDArray[Any], int]]:
+        """Return nothing: it has no arrays."""
+        return []
+
     def due_count(self, now_ms: int) -> int:
         """Return 1 if the clock of the last entry lies `due_after_ms` back and no tick came since."""
         return int(self.clock_ms > self.closed_ms and now_ms >= self.clock_ms + self.due_after_ms)
 
-    def snapshot(self) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
+    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
         """Return the counts as two arrays."""
         meta = {"position": self.position, "configuration": self.configuration}
         meta |= {"refolds": self.refolds, "step": self.step, "weights": list(self.weights.items())}

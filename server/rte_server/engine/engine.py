@@ -45,6 +45,7 @@ from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
     CLOCK,
     GENERATION,
+    HIGH_WATER,
     REQUESTS_DUPLICATE,
     SESSION_LO,
     SESSIONS_STARTED,
@@ -154,6 +155,11 @@ class Engine(Reader):
         """For each CONFIGURE entry that was adopted: its position, and the one from whose state on it was folded."""
         entries = self._configurations.entries
         return tuple((entry.position, entry.refold_from) for entry in entries if entry.refold_from is not None)
+
+    def growing(self) -> list[tuple[NDArray[np.int64], int]]:
+        """Return the arrays that fill from their beginning on, and how many bytes of each are in use. Any thread."""
+        table = self._state.table
+        return [(table.rows, int(table.counts[HIGH_WATER]) * table.rows.strides[0])]
 
     @property
     def open_erasures(self) -> Mapping[str, tuple[int, ...]]:
@@ -464,8 +470,12 @@ class Engine(Reader):
         before.table.counts[STRING_SWEEPS] += 1
         self._state = after
 
-    def snapshot(self) -> tuple[dict[str, Any], snapshot.Arrays]:
-        """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`."""
+    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], snapshot.Arrays]:
+        """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`.
+
+        Args:
+            is_last: Whether nothing is applied any more: the arrays are then not all copies.
+        """
         meta = {
             "position": self._position,
             "layout": LAYOUT_VERSION,
@@ -477,7 +487,7 @@ class Engine(Reader):
             "links": self._links.to_meta(),
             "capacity": asdict(self._capacity),
         }
-        return meta, snapshot.take(self._state.table, self._state.pool)
+        return meta, snapshot.take(self._state.table, self._state.pool, is_last=is_last)
 
     def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
         """Take over a snapshot. The engine must be new. Its capacity may differ, as long as there is room.

@@ -59,8 +59,15 @@ class Held(dict[str, NDArray[Any]]):
         target[...] = self[name]
 
 
-def take(table: Table, pool: StringPool) -> Arrays:
-    """Return copies of what is in use. The writer must not run meanwhile; the copies are then free to be written."""
+def take(table: Table, pool: StringPool, *, is_last: bool = False) -> Arrays:
+    """Return what is in use. The writer must not run meanwhile.
+
+    Args:
+        table: The state.
+        pool: Its strings.
+        is_last: Whether the writer never runs again. Then the rows are not copied: a copy needs as much memory again, and
+            takes as long as writing them.
+    """
     counts = table.counts.copy()
     # The ids are written from the oldest on, wherever the ring begins.
     counts[DEDUP_HEAD] = 0
@@ -71,7 +78,7 @@ def take(table: Table, pool: StringPool) -> Arrays:
     fact_slots = np.flatnonzero(table.facts[0::FACT_WORDS])
     return [
         ("counts", counts),
-        ("rows", table.rows[:high_water].copy()),
+        ("rows", table.rows[:high_water] if is_last else table.rows[:high_water].copy()),
         ("due", table.due[:high_water].copy()),
         ("free_rows", table.free_rows[: counts[FREE_ROWS]].copy()),
         ("visitor_slots", visitor_slots),

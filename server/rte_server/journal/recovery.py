@@ -14,6 +14,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.snapshot import Stored
 from rte_server.journal.protocol import Journal, JournalDamaged
 from rte_server.journal.snapshots import Snapshot, SnapshotStore
+from rte_server.journal.touch_ahead import Growing, TouchAhead
 
 Scanned_contra = TypeVar("Scanned_contra", contravariant=True)
 Outcome_co = TypeVar("Outcome_co", covariant=True)
@@ -67,6 +68,10 @@ class FoldEngine(Protocol[Scanned_contra, Outcome_co]):
         """Return for entries that were adopted: the position, and the one from whose state on they were folded."""
         ...
 
+    def growing(self) -> Growing:
+        """Return the arrays that fill from their beginning on as entries are applied. Any thread."""
+        ...
+
     @property
     def open_erasures(self) -> Mapping[str, Sequence[int]]:
         """Return the positions of the entries that began erasures which have not ended, by erasure. Any thread."""
@@ -76,8 +81,12 @@ class FoldEngine(Protocol[Scanned_contra, Outcome_co]):
         """Return how many things are due; if any, a TICK should be appended. Any thread."""
         ...
 
-    def snapshot(self) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
-        """Return a copy of the state that `restore` of a new engine takes back. Only between two calls of `apply`."""
+    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
+        """Return a copy of the state that `restore` of a new engine takes back. Only between two calls of `apply`.
+
+        Args:
+            is_last: Whether nothing is applied any more, so that it may be the state itself.
+        """
         ...
 
     def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
@@ -137,18 +146,19 @@ def state_at(
 ) -> Engine_:
     """Return an engine that has folded the entries up to `until`, and no more; else as `recover`."""
     engine = _restored(journal, shard, snapshots, make_engine, until)
-    for position, entry in _entries(journal, shard, engine.position, until):
-        base = refold_base(entry)
-        if base is None:
-            engine.apply(position, entry)
-        else:
-            # The process ended before a snapshot of the new state was stored: it is made once more, in the same way.
-            _log.info("the models of entry %d are folded again from position %d on", position, base)
-            configuration = json.loads(entry.body)
-            refolded = refolded_at(journal, shard, snapshots, make_engine, configuration, base, position - 1)
-            engine.adopt(position, entry, refolded)
-        if on_progress is not None and (position % PROGRESS_ENTRIES == 0 or position == until):
-            on_progress(position, until)
+    with TouchAhead(engine.growing):
+        for position, entry in _entries(journal, shard, engine.position, until):
+            base = refold_base(entry)
+            if base is None:
+                engine.apply(position, entry)
+            else:
+                # The process ended before a snapshot of the new state was stored: it is made once more, in the same way.
+                _log.info("the models of entry %d are folded again from position %d on", position, base)
+                configuration = json.loads(entry.body)
+                refolded = refolded_at(journal, shard, snapshots, make_engine, configuration, base, position - 1)
+                engine.adopt(position, entry, refolded)
+            if on_progress is not None and (position % PROGRESS_ENTRIES == 0 or position == until):
+                on_progress(position, until)
     return engine
 
 

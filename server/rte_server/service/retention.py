@@ -1,6 +1,7 @@
 """Snapshots are taken, and what they make unnecessary is given up: older snapshots, and entries of the journal.
 
-The state is copied between two entries in the fold thread, and stored in a thread of its own.
+The state is copied between two entries in the fold thread, and stored in a thread of its own. The last time, in a stop in
+order, it is not copied, since nothing changes it any more.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ class Retention(Generic[ScannedT, OutcomeT]):
             self._copy()
 
     def finish(self) -> None:
-        """Copy what is not in a snapshot yet, and let `run` end after storing it. Fold thread."""
+        """Let `run` store what is not in a snapshot yet, and end. Fold thread, which applies nothing any more."""
         if self._since_entries or self._forgetting:
-            self._copy()
+            self._copy(is_last=True)
         self.end()
 
     def end(self) -> None:
@@ -166,13 +167,13 @@ class Retention(Generic[ScannedT, OutcomeT]):
         """Return counters by name. Any thread."""
         return dict(self._counts)
 
-    def _copy(self) -> None:
+    def _copy(self, *, is_last: bool = False) -> None:
         self._since_entries = self._since_bytes = 0
         self._since_at = monotonic()
         self._is_storing = True
         with self._lock:
             forgetting, self._forgetting = self._forgetting, []
-        meta, arrays = self._engine.snapshot()
+        meta, arrays = self._engine.snapshot(is_last=is_last)
         self._to_store.put((self._engine.position, meta, arrays, forgetting))
 
     def _forget_before(self, position: int) -> None:
