@@ -56,6 +56,8 @@ class ServerProcess:
         command = [sys.executable, "-m", "rte_server", "serve", "--data-dir", str(data_dir)]
         command += ["--port", str(self.http_port), "--grpc-port", str(grpc_port)]
         environment = os.environ | {"RTE_EDGE__ENABLED": str(edge).lower()} | variables
+        # An installed server has its bytecode; a checkout writes it at the first start, wherever that is allowed.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         begun = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
