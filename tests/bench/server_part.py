@@ -36,8 +36,9 @@ from tests.bench.callers import (
     without_ids,
 )
 from tests.bench.figures import Figure, interleaved, median_ratio, milliseconds, percentile
-from tests.bench.server_process import ServerProcess, free_port
+from tests.bench.server_process import ServerProcess
 from tests.bench.workload import make_workload, sent_at
+from tests.ports import free_port
 
 PART = "Server"
 ROUNDS = 3

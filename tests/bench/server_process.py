@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,9 @@ import psutil
 
 from rte.v1.session_service_pb2 import GetSessionRequest
 from tests.bench.callers import GET_SESSION, unary
+from tests.ports import free_port
 
 START_TIMEOUT_S = 900
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ServerProcess:
@@ -85,13 +78,13 @@ class ServerProcess:
         begun = time.monotonic()
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(120)
+            self._process.wait(300)
         return time.monotonic() - begun
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would."""
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(60)
 
     def _wait(self, begun: float) -> None:
         request = GetSessionRequest(visitor_id="nobody").SerializeToString()

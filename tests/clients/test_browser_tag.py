@@ -24,7 +24,7 @@ Server = ServerProcess | TestServer
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "envoy" / "rte.js"
 GZIP_BYTES_MAX = 5 * 1024
-WAIT_S_MAX = 60.0
+WAIT_S_MAX = 120.0
 ENTER = {"key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}
 PAGE = """<!doctype html><meta charset="utf-8"><title>A shop</title><link rel="icon" href="data:,">
 <script>
@@ -64,7 +64,7 @@ def address_of(server: Server) -> str:
 def session_of(server: Server, visitor: str) -> dict[str, Any] | None:
     """Return a visitor's session; None if there is none, or no server."""
     try:
-        with urllib.request.urlopen(f"{address_of(server)}/v1/visitors/{visitor}/session", timeout=30) as answer:
+        with urllib.request.urlopen(f"{address_of(server)}/v1/visitors/{visitor}/session", timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)["session"]
             return found
     except urllib.error.URLError:
@@ -85,7 +85,7 @@ def wait_for_session(server: Server, visitor: str, fits: Callable[[dict[str, Any
 def sessions_since(server: Server, ms: int) -> list[dict[str, Any]]:
     """Return the sessions that began at a time, milliseconds since 1970, or later."""
     query = urllib.parse.urlencode({"filter": f"session.start_time >= {ms}"})
-    with urllib.request.urlopen(f"{address_of(server)}/v1/sessions?{query}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address_of(server)}/v1/sessions?{query}", timeout=60) as answer:
         found: list[dict[str, Any]] = json.load(answer)["sessions"]
         return found
 
@@ -98,9 +98,16 @@ def visitor_of(page: Page) -> str:
 
 def sent(page: Page) -> list[dict[str, Any]]:
     """Return the events that a page has sent so far."""
+    page.evaluate("0")  # What it told of requests before it answers this has come.
     return [
         event for request in page.requests("/v1/events:ingest") for event in json.loads(request["postData"])["events"]
     ]
+
+
+def has_left(session: dict[str, Any]) -> bool:
+    """Return whether a session has what its page told last: what was written into, and how long it was looked at."""
+    found = session["attributes"]
+    return found["form_starts"] == 2 and found.get("active_s", 0) > 0 and bool(found.get("page_dwell"))
 
 
 def test_a_visit_to_the_demo_shop_becomes_its_session_state(server: TestServer, chromium: Chromium) -> None:
@@ -119,10 +126,11 @@ def test_a_visit_to_the_demo_shop_becomes_its_session_state(server: TestServer, 
     page.type("input[name=email]", "unsaid@example.com")
     page.wait_for("document.querySelector('[data-attribute=furthest_step]')?.textContent == 'checkout'")
     visitor = visitor_of(page)
-    before = wait_for_session(server, visitor, lambda one: one["attributes"]["checkouts"] == 1)
+    wait_for_session(server, visitor, lambda one: one["attributes"]["checkouts"] == 1)
     events = sent(page)
     page.close()
-    left = wait_for_session(server, visitor, lambda one: one["event_count"] > before["event_count"])
+    # The last requests of a page come one after the other: it has left when what the last one tells is there.
+    left = wait_for_session(server, visitor, has_left)
     attributes = left["attributes"]
     shop = f"{address_of(server)}/demo"
     assert left["customer_id"].startswith("demo-")
@@ -215,8 +223,11 @@ def test_another_site_is_measured(server: TestServer, chromium: Chromium) -> Non
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         wait_for_session(server, visitor, lambda one: one["attributes"]["scrolls"] == 1)
         page.evaluate("for (let i = 0; i < 3; i++) dispatchEvent(new Event('nothing'))")
+        # Three clicks in a row, however long this machine takes for each.
+        page.evaluate("performance.now = ((at) => () => at)(performance.now())")
         for _ in range(3):
             page.click("#button")
+        page.evaluate("delete performance.now")
         page.evaluate("rte('event', 'not_for_json', { big: 1n })")
         page.evaluate("rte('nonsense'), rte()")
         session = wait_for_session(server, visitor, lambda one: one["attributes"]["rage_clicks"] == 1)
@@ -288,7 +299,7 @@ def wait_until_healthy(server: Server) -> None:
     deadline_s = time.monotonic() + WAIT_S_MAX
     while True:
         try:
-            with urllib.request.urlopen(f"{address_of(server)}/healthz", timeout=30):
+            with urllib.request.urlopen(f"{address_of(server)}/healthz", timeout=60):
                 return
         except urllib.error.URLError:
             assert time.monotonic() < deadline_s
@@ -443,13 +454,13 @@ def test_the_script_is_cached_by_its_version(server: TestServer) -> None:
     version = script.split(b",")[0].split()[-1].decode()
     tag = f'W/"{version}-{hashlib.sha256(script).hexdigest()[:12]}"'
     url = f"{address_of(server)}/rte.js"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"accept-encoding": "gzip"}), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"accept-encoding": "gzip"}), timeout=60) as answer:
         assert gzip.decompress(answer.read()) == script
         assert (answer.headers["etag"], answer.headers["content-encoding"]) == (tag, "gzip")
         assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
         assert "max-age=3600" in answer.headers["cache-control"]
     with pytest.raises(urllib.error.HTTPError) as unchanged:
-        urllib.request.urlopen(urllib.request.Request(url, headers={"if-none-match": tag}), timeout=30)
+        urllib.request.urlopen(urllib.request.Request(url, headers={"if-none-match": tag}), timeout=60)
     assert (unchanged.value.code, unchanged.value.headers["etag"], unchanged.value.headers["location"]) == (
         304,
         tag,

@@ -55,7 +55,7 @@ def test_what_is_written_by_hand(module: Path) -> None:
 
 def test_the_program_of_the_readme(both: Servers, program: Path) -> None:
     """Against a new server it prints what the README says."""
-    printed = run([program, "-address", both.plain], program.parent, timeout_s=120)
+    printed = run([program, "-address", both.plain], program.parent, timeout_s=600)
     assert printed == block(README, "text")
 
 
@@ -63,7 +63,7 @@ def test_the_program_of_the_readme_over_tls(both: Servers, program: Path) -> Non
     """Over TLS it prints the same, to whom it trusts, and fails with whom it does not."""
     command: list[str | Path] = [program, "-tls", "-address", both.secure]
     trusting = {"SSL_CERT_FILE": str(both.authority)}
-    assert run(command, program.parent, trusting, timeout_s=120) == block(README, "text")
-    distrusting = attempt(command, program.parent, timeout_s=120)
+    assert run(command, program.parent, trusting, timeout_s=600) == block(README, "text")
+    distrusting = attempt(command, program.parent, timeout_s=600)
     assert distrusting.returncode == 1
     assert "certificate signed by unknown authority" in distrusting.stderr

@@ -44,7 +44,7 @@ def description() -> dict[str, Any]:
 
 def get(server: TestServer, path: str) -> tuple[str, bytes]:
     """Return the content type and the body that the public port answers with."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}{path}", timeout=60) as answer:
         return answer.headers["content-type"], answer.read()
 
 

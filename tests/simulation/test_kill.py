@@ -56,9 +56,12 @@ def run_and_kill(directory: Path, told: Told, chance: random.Random) -> None:
 
     def listen() -> None:
         assert process.stdout is not None
+        answers = [0] * workload.WORKERS
         for line in process.stdout:
             lines.append(line)
             if line.startswith("ack"):
+                answers[int(line.split()[1])] += 1
+            if min(answers) >= 2:  # However slow the machine: each worker has something to lose.
                 under_load.set()
         under_load.set()  # A process that has ended by itself is not waited for; its exit code says so below.
 
@@ -101,7 +104,7 @@ def crash(directory: Path, rounds: int, seed: int) -> None:
     assert min(told.acknowledged) > 0, "hardly any load"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_three_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     """Acknowledged events are in the state exactly once, batches are whole, and what is sent again counts once."""
     crash(tmp_path, 3, seed=1)

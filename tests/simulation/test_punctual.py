@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,24 +18,61 @@ VISITORS = 40
 TRIALS = 4
 """The machine is shared: one quiet trial shows what the server can do, and a server that is late is so in each."""
 
+STEPS = 3
+"""What is due passes through so many threads and programs, each of which may have to wait for the processor or the disk."""
 
-@pytest.mark.timeout(1800)
+PROBE = """
+import os, sys, time
+
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        begun_s = time.perf_counter()
+        time.sleep(0.04)
+        os.pwrite(file.fileno(), bytes(4096), 0)
+        os.fsync(file.fileno())
+        until_s = time.thread_time() + 0.003
+        while time.thread_time() < until_s:
+            pass
+        print(time.perf_counter() - begun_s - 0.043, flush=True)
+"""
+"""A program that does what a step does, over and over: it sleeps, writes, computes, and prints how much longer that took."""
+
+
+@contextmanager
+def delays(folder: Path) -> Iterator[list[float]]:
+    """Measure for the time of a block how late the machine itself is; the list has all delays behind it, seconds."""
+    found: list[float] = []
+    told = folder / "delays"
+    with told.open("wb") as output:
+        probe = subprocess.Popen([sys.executable, "-c", PROBE, str(folder / "probe")], stdout=output)
+    try:
+        yield found
+    finally:
+        probe.kill()
+        probe.wait()
+    found += [max(0.0, float(line)) for line in told.read_text().splitlines()[:-1]]  # The last one may be cut.
+
+
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("end", [ServerProcess.kill, ServerProcess.stop], ids=["kill", "stop"])
 def test_what_is_due_after_a_restart_comes_at_its_time(tmp_path: Path, end: Callable[[ServerProcess], object]) -> None:
     """Events before the end of one server make absences and triggers of the next.
 
     Each is seen within 100 ms of its time, or of the first answer of the next server where its time passed while none was
-    there; and none is early.
+    there; and none is early. What the machine itself is late meanwhile is not the server's.
     """
     settings = {"RTE_SESSION__SESSIONS_MAX": "10000", "RTE_JOURNAL__SNAPSHOT_ENTRIES": "15"}
     shown = []
     for trial in range(TRIALS):
         (tmp_path / str(trial)).mkdir()
-        found = restart(tmp_path / str(trial), VISITORS, end, **settings)
+        with delays(tmp_path) as machine_s:
+            found = restart(tmp_path / str(trial), VISITORS, end, **settings)
+        limit_s = PUNCTUAL_S + STEPS * percentile(machine_s, 0.99)
         assert len(found.at_once) == len(found.later) == 2 * VISITORS
         # An event is sent in microseconds and kept in milliseconds.
         assert min(found.later) >= -0.002
-        shown.append((percentile(found.at_once, 0.99), percentile(found.later, 0.99)))
-        if max(shown[-1]) <= PUNCTUAL_S:
+        late_s = max(percentile(found.at_once, 0.99), percentile(found.later, 0.99))
+        if late_s <= limit_s:
             return
-    raise AssertionError(f"p99 in seconds, of what was due at once and later: {shown}")
+        shown.append((late_s, limit_s))
+    raise AssertionError(f"p99 of what was due, and the limit, seconds: {shown}")
