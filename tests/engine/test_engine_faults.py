@@ -345,7 +345,7 @@ def test_the_last_snapshot_is_the_state_itself() -> None:
         play.event(visitor_id=f"v{number}")
     ((rows, used),) = play.engine.growing()
     copies = dict(play.engine.snapshot()[1])
-    last = dict(play.engine.snapshot(is_last=True)[1])
+    last = dict(play.engine.begin_snapshot().finish(is_last=True)[1])
     assert all(np.array_equal(copies[name], last[name]) for name in copies)
     assert np.shares_memory(last["rows"], rows)
     assert last["rows"].nbytes == used

@@ -6,7 +6,7 @@ Its model is a number: what an id adds to its weight.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.snapshot import Stored
+from rte_server.engine.state_copy import SnapshotAhead
 
 
 class SmallFold:
@@ -94,7 +95,11 @@ class SmallFold:
         """Return 1 if the clock of the last entry lies `due_after_ms` back and no tick came since."""
         return int(self.clock_ms > self.closed_ms and now_ms >= self.clock_ms + self.due_after_ms)
 
-    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
+    def begin_snapshot(self) -> SnapshotAhead:
+        """Begin a snapshot of which nothing is copied ahead."""
+        return SnapshotAhead(lambda: None, lambda is_last: self.snapshot())
+
+    def snapshot(self) -> tuple[dict[str, Any], list[tuple[str, NDArray[Any]]]]:
         """Return the counts as two arrays."""
         meta = {"position": self.position, "configuration": self.configuration}
         meta |= {"refolds": self.refolds, "step": self.step, "weights": list(self.weights.items())}

@@ -13,6 +13,7 @@ import pytest
 
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.state_copy import SnapshotAhead
 from rte_server.journal.directory import DataDirectory
 from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
 from rte_server.journal.recovery import configure, recover
@@ -314,6 +315,31 @@ def test_a_damaged_snapshot_gives_the_same_state(open_shard: Open) -> None:
     newest = max(shard.directory.snapshots_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:-9])
     assert open_shard().engine.seen == wanted
+
+
+def test_entries_are_applied_while_a_snapshot_is_copied(open_shard: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the copy beside the fold takes, what comes meanwhile becomes visible, and is in the snapshot."""
+    copying, gate = threading.Event(), threading.Event()
+
+    def begin_snapshot(fold: SmallFold) -> SnapshotAhead:
+        def advance() -> None:
+            copying.set()
+            assert gate.wait(WAIT_S)
+
+        return SnapshotAhead(advance, lambda is_last: fold.snapshot())
+
+    monkeypatch.setattr(SmallFold, "begin_snapshot", begin_snapshot)
+    shard = open_shard(PipelineSettings(snapshot_entries=5, tick_ms=10))
+    for number in range(5):
+        shard.submit(number)
+    assert copying.wait(WAIT_S)
+    last = [shard.submit(number)[0] for number in range(5, 25)][-1]
+    assert shard.snapshots.positions() == []
+    gate.set()
+    until(lambda: shard.pipeline.stats()["snapshots"] >= 1)
+    assert shard.snapshots.positions() == [last]
+    shard.close()
+    assert sorted(open_shard().engine.seen) == list(range(25))
 
 
 def test_snapshots_that_cannot_be_stored_harm_nobody(open_shard: Open, tmp_path: Path) -> None:

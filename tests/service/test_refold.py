@@ -151,7 +151,7 @@ def test_what_a_recovery_needs_stays(open_shard: Open) -> None:
             assert time.monotonic() < end, "waited in vain"
             shard.send(1)
             # However slow the disk: what is looked at next has no other snapshot on its way.
-            until(lambda: not shard.pipeline.retention._is_storing)
+            until(lambda: not shard.pipeline.retention._is_busy)
 
     send_until(lambda: shard.journal.first_position(0) > 1)
     position = shard.activate(10)

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from rte_server.engine.rows import start_entry
 from rte_server.engine.scores import carry_scores, new_scores, scores_after
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.snapshot import Stored
+from rte_server.engine.state_copy import Arrays, SnapshotAhead, StateCopy
 from rte_server.engine.strings import StringPool, intern_bytes
 from rte_server.engine.sweep import carry_over, is_nearly_full
 from rte_server.engine.table import (
@@ -470,12 +472,16 @@ class Engine(Reader):
         before.table.counts[STRING_SWEEPS] += 1
         self._state = after
 
-    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], snapshot.Arrays]:
-        """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`.
+    def begin_snapshot(self) -> SnapshotAhead:
+        """Begin a snapshot, most of which can be copied while entries are applied. Any thread."""
+        copy = StateCopy(self._state.table, self._state.pool)
+        return SnapshotAhead(copy.advance, partial(self._snapshot, copy))
 
-        Args:
-            is_last: Whether nothing is applied any more: the arrays are then not all copies.
-        """
+    def snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the state as (what is small, as JSON can hold it; arrays). Only between two calls of `apply`."""
+        return self.begin_snapshot().finish()
+
+    def _snapshot(self, copy: StateCopy, *, is_last: bool) -> tuple[dict[str, Any], Arrays]:
         meta = {
             "position": self._position,
             "layout": LAYOUT_VERSION,
@@ -487,7 +493,11 @@ class Engine(Reader):
             "links": self._links.to_meta(),
             "capacity": asdict(self._capacity),
         }
-        return meta, snapshot.take(self._state.table, self._state.pool, is_last=is_last)
+        state = self._state
+        if not copy.is_of(state.table, state.pool):
+            # Models have changed, or strings have been swept, since the copy was begun.
+            copy = StateCopy(state.table, state.pool)
+        return meta, copy.finish(is_last=is_last)
 
     def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:
         """Take over a snapshot. The engine must be new. Its capacity may differ, as long as there is room.

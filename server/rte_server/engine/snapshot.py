@@ -1,6 +1,6 @@
-"""Snapshots: the state as a list of arrays, and back. The same bytes for the same state, on every machine.
+"""Snapshots: the arrays that `state_copy` has made become a state again.
 
-What is mostly empty is written as the used slots alone, with their places, so that a restored state behaves as the
+Of what is mostly empty there are the used slots alone, with their places, so that a restored state behaves as the
 original in everything, also in the order in which its tables are walked.
 """
 
@@ -13,22 +13,16 @@ from numpy.typing import NDArray
 
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import kernel
-from rte_server.engine.strings import ARENA_USED, StringPool
+from rte_server.engine.strings import StringPool
 from rte_server.engine.table import (
     DEDUP_HEAD,
     DEDUP_USED,
     FACTS_HALF,
     FACTS_NEW,
     FACTS_OLD,
-    FREE_ROWS,
-    HIGH_WATER,
     V_USED,
-    WRITTEN_FREE,
-    WRITTEN_HIGH_WATER,
     Table,
 )
-
-Arrays = list[tuple[str, NDArray[Any]]]
 
 
 class Stored(Protocol):
@@ -48,7 +42,7 @@ class Stored(Protocol):
 
 
 class Held(dict[str, NDArray[Any]]):
-    """What `take` returned, as `Stored`."""
+    """What `StateCopy.finish` returned, as `Stored`."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array."""
@@ -59,61 +53,13 @@ class Held(dict[str, NDArray[Any]]):
         target[...] = self[name]
 
 
-def take(table: Table, pool: StringPool, *, is_last: bool = False) -> Arrays:
-    """Return what is in use. The writer must not run meanwhile.
-
-    Args:
-        table: The state.
-        pool: Its strings.
-        is_last: Whether the writer never runs again. Then the rows are not copied: a copy needs as much memory again, and
-            takes as long as writing them.
-    """
-    counts = table.counts.copy()
-    # The ids are written from the oldest on, wherever the ring begins.
-    counts[DEDUP_HEAD] = 0
-    high_water = int(counts[HIGH_WATER])
-    visitor_slots = np.flatnonzero(table.visitors[:, V_USED])
-    index_slots = np.flatnonzero(table.links[0::2])
-    string_slots = np.flatnonzero(pool.slots[0::2])
-    fact_slots = np.flatnonzero(table.facts[0::FACT_WORDS])
-    return [
-        ("counts", counts),
-        ("rows", table.rows[:high_water] if is_last else table.rows[:high_water].copy()),
-        ("due", table.due[:high_water].copy()),
-        ("free_rows", table.free_rows[: counts[FREE_ROWS]].copy()),
-        ("visitor_slots", visitor_slots),
-        ("visitors", table.visitors[visitor_slots]),
-        ("index_slots", index_slots),
-        ("index", table.links.reshape(-1, 2)[index_slots]),
-        ("dedup_ring", _ring(table)),
-        ("written", table.written[: counts[WRITTEN_HIGH_WATER]].copy()),
-        ("online", table.online.copy()),
-        ("written_free", table.written_free[: counts[WRITTEN_FREE]].copy()),
-        ("fact_slots", fact_slots),
-        ("facts", table.facts.reshape(-1, FACT_WORDS)[fact_slots]),
-        ("string_slots", string_slots),
-        ("strings", pool.slots.reshape(-1, 2)[string_slots]),
-        ("string_counts", pool.counts.copy()),
-        ("string_bytes", pool.arena[: pool.counts[ARENA_USED]].copy()),
-    ]
-
-
-def _ring(table: Table) -> NDArray[np.int64]:
-    """Return the remembered event ids, the oldest first."""
-    pairs = table.dedup_ring.reshape(-1, 2)
-    head = int(table.counts[DEDUP_HEAD])
-    used = int(table.counts[DEDUP_USED])
-    tail = pairs[head : head + used]
-    return np.concatenate([tail, pairs[: used - len(tail)]])
-
-
 def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: bool) -> None:
     """Fill an empty state. Where this raises, it is filled in part and of no use.
 
     Args:
         table: Empty, made for the same row width.
         pool: Empty.
-        arrays: What `take` returned.
+        arrays: What `StateCopy.finish` returned.
         same_capacity: Whether the state was taken from one of the same capacity: then everything goes back to where it
             was. Else it is sorted in anew, which may change the order in which tables are walked, and nothing else.
 

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
-from numpy.typing import NDArray
-
 from rte_server.engine.configurations import IN_FORCE, REFOLD_FROM, TEXTS
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.snapshot import Stored
+from rte_server.engine.state_copy import SnapshotAhead
 from rte_server.journal.protocol import Journal, JournalDamaged
 from rte_server.journal.snapshots import Snapshot, SnapshotStore
 from rte_server.journal.touch_ahead import Growing, TouchAhead
@@ -81,12 +80,8 @@ class FoldEngine(Protocol[Scanned_contra, Outcome_co]):
         """Return how many things are due; if any, a TICK should be appended. Any thread."""
         ...
 
-    def snapshot(self, *, is_last: bool = False) -> tuple[dict[str, Any], Sequence[tuple[str, NDArray[Any]]]]:
-        """Return a copy of the state that `restore` of a new engine takes back. Only between two calls of `apply`.
-
-        Args:
-            is_last: Whether nothing is applied any more, so that it may be the state itself.
-        """
+    def begin_snapshot(self) -> SnapshotAhead:
+        """Begin a copy of the state that `restore` of a new engine takes back. Any thread."""
         ...
 
     def restore(self, meta: Mapping[str, Any], arrays: Stored) -> None:

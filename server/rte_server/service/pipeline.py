@@ -96,7 +96,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
         self._journal_ended = False
         self._failure: BaseException | None = None
         self._counts = dict.fromkeys(("entries", "commits", "journal_failures", "ticks"), 0)
-        self.retention = Retention(journal, shard, engine, snapshots, settings)
+        self.retention = Retention(journal, shard, engine, snapshots, settings, self._wake_fold)
 
         self._journal_fails = False
         self._tick_pending = False
@@ -337,7 +337,7 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
     def _run_fold(self) -> None:
         while True:
             with self._lock:
-                while not self._to_fold and not self._journal_ended and self._failure is None:
+                while not (self._to_fold or self._journal_ended or self._failure or self.retention.is_ahead):
                     if not self._journalled.wait(max(self._tick_at - monotonic(), 0.0)):
                         break
                 group = list(self._to_fold)
@@ -352,6 +352,10 @@ class Pipeline(Generic[ScannedT, OutcomeT]):
             self._tick_if_due()
             self.retention.snapshot_if_due()
         self.retention.finish()
+
+    def _wake_fold(self) -> None:
+        with self._lock:
+            self._journalled.notify()
 
     def _fold(self, group: list[Submission[ScannedT]]) -> None:
         """Apply entries in order, publishing now and then."""

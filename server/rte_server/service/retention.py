@@ -1,22 +1,21 @@
 """Snapshots are taken, and what they make unnecessary is given up: older snapshots, and entries of the journal.
 
-The state is copied between two entries in the fold thread, and stored in a thread of its own. The last time, in a stop in
-order, it is not copied, since nothing changes it any more.
+Most of the state is copied in a thread of its own while the fold goes on, the rest between two entries in the fold's thread;
+then it is stored in the thread of its own. The last time, in a stop in order, the rows are not copied, since nothing changes them.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from numpy.typing import NDArray
-
+from rte_server.engine.state_copy import Arrays, SnapshotAhead
 from rte_server.journal.protocol import Journal, JournalError, JournalUnavailable
 from rte_server.journal.recovery import FoldEngine, refold_bases
 from rte_server.journal.snapshots import SnapshotStore
@@ -24,9 +23,24 @@ from rte_server.service.pipeline_settings import PipelineSettings
 
 ScannedT = TypeVar("ScannedT")
 OutcomeT = TypeVar("OutcomeT")
-Arrays = Sequence[tuple[str, NDArray[Any]]]
 
 _log = logging.getLogger("rte.retention")
+
+
+class _Copied(NamedTuple):
+    """A snapshot to be stored.
+
+    Attributes:
+        position: The last entry that is in it.
+        meta: What is small.
+        arrays: The rest.
+        forgetting: Wait until it is stored and the older ones are deleted.
+    """
+
+    position: int
+    meta: dict[str, Any]
+    arrays: Arrays
+    forgetting: list[Future[int]]
 
 
 class Retention(Generic[ScannedT, OutcomeT]):
@@ -39,20 +53,27 @@ class Retention(Generic[ScannedT, OutcomeT]):
         engine: FoldEngine[ScannedT, OutcomeT],
         snapshots: SnapshotStore,
         settings: PipelineSettings,
+        wake: Callable[[], None],
     ) -> None:
-        """Make one that has begun nothing; arguments as for `Pipeline`."""
+        """Make one that has begun nothing; arguments as for `Pipeline`.
+
+        Args:
+            wake: Called in the thread of `run` when `is_ahead` has become true: the fold should call `snapshot_if_due`.
+        """
         self._journal = journal
         self._shard = shard
         self._engine = engine
         self._snapshots = snapshots
         self._settings = settings
+        self._wake = wake
         self._since_entries = engine.position - max(snapshots.positions(), default=0)
         self._since_bytes = 0
         self._since_at = monotonic()
-        self._is_storing = False
+        self._is_busy = False
+        self._ahead: SnapshotAhead | None = None
         # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
         self._stored_bytes = 0
-        self._to_store: SimpleQueue[tuple[int, dict[str, Any], Arrays, list[Future[int]]] | None] = SimpleQueue()
+        self._work: SimpleQueue[SnapshotAhead | _Copied | None] = SimpleQueue()
         self._forgetting: list[Future[int]] = []
         self._has_ended = False
         # Held while snapshots and entries are given up, and while a refold chooses where it begins.
@@ -61,13 +82,21 @@ class Retention(Generic[ScannedT, OutcomeT]):
         self._keeping = 0
         self._counts = dict.fromkeys(("snapshots", "snapshot_failures"), 0)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a snapshot is copied as far as it can be beside the fold. Any thread."""
+        return self._ahead is not None
+
     def note_applied(self, entries: int, size: int) -> None:
         """Count entries that were applied, and the bytes of their bodies. Fold thread."""
         self._since_entries += entries
         self._since_bytes += size
 
     def snapshot_if_due(self) -> None:
-        """Copy the state for a snapshot if one is due and none is being stored. Fold thread."""
+        """Begin a snapshot if one is due and none is under way, or finish the copy of the one that is. Fold thread."""
+        if self._ahead is not None:
+            self._copy(self._ahead)
+            return
         settings = self._settings
         since_ms = (monotonic() - self._since_at) * 1000
         is_due = (
@@ -75,22 +104,28 @@ class Retention(Generic[ScannedT, OutcomeT]):
             or self._since_bytes >= max(settings.snapshot_bytes, self._stored_bytes // 2)
             or (self._since_entries and since_ms >= settings.snapshot_interval_ms)
         )
-        if (is_due or self._forgetting) and not self._is_storing:
-            self._copy()
+        if (is_due or self._forgetting) and not self._is_busy:
+            self._is_busy = True
+            self._work.put(self._engine.begin_snapshot())
 
     def finish(self) -> None:
         """Let `run` store what is not in a snapshot yet, and end. Fold thread, which applies nothing any more."""
         if self._since_entries or self._forgetting:
-            self._copy(is_last=True)
+            self._copy(self._ahead or self._engine.begin_snapshot(), is_last=True)
         self.end()
 
     def end(self) -> None:
         """Let `run` end. Any thread."""
-        self._to_store.put(None)
+        self._work.put(None)
 
     def run(self) -> None:
-        """Store what was copied, until told to end. In a thread of its own."""
-        while (item := self._to_store.get()) is not None:
+        """Copy ahead of the fold, and store what was copied, until told to end. In a thread of its own."""
+        while (item := self._work.get()) is not None:
+            if isinstance(item, SnapshotAhead):
+                item.advance()
+                self._ahead = item
+                self._wake()
+                continue
             position, meta, arrays, forgetting = item
             began = monotonic()
             try:
@@ -111,7 +146,7 @@ class Retention(Generic[ScannedT, OutcomeT]):
                 _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
             finally:
                 del item, arrays, forgetting
-                self._is_storing = False
+                self._is_busy = False
         with self._lock:
             self._has_ended = True
             left, self._forgetting = self._forgetting, []
@@ -167,14 +202,15 @@ class Retention(Generic[ScannedT, OutcomeT]):
         """Return counters by name. Any thread."""
         return dict(self._counts)
 
-    def _copy(self, *, is_last: bool = False) -> None:
+    def _copy(self, ahead: SnapshotAhead, *, is_last: bool = False) -> None:
+        self._ahead = None
         self._since_entries = self._since_bytes = 0
         self._since_at = monotonic()
-        self._is_storing = True
+        self._is_busy = True
         with self._lock:
             forgetting, self._forgetting = self._forgetting, []
-        meta, arrays = self._engine.snapshot(is_last=is_last)
-        self._to_store.put((self._engine.position, meta, arrays, forgetting))
+        meta, arrays = ahead.finish(is_last=is_last)
+        self._work.put(_Copied(self._engine.position, meta, arrays, forgetting))
 
     def _forget_before(self, position: int) -> None:
         """Delete every snapshot before a position.

@@ -1,0 +1,149 @@
+"""A snapshot that was copied ahead, beside the writer, is the state at its end, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rte_server.engine import state_copy
+from rte_server.engine.engine import Engine
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.erasure import Erasure
+from rte_server.engine.state_copy import SnapshotAhead
+from rte_server.engine.table import HIGH_WATER, KEY_HI, KEY_LO, Capacity
+from tests.bench.engine_part import new_engine as new_shop
+from tests.bench.workload import START_MS as DAY_START_MS
+from tests.bench.workload import make_workload
+from tests.engine.pair import Pair
+from tests.engine.strategies import Action, scripts
+from tests.engine.test_engine_moves import VIEWS, Play
+from tests.engine.test_twin_engine import CALM
+
+ROOMY = Capacity(sessions_max=8192, dedup_events_max=32_768, strings_max=16_384, string_bytes_max=1 << 20)
+
+
+def assert_is_state(snapshot: SnapshotAhead, engine: Engine, *, is_last: bool = False) -> None:
+    """Assert that a snapshot that was begun earlier ends as one that is begun now."""
+    meta, arrays = snapshot.finish(is_last=is_last)
+    expected_meta, expected = engine.snapshot()
+    assert meta == expected_meta
+    assert [name for name, _ in arrays] == [name for name, _ in expected]
+    for (name, found), (_, wanted) in zip(arrays, expected, strict=True):
+        assert np.array_equal(found, wanted), name
+
+
+@CALM
+@given(scripts(), st.lists(st.integers(0, 16), max_size=4), st.booleans())
+def test_whatever_happens_after_a_copy_was_begun_is_in_it(
+    script: Sequence[Action], copied_at: list[int], is_last: bool
+) -> None:
+    """Sessions begin, merge, end, leave and are written to between the passes of a copy; it ends as one made at once."""
+    pair = Pair()
+    snapshot = pair.engine.begin_snapshot()
+    for number, action in enumerate(script):
+        if number in copied_at:
+            snapshot.advance()
+        pair.run(action)
+    assert_is_state(snapshot, pair.engine, is_last=is_last)
+
+
+def test_a_copy_beside_a_busy_writer_is_the_state_at_its_end() -> None:
+    """Passes go on in a thread while events are folded; no row is torn, none is old."""
+    engine = new_shop(ROOMY)
+    workload = make_workload(40_000, 4_000, batch_events=50)
+    for _ in range(3):
+        snapshot, ended = engine.begin_snapshot(), threading.Event()
+
+        def advance(snapshot: SnapshotAhead = snapshot, ended: threading.Event = ended) -> None:
+            while not ended.is_set():
+                snapshot.advance()
+
+        thread = threading.Thread(target=advance)
+        thread.start()
+        for request in workload.requests:
+            engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, request))
+        ended.set()
+        thread.join()
+        assert_is_state(snapshot, engine)
+
+
+def test_what_did_not_change_is_not_copied_again() -> None:
+    """After a pass only the rows that an entry has changed since are left for the writer."""
+    engine = new_shop(ROOMY)
+    workload = make_workload(20_000, 2_000, batch_events=10)
+    for request in workload.requests[:-1]:
+        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, request))
+    table = engine.score_view().table
+    count = int(table.counts[HIGH_WATER])
+    copied, versions = np.zeros_like(table.rows[:count]), np.full(count, state_copy.NOT_COPIED)
+    assert state_copy.copy_changed_rows(table.rows, copied, versions, count) == count > 1_000
+    assert state_copy.copy_changed_rows(table.rows, copied, versions, count) == 0
+    last = Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, workload.requests[-1])
+    changed = engine.apply(engine.position + 1, last).rows
+    assert 0 < state_copy.copy_changed_rows(table.rows, copied, versions, count) <= len(changed)
+
+
+def test_a_row_that_is_being_written_is_copied_later() -> None:
+    """A row of odd version counts as changed until a pass finds it whole."""
+    rows = np.arange(2 * 64, dtype=np.int64).reshape(2, 64)
+    rows[:, 0] = 5, 8
+    copied, versions = np.zeros_like(rows), np.full(2, state_copy.NOT_COPIED)
+    assert state_copy.copy_changed_rows(rows, copied, versions, 2) == 2
+    assert versions.tolist() == [state_copy.NOT_COPIED, 8]
+    rows[0, 0] = 6
+    assert state_copy.copy_changed_rows(rows, copied, versions, 2) == 1
+    assert np.array_equal(copied, rows)
+
+
+def test_more_than_there_is_room_for_is_copied_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions, visitors, texts and ids beyond the room that a copy took are in it all the same."""
+    monkeypatch.setattr(state_copy, "ROOM_ROWS", 0)
+    monkeypatch.setattr(state_copy, "ROOM_RECORDS", 0)
+    engine = new_shop(ROOMY)
+    workload = make_workload(20_000, 2_000, batch_events=100)
+    half = len(workload.requests) // 2
+    for number, request in enumerate(workload.requests):
+        if number == half:
+            snapshot = engine.begin_snapshot()
+            snapshot.advance()
+        engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, request))
+    assert_is_state(snapshot, engine)
+
+
+@pytest.mark.parametrize("change", ["other models", "a refold", "a sweep"])
+def test_another_state_is_copied_instead(change: str) -> None:
+    """When models change or strings are swept after a copy was begun, the snapshot is of the state that there is then."""
+    play = Play()
+    play.configure(shop=VIEWS.format(1, ""))
+    play.view("v")
+    snapshot = play.engine.begin_snapshot()
+    snapshot.advance()
+    if change == "other models":
+        play.configure(shop=VIEWS.format(2, "  all: {count: '*'}\n"))
+    elif change == "a refold":
+        play.adopt(0, shop=VIEWS.format(2, "  all: {count: '*'}\n"))
+    else:
+        play.engine.sweep()
+    play.view("v")
+    assert_is_state(snapshot, play.engine)
+
+
+def test_a_person_who_was_erased_meanwhile_is_in_no_snapshot() -> None:
+    """Neither the session nor a text of a person is in a snapshot that was begun before the erasure."""
+    play = Play()
+    play.configure(shop=VIEWS.format(1, ""))
+    play.view("somebody-who-leaves")
+    snapshot = play.engine.begin_snapshot()
+    snapshot.advance()
+    key = play.engine.score_view().table.rows[play.engine.find_visitor("somebody-who-leaves"), [KEY_LO, KEY_HI]]
+    play.apply(EntryType.ERASE, Erasure("e", visitor_keys=[(int(key[0]), int(key[1]))]).body())
+    play.engine.sweep()
+    meta, arrays = snapshot.finish()
+    assert not any(b"somebody-who-leaves" in array.tobytes() for _, array in arrays)
+    assert not any(key[:1].tobytes() in array.tobytes() for _, array in arrays)
+    assert meta["position"] == play.engine.position
