@@ -49,6 +49,7 @@ from rte_server.engine.program import (
     FROM_CODE,
     GROUP_WORDS,
     IDENTITY,
+    L_WORDS,
     LEARNED,
     LINES_MAX,
     LOGISTIC,
@@ -72,6 +73,7 @@ from rte_server.engine.program import (
     ProgramArrays,
     load_number,
 )
+from rte_server.engine.row_values import way_of
 from rte_server.engine.table import HEADER_WORDS
 
 _WITHOUT_EVENTS = (Kind.SCORE, Kind.TRIGGER, Kind.CUSTOMER)
@@ -127,7 +129,7 @@ class _Assembly:
         self.extras: list[tuple[int, int, int]] = []
         self.rows, self.row_words = self._lay_out()
         self.loads: dict[int, int] = {}
-        self.derived_loads: list[int] = []
+        self.derived_loads: list[tuple[int, int, int]] = []
         self.marks = Marks(self.attributes, self.numbers)
         self.online: list[list[int]] = []
         self.online_words = 0
@@ -159,7 +161,7 @@ class _Assembly:
             texts=np.frombuffer(bytes(self.texts) + bytes(8), np.uint8).copy(),
             attributes=self.rows,
             loads=np.array(list(self.loads), np.int64),
-            derived_loads=np.array(self.derived_loads, np.int64),
+            derived_loads=np.array(self.derived_loads, np.int64).reshape(-1, L_WORDS),
             derived=np.array(derived_rows, np.int64).reshape(-1, D_WORDS),
             derived_order=np.array(plans.derived, np.int64),
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
@@ -343,7 +345,9 @@ class _Assembly:
         spec = self.attributes[number]
         names = sorted(names_read(spec))
         first = len(self.derived_loads)
-        self.derived_loads += [self._load(name) for name in names]
+        self.derived_loads += [
+            (self._load(name), *way_of(self.rows, load_number(name, self.numbers))) for name in names
+        ]
         reads = self.marks.read_by(spec), self.marks.of_input(number)
         return [*self._computed(number), *reads, first, len(self.derived_loads)]
 

@@ -69,24 +69,26 @@ SLOT_OFFSETS = np.int64(44)
 SLOT_LENGTHS = np.int64(45)
 INPUT_TAGS = np.int64(46)
 INPUT_BITS = np.int64(47)
-STACK_TAGS = np.int64(48)
-STACK_BITS = np.int64(49)
-TOUCHED = np.int64(50)
-REMOVED = np.int64(51)
-SEED = np.int64(52)
-PROGRESS = np.int64(53)
-BLOCK = np.int64(54)
-URL_STATE = np.int64(55)
-WORKSPACE = np.int64(56)
-FIRED = np.int64(57)
+INPUT_STAMPS = np.int64(48)
+STACK_TAGS = np.int64(49)
+STACK_BITS = np.int64(50)
+TOUCHED = np.int64(51)
+REMOVED = np.int64(52)
+SEED = np.int64(53)
+PROGRESS = np.int64(54)
+BLOCK = np.int64(55)
+URL_STATE = np.int64(56)
+WORKSPACE = np.int64(57)
+FIRED = np.int64(58)
+VERDICTS = np.int64(59)
 # What the fold is told.
-SETTINGS = np.int64(58)
-SECRET = np.int64(59)
+SETTINGS = np.int64(60)
+SECRET = np.int64(61)
 # What runners compute beside the fold; see `scores`.
-SCORES = np.int64(60)
+SCORES = np.int64(62)
 # The bytes of the request that is being folded; see `put_request`.
-REQUEST = np.int64(61)
-SPAN_COUNT = 62
+REQUEST = np.int64(63)
+SPAN_COUNT = 64
 ROW_WORDS = 2 * SPAN_COUNT
 """Word of the context that holds the words of a row."""
 CONTEXT_WORDS = ROW_WORDS + 1

@@ -6,19 +6,18 @@ import math
 
 import numpy as np
 
-from rte_server.engine.attributes import COUNT, as_number, is_storable
-from rte_server.engine.attributes import DERIVED as KIND_DERIVED
+from rte_server.engine.attributes import as_number, is_storable
 from rte_server.engine.context import (
-    ATTRIBUTES,
     CODES,
     DERIVED,
     DERIVED_LOADS,
     DERIVED_ORDER,
     INPUT_BITS,
+    INPUT_STAMPS,
     INPUT_TAGS,
-    LOADS,
     PASSING,
     PLANS,
+    PROGRESS,
     STACK_BITS,
     STACK_TAGS,
     TEXTS,
@@ -32,9 +31,6 @@ from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.online import predict_online
 from rte_server.engine.online_state import CELL_VALUE
 from rte_server.engine.program import (
-    A_AT,
-    A_KIND,
-    A_WORDS,
     D_AT,
     D_CODE,
     D_CODE_END,
@@ -45,10 +41,16 @@ from rte_server.engine.program import (
     D_MARKS,
     D_READS,
     D_WORDS,
+    L_AT,
+    L_PLACE,
+    L_WAY,
+    L_WORDS,
     LEARNED,
     LOGISTIC,
     MARK_TIME,
     NOT_LINEAR,
+    OF_PAIR,
+    OF_WORD,
     P_DERIVED,
     P_DERIVED_END,
     P_MARKS,
@@ -60,6 +62,7 @@ from rte_server.engine.program import (
     PLAN_WORDS,
 )
 from rte_server.engine.row_values import load_input, session_time
+from rte_server.engine.rows import ROUND
 from rte_server.engine.table import STALE
 from rte_server.engine.values import DOUBLE, ERROR, INT, NULL
 
@@ -82,6 +85,8 @@ def derive_changed(ctx, cells, name, marks, now_ms):  # type: ignore[no-untyped-
         marks = word_at(plans, first + P_MARKS)
     time_ms = session_time(cells, now_ms)
     marks |= MARK_TIME | _notice_time(ctx, cells, time_ms)
+    progress = span_in(ctx, PROGRESS)
+    put_word(progress, ROUND, word_at(progress, ROUND) + 1)
     derived = span_in(ctx, DERIVED)
     order = span_in(ctx, DERIVED_ORDER)
     for i in range(word_at(plans, first + P_DERIVED), word_at(plans, first + P_DERIVED_END)):
@@ -119,27 +124,27 @@ def _notice_time(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
 
 @inner
 def _load(ctx, cells, d, time_ms):  # type: ignore[no-untyped-def]
-    """Load the inputs of a derived attribute."""
+    """Load the inputs of a derived attribute, but those that only events change once for all that read them."""
     tags = span_in(ctx, INPUT_TAGS)
     bits = span_in(ctx, INPUT_BITS)
-    order = span_in(ctx, DERIVED_LOADS)
-    loads = span_in(ctx, LOADS)
-    attributes = span_in(ctx, ATTRIBUTES)
-    for i in range(word_at(d, D_LOADS), word_at(d, D_LOADS_END)):
-        place = word_at(order, i)
-        number = word_at(loads, place)
-        kind = word_at(attributes, number * A_WORDS + A_KIND) if number >= 0 else np.int64(-1)
-        if kind == COUNT:
+    stamps = span_in(ctx, INPUT_STAMPS)
+    present = word_at(span_in(ctx, PROGRESS), ROUND)
+    loads = span_in(ctx, DERIVED_LOADS)
+    for i in range(word_at(d, D_LOADS) * L_WORDS, word_at(d, D_LOADS_END) * L_WORDS, L_WORDS):
+        place = word_at(loads, i + L_PLACE)
+        way = word_at(loads, i + L_WAY)
+        at = word_at(loads, i + L_AT)
+        if way == OF_WORD:
             put_word(tags, place, INT)
-            put_word(bits, place, word_at(cells, word_at(attributes, number * A_WORDS + A_AT)))
-        elif kind == KIND_DERIVED:
-            at = word_at(attributes, number * A_WORDS + A_AT)
+            put_word(bits, place, word_at(cells, at))
+        elif way == OF_PAIR:
             put_word(tags, place, max(word_at(cells, at), NULL))
             put_word(bits, place, word_at(cells, at + 1))
-        else:
-            tag, value = load_input(ctx, cells, number, time_ms)
+        elif word_at(stamps, place) != present:
+            tag, value = load_input(ctx, cells, at, time_ms)
             put_word(tags, place, tag)
             put_word(bits, place, value)
+            put_word(stamps, place, present)
 
 
 @inner(forceinline=True)

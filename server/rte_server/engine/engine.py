@@ -65,6 +65,7 @@ from rte_server.engine.table import (
 )
 from rte_server.engine.texts_made import keep_texts
 from rte_server.engine.triggers import fired_by
+from rte_server.engine.verdicts import new_verdicts
 from rte_server.engine.wire import Limits, ScannedRequest, scan_request
 from rte_server.engine.wire_layout import REQUEST_ID_HASH
 from rte_server.engine.written_values import write_session
@@ -467,6 +468,8 @@ class Engine(Reader):
     def sweep(self) -> None:
         """Leave behind the strings that no session refers to."""
         before = self._state
+        # They may be of strings that are left behind.
+        self._scratch = self._scratch._replace(verdicts=new_verdicts())
         after = self._state_of(before.table, new_strings(self._capacity), before.program, before.scores)
         carry_over(before.context, after.context, self._constants)
         before.table.counts[STRING_SWEEPS] += 1

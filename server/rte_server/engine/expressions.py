@@ -49,6 +49,7 @@ from rte_server.engine.values import (
     to_double,
     to_int,
 )
+from rte_server.engine.verdicts import verdict_of
 
 __all__ = [
     "BOOL",
@@ -237,7 +238,7 @@ def encode_code(
 
     Returns:
         int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD, HAS, IN_CELLS: (op, slot, 0, 0).
-        Predicates on text: (op, offset in `texts`, length, 0). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
+        Predicates on text: (op, offset in `texts`, length, 0, or the string id of the automaton). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
         FACT: (op, slot, id of the function, 0). URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
         operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
         (op + OF_SLOT_AND_CONSTANT, tag, bits, slot).
@@ -274,6 +275,8 @@ def encode_code(
         elif op in _WITH_TEXT:
             text = instruction.text or b""
             row[1], row[2] = len(texts), len(text)
+            if op == Op.MATCHES:
+                row[3] = text_id(text, secret)
             texts += text
         elif op == Op.ONLY:
             row[1] = int(instruction.number)
@@ -394,11 +397,13 @@ def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _on_one(ctx, op, operand, length, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
+def _on_one(ctx, op, operand, length, automaton, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of an operator on one value."""
     if op >= _SIZE and op <= _MATCHES:
         if tag != STRING:
             return ERROR, bits
+        if op == _MATCHES:
+            return verdict_of(ctx, texts, operand, length, automaton, bits)
         return on_text(op - _SIZE, texts, operand, length, bits, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
     if op == _LOWER or op == _UPPER:
         return with_letters(
@@ -544,7 +549,8 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
             if word_at(tags, below) == ERROR:
                 tag = np.int64(ERROR)
         else:
-            tag, value = _on_one(ctx, op, operand, word_at(code, at + 2), texts, slot_bits, tag, value)
+            length, automaton = word_at(code, at + 2), word_at(code, at + 3)
+            tag, value = _on_one(ctx, op, operand, length, automaton, texts, slot_bits, tag, value)
     return tag, value
 
 

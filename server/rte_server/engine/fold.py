@@ -154,6 +154,7 @@ from rte_server.engine.table import (
 from rte_server.engine.triggers import new_fired, run_triggers, settle_quiet
 from rte_server.engine.url_parts import URL_STATE_WORDS, WORKSPACE_BYTES, forget_url
 from rte_server.engine.values import BOOL, ERROR, NULL, STRING
+from rte_server.engine.verdicts import new_verdicts
 from rte_server.engine.wire_layout import (
     ALIAS_LEN,
     ALIAS_OFF,
@@ -197,16 +198,18 @@ class Scratch(NamedTuple):
         slot_lengths: int64[slots].
         input_tags: int64[inputs], the inputs of expressions on rows.
         input_bits: int64[inputs].
+        input_stamps: int64[inputs], when each was loaded last, see `derived`.
         stack_tags: int64[STACK_DEPTH_MAX].
         stack_bits: int64[STACK_DEPTH_MAX].
         touched: int64[TOUCHED_MAX], rows that the entry changed.
         removed: int64[1 + 2 * n], number of sessions that the entry removed, then their ids as far as there is room.
         seed: int64[4], for new session ids.
-        progress: int64[2], number of touched rows, position of the entry.
+        progress: int64[3], number of touched rows, position of the entry, how often derived attributes were computed.
         block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
         url_state: int64[URL_STATE_WORDS], the last address that was split, see `url_parts`.
         workspace: uint8[WORKSPACE_BYTES], a text that is being made.
         fired: int64[1 + n], triggers that the entry fired, see `triggers.new_fired`.
+        verdicts: int64[VERDICTS_MAX], what automatons said of strings, see `verdicts`.
     """
 
     slot_tags: NDArray[np.int64]
@@ -215,6 +218,7 @@ class Scratch(NamedTuple):
     slot_lengths: NDArray[np.int64]
     input_tags: NDArray[np.int64]
     input_bits: NDArray[np.int64]
+    input_stamps: NDArray[np.int64]
     stack_tags: NDArray[np.int64]
     stack_bits: NDArray[np.int64]
     touched: NDArray[np.int64]
@@ -225,14 +229,15 @@ class Scratch(NamedTuple):
     url_state: NDArray[np.int64]
     workspace: NDArray[np.uint8]
     fired: NDArray[np.int64]
+    verdicts: NDArray[np.int64]
 
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
-    sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 2 + [STACK_DEPTH_MAX + 1] * 2
-    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 2, int(WRITTEN_WORDS), URL_STATE_WORDS]
+    sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 3 + [STACK_DEPTH_MAX + 1] * 2
+    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 3, int(WRITTEN_WORDS), URL_STATE_WORDS]
     words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
-    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired()])
+    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired(), new_verdicts()])
 
 
 @kernel

@@ -240,7 +240,7 @@ class ProgramArrays(NamedTuple):
         texts: uint8[:], constant texts and names.
         attributes: int64[n, A_WORDS], one row per attribute.
         loads: int64[n], inputs of expressions on rows: attribute number, or -1 - field of the session.
-        derived_loads: int64[n], places in `loads`: the inputs of each row of `derived`.
+        derived_loads: int64[n, L_WORDS], how the inputs of each row of `derived` are loaded.
         derived: int64[n, D_WORDS], attributes computed from the row when one of their inputs has changed, in order.
         derived_order: int64[n], rows of `derived`: what to compute per plan, in order.
         weights: float64[n, 2], weight and value where the attribute is absent, of linear scores.
@@ -404,9 +404,18 @@ D_LINK = np.int64(3)  # NOT_LINEAR, IDENTITY, LOGISTIC or LEARNED
 D_INTERCEPT = np.int64(4)  # LINEAR: its bits; ONLINE: its row in `online`
 D_READS = np.int64(5)  # marks of its inputs: it is computed when one of them is set
 D_MARKS = np.int64(6)  # its own mark, for those that read it
-D_LOADS = np.int64(7)  # first and end place in `derived_loads`
+D_LOADS = np.int64(7)  # first and end row in `derived_loads`
 D_LOADS_END = np.int64(8)
 D_WORDS = np.int64(9)
+
+# Words of an input of a derived attribute.
+L_PLACE = np.int64(0)  # its place in `loads`
+L_WAY = np.int64(1)  # OF_WORD, OF_PAIR or IN_ITS_WAY
+L_AT = np.int64(2)  # OF_WORD: the word of the row; OF_PAIR: the first of two; else as in `loads`
+L_WORDS = np.int64(3)
+OF_WORD = np.int64(0)  # an int
+OF_PAIR = np.int64(1)  # tag and value of another derived attribute
+IN_ITS_WAY = np.int64(2)  # whatever its kind does
 
 # Words of an input that changes at certain times.
 PASS_LOAD = np.int64(0)  # as in `loads`

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rte_server.engine.attributes import load_cell, merge_cell
+from rte_server.engine.attributes import COUNT, DERIVED, load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
 from rte_server.engine.kernel import inner
@@ -22,6 +23,9 @@ from rte_server.engine.program import (
     A_UNIQUE,
     A_WORDS,
     CELLS_OF,
+    IN_ITS_WAY,
+    OF_PAIR,
+    OF_WORD,
     Kind,
 )
 from rte_server.engine.scores import SCORE, load_score
@@ -43,6 +47,26 @@ from rte_server.engine.values import DOUBLE, INT, NULL, STRING
 from rte_server.engine.windows import is_window
 
 ONLINE = np.int64(Kind.ONLINE)
+
+
+_FIELDS_OF_WORDS = {0: EVENTS, 1: START, 2: LAST, 4: VISIT, 8: LATE}
+"""Fields of a session that are a word of its row."""
+
+
+def way_of(attributes: NDArray[np.int64], number: int) -> tuple[int, int]:
+    """Return `L_WAY` and `L_AT` of an input: how it is loaded, with no more steps than its kind needs.
+
+    Args:
+        attributes: int64[n, A_WORDS], as in `ProgramArrays`.
+        number: As in `program.load_number`.
+    """
+    if number < 0:
+        word = _FIELDS_OF_WORDS.get(-1 - number)
+        return (int(IN_ITS_WAY), number) if word is None else (int(OF_WORD), int(word))
+    kind, at = attributes[number, A_KIND], int(attributes[number, A_AT])
+    if kind == COUNT:
+        return int(OF_WORD), at
+    return (int(OF_PAIR), at) if kind == DERIVED else (int(IN_ITS_WAY), number)
 
 
 @inner

@@ -86,6 +86,7 @@ IDLE_SHIFT = np.int64(4)
 # Words of `Scratch.progress`.
 TOUCHED_COUNT = np.int64(0)
 POSITION = np.int64(1)
+ROUND = np.int64(2)
 
 
 @inner
