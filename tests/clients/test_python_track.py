@@ -381,6 +381,49 @@ def test_nothing_is_lost_over_killed_servers(tmp_path: Path, caplog: pytest.LogC
         server.end(signal.SIGKILL)
 
 
+@pytest.mark.timeout(1800)
+async def test_nothing_is_lost_over_a_killed_server_in_an_event_loop(tmp_path: Path) -> None:
+    """The same of the client for event loops, whose program goes on tracking while nobody answers."""
+    server = await asyncio.to_thread(ready_server, tmp_path)
+    try:
+        client = rte.aio.Client(f"127.0.0.1:{server.port}", track=rte.TrackSettings(full_wait_s=600.0))
+        count = 0
+
+        async def track_until_delivered(more: int) -> None:
+            nonlocal count
+            goal = client.track_stats().delivered + more
+            end = time.monotonic() + PATIENT_S
+            while client.track_stats().delivered < goal:
+                assert time.monotonic() < end
+                await client.track("view_item", visitor_id="ada", properties={"price": 1.5})
+                count += 1
+                await asyncio.sleep(0.0005)
+
+        await track_until_delivered(1_000)
+        await asyncio.to_thread(server.end, signal.SIGKILL)
+        for _ in range(500):
+            await client.track("view_item", visitor_id="ada", properties={"price": 1.5})
+        count += 500
+        await asyncio.to_thread(wait_until, lambda: client.track_stats().attempts_failed > 0)
+        server = await asyncio.to_thread(ready_server, tmp_path, server.port)
+        await track_until_delivered(1_000)
+        position = await client.flush(PATIENT_S)
+        stats = client.track_stats()
+        assert (stats.delivered, stats.held, stats.rejected) == (count, 0, 0)
+        session = await client.get_session(visitor_id="ada", min_position=position)
+        assert (session.event_count, session.attributes["product_views"]) == (count, count)
+        await client.close()
+    finally:
+        server.end(signal.SIGKILL)
+
+
+def ready_server(folder: Path, port: int = 0) -> Server:
+    """Start a server that can be killed, and wait until it answers."""
+    server = Server(folder / "data", folder / "server.log", port)
+    server.wait_ready()
+    return server
+
+
 def track_until(client: rte.Client, visitors: list[str], rounds: list[int], stop: threading.Event) -> None:
     """Track one event of each visitor at a time; `rounds[0]` counts how often."""
     while not stop.is_set():
