@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from rte.v1.event_pb2 import Event
 from tests.engine.attribute_samples import MODEL, VISIT
 from tests.engine.pair import Pair, state_of
-from tests.engine.strategies import GAP_MS, START_MS, Batch, End, Tick, Update
+from tests.engine.strategies import GAP_MS, START_MS, Batch, End, Say, Tick, Update
 
 
 def at(*offsets_ms: int, visitor_id: str = "v", first_id: int = 1) -> Batch:
@@ -20,7 +22,7 @@ def at(*offsets_ms: int, visitor_id: str = "v", first_id: int = 1) -> Batch:
     return Batch(tuple(events))
 
 
-def play(pair: Pair, *actions: Batch | End | Update | Tick) -> list[tuple[object, ...]]:
+def play(pair: Pair, *actions: Batch | End | Update | Tick | Say) -> list[tuple[object, ...]]:
     """Run the actions, compare after each, and return (visit number, start, last, events) per session of `v`."""
     for action in actions:
         pair.run(action)
@@ -115,3 +117,17 @@ def _thing(event_id: str) -> Event:
     event.event_time.FromMilliseconds(START_MS)
     event.properties["thing"] = event_id
     return event
+
+
+@pytest.mark.parametrize("names", [("k-1", "k-2"), ("k-2", "k-1")])
+def test_what_one_entry_says_of_two_customers_whose_sessions_merge(names: tuple[str, str]) -> None:
+    """The entry names them one after the other: what it says of the second one is later, whoever the session belongs to."""
+    early, late = at(0), at(1_500, first_id=2)
+    early.events[0].customer_id, late.events[0].customer_id = "k-2", "k-1"
+    said = Say(tuple((name, (("segment", f"of {name}"),)) for name in names))
+    pair = Pair()
+    assert play(pair, early, late, said, at(800, first_id=3)) == [(1, 0, 1_500, 3)]
+    (row,) = state_of(pair.engine)["v"]
+    shown = row["attributes"]
+    assert isinstance(shown, dict)
+    assert (row["customer_id"], shown.get("segment")) == ("k-1", "of k-1" if names[1] == "k-1" else None)

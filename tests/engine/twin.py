@@ -55,8 +55,8 @@ class TwinSession:
     events: list[TwinEvent] = field(default_factory=list)
     ended: bool = False
     written: dict[str, tuple[int, Value]] = field(default_factory=dict)
-    said: tuple[int, str, dict[str, Value]] = 0, "", {}
-    """What a data mart said last: position of the entry, of whom, values."""
+    said: tuple[tuple[int, int], str, dict[str, Value]] = (0, 0), "", {}
+    """What a data mart said last: position of the entry and place in it, of whom, values."""
     late_count: int = 0
     closed: bool = False
     due_ms: int = 0
@@ -145,9 +145,9 @@ class Twin:
         elif entry.type == EntryType.TICK:
             self._expire()
         elif entry.type == EntryType.CUSTOMER:
-            for customer_id, attributes in json.loads(entry.body)["customers"].items():
+            for place, (customer_id, attributes) in enumerate(json.loads(entry.body)["customers"].items()):
                 values = {name: _number_or_text(attribute["value"]) for name, attribute in attributes.items()}
-                self._apply_customer(position, customer_id, {k: v for k, v in values.items() if v is not None})
+                self._apply_customer((position, place), customer_id, {k: v for k, v in values.items() if v is not None})
         return outcomes
 
     def adopt(self, visitor_id: str, start_ms: int, last_ms: int, session_id: str) -> None:
@@ -281,13 +281,13 @@ class Twin:
         for name, value in _properties(request.attributes).items():
             session.written[name] = position, value
 
-    def _apply_customer(self, position: int, customer_id: str, values: dict[str, Value]) -> None:
+    def _apply_customer(self, said_at: tuple[int, int], customer_id: str, values: dict[str, Value]) -> None:
         for visitor in self.visitors.values():
             for session in visitor.sessions:
                 # What is said again is no news.
                 if session.latest("customer_id") == customer_id and session.said[1:] != (customer_id, values):
                     self._settle(visitor, session, self.clock_ms)
-                    session.said = position, customer_id, values
+                    session.said = said_at, customer_id, values
                     session.triggers.fire(
                         session.last_ms, session.time_ms(self.clock_ms), self._holds(visitor, session)
                     )

@@ -1,7 +1,7 @@
 """The cell of an attribute of the session's customer: what the data mart said last, and of whom.
 
-The words of an entry as `attributes.keep_last` has them: (position of the CUSTOMER entry << 3) | type, string id of the
-customer, value. The entry with the higher position wins, so cells merge in any order. What was said of somebody who is
+The words of an entry as `attributes.keep_last` has them: (position of the CUSTOMER entry << PLACE_BITS | place of the
+customer in it) << 3 | type, string id of the customer, value. What was said later wins, so cells merge in any order. What was said of somebody who is
 not the session's customer, or is not any more, is not shown.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rte_server.engine.attributes import TAG_MASK, keep_last
+from rte_server.engine.attributes import TAG_BITS, TAG_MASK, keep_last
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import word_at
 from rte_server.engine.table import CUSTOMER, CUSTOMER_TIME
@@ -19,6 +19,15 @@ from rte_server.engine.values import NULL
 STAMP_AT = np.int64(0)
 OF_AT = np.int64(1)
 BITS_AT = np.int64(2)
+
+PLACE_BITS = np.int64(10)
+"""An entry says something of many customers, one after the other; beyond so many bits they count as said at once."""
+PLACE_MAX = (1 << PLACE_BITS) - 1
+
+
+def position_of(stamp: int) -> int:
+    """Return the position of the entry that a cell's first word tells of."""
+    return stamp >> int(PLACE_BITS + TAG_BITS)
 
 
 @inner

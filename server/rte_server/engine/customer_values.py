@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_BITS, TAG_MASK
 from rte_server.engine.context import PROGRESS, TRIGGERS, row_cells, span_in
-from rte_server.engine.customer_cells import BITS_AT, OF_AT, STAMP_AT
+from rte_server.engine.customer_cells import BITS_AT, OF_AT, PLACE_BITS, PLACE_MAX, STAMP_AT
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import float_bits, put_word, span_of, text_id, word_at
@@ -101,21 +101,22 @@ def write_customers(
     inputs = CustomerInputs.of(program)
     if not inputs.names:
         return  # The models read none any more.
-    for customer_id, values in read_customers(body):
+    for place, (customer_id, values) in enumerate(read_customers(body)):
         found = [values.get(name) for name in inputs.names]
         keep_texts(context, [value.encode() for value in found if isinstance(value, str)], secret)
         words = np.array([customer_words(value, secret) for value in found], np.int64)
         customer = text_id(customer_id.encode(), secret)
-        write_customer(context, customer, inputs.words, words, now_ms, CUSTOMER_SESSIONS_MAX)
+        write_customer(context, customer, min(place, PLACE_MAX), inputs.words, words, now_ms, CUSTOMER_SESSIONS_MAX)
 
 
 @kernel
-def write_customer(context, customer, places, words, now_ms, sessions_max):  # type: ignore[no-untyped-def]
+def write_customer(context, customer, place, places, words, now_ms, sessions_max):  # type: ignore[no-untyped-def]
     """Write the attributes of a customer into its sessions, as far as they hold others. Called from Python.
 
     Args:
         context: int64[CONTEXT_WORDS].
         customer: String id of the customer's id.
+        place: Its place in the entry, 0 to PLACE_MAX.
         places: int64[n], words of the attributes' cells in a row.
         words: int64[n, 2], type and bits of their values.
         now_ms: The clock of the entry.
@@ -127,7 +128,7 @@ def write_customer(context, customer, places, words, now_ms, sessions_max):  # t
         # A key that is another customer's would lead to that one's sessions.
         if row == NONE or not _is_of(row_cells(ctx, row), customer):
             break
-        _write_session(ctx, row, customer, places, words, now_ms)
+        _write_session(ctx, row, customer, place, places, words, now_ms)
         row = word_at(row_cells(ctx, row), CUSTOMER_NEXT)
 
 
@@ -137,7 +138,7 @@ def _is_of(cells, customer):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _write_session(ctx, row, customer, places, words, now_ms):  # type: ignore[no-untyped-def]
+def _write_session(ctx, row, customer, place, places, words, now_ms):  # type: ignore[no-untyped-def]
     """Write the attributes of its customer into one session, unless it has them."""
     cells = row_cells(ctx, row)
     is_new = False
@@ -148,12 +149,12 @@ def _write_session(ctx, row, customer, places, words, now_ms):  # type: ignore[n
     if not is_new:
         return
     has_triggers = span_in(ctx, TRIGGERS)[1] > 0
-    position = word_at(span_in(ctx, PROGRESS), POSITION)
+    said_at = word_at(span_in(ctx, PROGRESS), POSITION) << PLACE_BITS | place
     begin_write(ctx, row)
     if has_triggers:
         settle_quiet(ctx, cells, now_ms)
     for i in range(places.shape[0]):
-        put_word(cells, places[i] + STAMP_AT, (position << TAG_BITS) | words[i, 0])
+        put_word(cells, places[i] + STAMP_AT, (said_at << TAG_BITS) | words[i, 0])
         put_word(cells, places[i] + OF_AT, customer)
         put_word(cells, places[i] + BITS_AT, words[i, 1])
     put_word(cells, STALE, 1)

@@ -6,8 +6,7 @@ import json
 
 from rte.v1.session_explanation_pb2 import CustomerEvidence
 from rte.v1.session_pb2 import Session
-from rte_server.engine.attributes import TAG_BITS
-from rte_server.engine.customer_cells import OF_AT, STAMP_AT
+from rte_server.engine.customer_cells import OF_AT, STAMP_AT, position_of
 from rte_server.engine.entries import EntryType
 from rte_server.engine.program import AttributeSpec, customer_attribute
 from rte_server.engine.row_copy import RowCopy
@@ -36,7 +35,7 @@ def customer_evidence(
     if stamp == 0 or of != int(copied.cells[CUSTOMER]):
         found.reason = "the data mart has not said anything of the customer since it is the session's"
         return found
-    position = stamp >> int(TAG_BITS)
+    position = position_of(stamp)
     found.position = position_text(position)
     entry = search.entry(position)
     if entry is None or entry.type != EntryType.CUSTOMER:
