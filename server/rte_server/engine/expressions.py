@@ -397,13 +397,14 @@ def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _on_one(ctx, op, operand, length, automaton, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of an operator on one value."""
+def _on_one(ctx, op, operand, row, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
+    """Return (tag, bits) of an operator on one value; `row` is the instruction: the code and its first word there."""
+    length = word_at(row[0], row[1] + 2)
     if op >= _SIZE and op <= _MATCHES:
         if tag != STRING:
             return ERROR, bits
         if op == _MATCHES:
-            return verdict_of(ctx, texts, operand, length, automaton, bits)
+            return verdict_of(ctx, texts, operand, length, word_at(row[0], row[1] + 3), bits)
         return on_text(op - _SIZE, texts, operand, length, bits, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
     if op == _LOWER or op == _UPPER:
         return with_letters(
@@ -549,8 +550,7 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
             if word_at(tags, below) == ERROR:
                 tag = np.int64(ERROR)
         else:
-            length, automaton = word_at(code, at + 2), word_at(code, at + 3)
-            tag, value = _on_one(ctx, op, operand, length, automaton, texts, slot_bits, tag, value)
+            tag, value = _on_one(ctx, op, operand, (code, at), texts, slot_bits, tag, value)
     return tag, value
 
 
