@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
+from llvmlite import binding
 from numba import njit
 from numba.core import caching, compiler, compiler_machinery
 from numba.core.codegen import JITCodeLibrary
@@ -120,6 +122,36 @@ class _InnerDispatcher(_Dispatcher):  # type: ignore[misc]
         raise TypeError(f"{self.__name__} is called by kernels only; see engine/kernel.py")
 
 
+class _LoadedLibrary(_Library):  # type: ignore[misc]
+    """The code of a kernel from disk. The form in which others take it in is parsed when one of them is compiled."""
+
+    _form: bytes | None = None
+
+    @classmethod
+    def load(cls, codegen: Any, state: Any) -> Self:
+        """Return a library of what numba keeps of a kernel."""
+        name, _, (machine_code, form) = state
+        self = cls(codegen, name)
+        self._form = form
+        self.enable_object_caching()
+        self._set_compiled_object(machine_code)
+        self._finalize_final_module()
+        return self
+
+    def get_pointer_to_function(self, name: str) -> int:
+        # numba looks first whether it knows the name, which it has from the form.
+        if self._form is None:
+            return int(super().get_pointer_to_function(name))
+        return int(self._codegen._engine.get_function_address(name))  # noqa: SLF001
+
+    def _get_module_for_linking(self) -> Any:
+        if self._form is not None:
+            self._shared_module = binding.parse_bitcode(self._form)
+            self._codegen._engine._load_defined_symbols(self._shared_module)  # noqa: SLF001
+            self._form = None
+        return super()._get_module_for_linking()
+
+
 class _KernelCache(_Cache):  # type: ignore[misc]
     """Machine code on disk, which is loaded without the compiler."""
 
@@ -127,6 +159,8 @@ class _KernelCache(_Cache):  # type: ignore[misc]
         # numba's own method first imports all that functions are compiled with, which takes longer than all kernels
         # together. Machine code needs none of it but the allocator.
         _runtime.initialize(target_context)
+        codegen = target_context.codegen()
+        codegen.unserialize_library = partial(_LoadedLibrary.load, codegen)
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
 
