@@ -15,7 +15,7 @@ Source: the CEL language definition (github.com/google/cel-spec, doc/langdef.md)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ __all__ = [
     "Instruction",
     "Op",
     "always_read",
+    "conjuncts",
     "encode_code",
     "evaluate",
     "evaluate_spans",
@@ -177,7 +178,12 @@ WRITES = frozenset((Op.URL, Op.FACT, Op.LOWER, Op.UPPER, Op.JOIN))
 
 def stack_depth(code: Code) -> int:
     """Return the greatest number of values that `code` has on the stack at once, >= 0."""
-    depth = deepest = 0
+    return max(_depths(code), default=0)
+
+
+def _depths(code: Code) -> Iterator[int]:
+    """Yield the number of values on the stack after each instruction."""
+    depth = 0
     for instruction in code:
         op = instruction.op
         if op in _PUSHES:
@@ -186,8 +192,16 @@ def stack_depth(code: Code) -> int:
             depth -= 2
         elif op >= Op.IN_ITEM:
             depth -= 1
-        deepest = max(deepest, depth)
-    return deepest
+        yield depth
+
+
+def conjuncts(code: Code) -> tuple[Code, ...]:
+    """Return codes all of which give `true` if and only if `code` does, in the order in which they stand in it."""
+    if not code or code[-1].op != Op.AND:
+        return (code,) if code else ()
+    # The left operand ends where one value was on the stack for the last time: the right one is above it.
+    left = max(end for end, depth in enumerate(_depths(code[:-2]), 1) if depth == 1)
+    return *conjuncts(code[:left]), *conjuncts(code[left:-1])
 
 
 def input_names(code: Code) -> frozenset[str]:

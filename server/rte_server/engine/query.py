@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK, as_number
-from rte_server.engine.context import WRITTEN_BLOCKS, count_of, row_cells, span_in
+from rte_server.engine.context import ROWS, WRITTEN_BLOCKS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
 from rte_server.engine.expressions import (
     CODE_COLUMNS,
@@ -22,19 +22,22 @@ from rte_server.engine.expressions import (
     WRITES,
     Code,
     Op,
+    conjuncts,
     encode_code,
     evaluate_spans,
     input_names,
 )
 from rte_server.engine.kernel import inner, kernel
-from rte_server.engine.native import acquire_at, fence_acquire, put_word, span_of, word_at
-from rte_server.engine.program import CELLS_OF, Program, load_number
+from rte_server.engine.native import acquire_at, fence_acquire, prefetch_at, put_word, span_of, word_at
+from rte_server.engine.program import A_AT, CELLS_OF, Program, load_number
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.row_values import load_input, session_time
 from rte_server.engine.table import (
     ACTIVE,
     CLOSED,
     HIGH_WATER,
+    LAG,
+    LAST,
     SESSION_HI,
     SESSION_LO,
     STATE,
@@ -52,6 +55,12 @@ STATES_ANY = STATES_ACTIVE | STATES_CLOSED
 
 NO_ORDER = np.int64(-(2**31))
 
+AHEAD = np.int64(6)
+"""So many rows ahead memory is asked for what is read of a row. Each row is on pages of its own: without it the walk waits
+for memory most of the time, and a core has no more than a few dozen requests under way."""
+
+LINE_BYTES = 64
+
 FIRST_WRITTEN = np.int64(-1000)
 """Input `FIRST_WRITTEN - i` is the written attribute number i of a filter; see `Filter.written`."""
 
@@ -60,9 +69,12 @@ class Filter(NamedTuple):
     """An expression on rows, ready to run.
 
     Attributes:
-        codes: int64[n, 4], its instructions; empty: every row matches.
+        codes: int64[n, 4], the instructions of its conjuncts, one after the other.
+        parts: int64[m, 2], per conjunct where its instructions end, and how many of `loads` it and those before it need;
+            empty: every row matches.
         texts: uint8[:], its constant texts.
-        loads: int64[:], its inputs: as in `program.load_number`, or FIRST_WRITTEN - i.
+        loads: int64[:], its inputs in the order in which conjuncts need them: as in `program.load_number`, or
+            FIRST_WRITTEN - i.
         written: int64[:], string ids of the names of written attributes.
         states: Bit s is set if sessions in state s are wanted.
         numbers: The input of each name that can be ordered by.
@@ -71,6 +83,7 @@ class Filter(NamedTuple):
     """
 
     codes: NDArray[np.int64]
+    parts: NDArray[np.int64]
     texts: NDArray[np.uint8]
     loads: NDArray[np.int64]
     written: NDArray[np.int64]
@@ -98,10 +111,10 @@ class Matches:
 
 
 @inner
-def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
-    """Return the value (tag, bits) of an input of a filter."""
+def _input(ctx, cells, number, names, time_ms):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) of an input of a filter, when it is `time_ms` for the session."""
     if number > FIRST_WRITTEN or number <= CELLS_OF:
-        return load_input(ctx, cells, number, session_time(cells, now_ms))
+        return load_input(ctx, cells, number, time_ms)
     place = word_at(cells, WRITTEN)
     # The row may be changing: what is read then is thrown away, but it must lie inside of the blocks.
     if place >= 0 and (place + 1) * WRITTEN_WORDS <= span_in(ctx, WRITTEN_BLOCKS)[1]:
@@ -113,28 +126,36 @@ def _input(ctx, cells, number, names, now_ms):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _matches(ctx, cells, now_ms, states, codes, texts, loads, names, tags, bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
+def _matches(ctx, cells, time_ms, states, wanted, stack):  # type: ignore[no-untyped-def]
+    """Return whether a row matches; `wanted` and `stack` are the spans that `match_rows` makes."""
+    codes, parts, texts, loads, names = wanted
+    tags, bits, stack_tags, stack_bits = stack
     state = word_at(cells, STATE)
     if (state != ACTIVE and state != CLOSED) or (states >> state) & 1 == 0:
         return False
-    if codes[1] == 0:
-        return True
-    for i in range(loads[1]):
-        tag, value = _input(ctx, cells, word_at(loads, i), names, now_ms)
-        put_word(tags, i, tag)
-        put_word(bits, i, value)
-    tag, value = evaluate_spans(
-        ctx,
-        codes,
-        np.int64(0),
-        codes[1] // CODE_COLUMNS,
-        texts,
-        tags,
-        bits,
-        stack_tags,
-        stack_bits,
-    )
-    return tag == BOOL and value == 1
+    begin = np.int64(0)
+    loaded = np.int64(0)
+    # An expression is true if all of its conjuncts are: the first one that is false, or an error, decides.
+    for part in range(0, parts[1], 2):
+        end = word_at(parts, part)
+        for i in range(loaded, word_at(parts, part + 1)):
+            tag, value = _input(ctx, cells, word_at(loads, i), names, time_ms)
+            put_word(tags, i, tag)
+            put_word(bits, i, value)
+        loaded = word_at(parts, part + 1)
+        tag, value = evaluate_spans(ctx, codes, begin, end, texts, tags, bits, stack_tags, stack_bits)
+        if tag != BOOL or value != 1:
+            return False
+        begin = end
+    return True
+
+
+@inner
+def _ask_for(ctx, row, lines):  # type: ignore[no-untyped-def]
+    """Ask memory for words of a row that is looked at soon."""
+    cells = row_cells(ctx, row)
+    for k in range(lines.shape[0]):
+        prefetch_at(cells, lines[k])
 
 
 @kernel
@@ -143,11 +164,13 @@ def match_rows(  # type: ignore[no-untyped-def]
     now_ms,
     states,
     codes,
+    parts,
     texts,
     loads,
     written,
     order,
     candidates,
+    lines,
     rows,
     session_ids,
     key_numbers,
@@ -159,9 +182,10 @@ def match_rows(  # type: ignore[no-untyped-def]
     Args:
         context: int64[CONTEXT_WORDS].
         now_ms: The time by the server's clock.
-        states: Member of Filter, as the next four.
+        states: Member of Filter, as the next five.
         order: Input to sort by, or NO_ORDER.
         candidates: int64[:], rows to look at; empty: all.
+        lines: int64[:], words of a row, one of each cache line that is read of most rows.
         rows: int64[n], receives the rows. The other outputs have as many rows; see `Matches`.
         progress: int64[2], rows looked at, and rows found; zeros for the first call.
 
@@ -175,24 +199,24 @@ def match_rows(  # type: ignore[no-untyped-def]
     bits = (tags[0] + inputs * 8, np.int64(inputs))
     stack_tags = (bits[0] + inputs * 8, np.int64(STACK_DEPTH_MAX + 1))
     stack_bits = (stack_tags[0] + (STACK_DEPTH_MAX + 1) * 8, np.int64(STACK_DEPTH_MAX + 1))
-    code_span = span_of(codes)
-    text_span = span_of(texts)
-    load_span = span_of(loads)
+    stack = tags, bits, stack_tags, stack_bits
     names = span_of(written)
+    wanted = span_of(codes), span_of(parts), span_of(texts), span_of(loads), names
     everything = candidates.shape[0] == 0
     total = count_of(ctx, HIGH_WATER) if everything else candidates.shape[0]
     found = progress[1]
     for i in range(progress[0], total):
         is_read = False
+        if i + AHEAD < total:
+            _ask_for(ctx, i + AHEAD if everything else candidates[i + AHEAD], lines)
         row = i if everything else candidates[i]
         cells = row_cells(ctx, row)
         for _ in range(READ_TRIES):
             before = acquire_at(cells, VERSION)
             if before & 1 == 1:
                 continue
-            matched = _matches(
-                ctx, cells, now_ms, states, code_span, text_span, load_span, names, tags, bits, stack_tags, stack_bits
-            )
+            time_ms = session_time(cells, now_ms)
+            matched = _matches(ctx, cells, time_ms, states, wanted, stack)
             if matched and found < rows.shape[0]:
                 rows[found] = row
                 session_ids[found, 0] = word_at(cells, SESSION_LO)
@@ -200,7 +224,7 @@ def match_rows(  # type: ignore[no-untyped-def]
                 key_numbers[found] = np.nan
                 key_texts[found] = 0
                 if order != NO_ORDER:
-                    tag, value = _input(ctx, cells, order, names, now_ms)
+                    tag, value = _input(ctx, cells, order, names, time_ms)
                     key_numbers[found] = as_number(tag, value)
                     key_texts[found] = value if tag == STRING else 0
             fence_acquire()
@@ -237,15 +261,21 @@ def make_filter(
         )
     numbers = {name: int(FIRST_WRITTEN) - i for i, name in enumerate(written)}
     numbers |= {spec.name: number for number, spec in enumerate(program.attributes)}
-    inputs = sorted(input_names(code))
-    loads = np.array([load_number(name, numbers) for name in inputs], np.int64)
+    slots: dict[str, int] = {}
     texts = bytearray()
-    codes = np.zeros((0, CODE_COLUMNS), np.int64)
-    if code:
-        codes = encode_code(code, {name: slot for slot, name in enumerate(inputs)}, texts, secret)
+    encoded = [np.zeros((0, CODE_COLUMNS), np.int64)]
+    parts = []
+    for conjunct in conjuncts(code):
+        for name in sorted(input_names(conjunct)):
+            slots.setdefault(name, len(slots))
+        encoded.append(encode_code(conjunct, slots, texts, secret))
+        parts.append((sum(map(len, encoded)), len(slots)))
+    codes = np.concatenate(encoded)
+    loads = np.array([load_number(name, numbers) for name in slots], np.int64)
     constants = np.frombuffer(bytes(texts) + b"\0", np.uint8).copy()
     names = np.array([*written.values(), 0], np.int64)
-    return Filter(codes, constants, loads, names, states, numbers, code, program)
+    ends = np.array(parts, np.int64).reshape(-1, 2)
+    return Filter(codes, ends, constants, loads, names, states, numbers, code, program)
 
 
 def select_rows(
@@ -278,11 +308,13 @@ def select_rows(
         now_ms,
         wanted.states,
         wanted.codes,
+        wanted.parts,
         wanted.texts,
         wanted.loads,
         wanted.written,
         order,
         candidates,
+        _lines(context, wanted, order),
         rows,
         session_ids,
         numbers,
@@ -292,3 +324,16 @@ def select_rows(
         pass
     count = int(progress[1])
     return Matches(rows[:count], session_ids[:count], numbers[:count], texts[:count])
+
+
+def _lines(context: NDArray[np.int64], wanted: Filter, order: int) -> NDArray[np.int64]:
+    """Return words of a row, one of each cache line that is read of most rows; see `match_rows`."""
+    words = [VERSION, SESSION_HI, LAST, LAG]
+    attributes = wanted.program.arrays.attributes
+    for load in (*wanted.loads.tolist(), order):
+        number = CELLS_OF - load if load <= CELLS_OF else load
+        if 0 <= number < len(attributes):
+            words.append(attributes[number, A_AT])
+    # Rows take whole lines, but the first need not begin with one.
+    first = int(context[2 * ROWS])
+    return np.array(list({(first + 8 * int(word)) // LINE_BYTES: int(word) for word in words}.values()), np.int64)
