@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import random
+import weakref
 
 import numpy as np
+import pytest
 
 from rte_server.engine.context import POOL_ARENA, POOL_COUNTS, POOL_SLOTS, VERDICTS, new_context
 from rte_server.engine.kernel import kernel
@@ -12,13 +16,13 @@ from rte_server.engine.native import span_of, text_id
 from rte_server.engine.strings import intern_bytes, new_pool
 from rte_server.engine.table import Capacity
 from rte_server.engine.values import BOOL, ERROR
-from rte_server.engine.verdicts import VERDICTS_MAX, new_verdicts, verdict_of
+from rte_server.engine.verdicts import VERDICTS_MAX, automaton_id, new_verdicts, verdict_of
 from rte_server.models.patterns import compile_pattern
-from tests.bench.engine_part import SECRET, engine_fold, new_engine
+from tests.bench.engine_part import SECRET, configure, engine_fold, new_engine
 from tests.bench.workload import make_workload
-from tests.models.patterns_oracle import official_match
+from tests.models.patterns_oracle import finds_match, official_match
 
-PATTERNS = ("^a.*b$", "[0-9]{2}", "(?i)bot|crawl")
+PATTERNS = ("^a.*b$", "[0-9]{2}", "(?i)bot|crawl", ".")
 
 
 @kernel
@@ -33,7 +37,7 @@ class Asked:
     def __init__(self, verdicts: np.ndarray | None) -> None:
         """Make them."""
         automatons = [compile_pattern(each) for each in PATTERNS]
-        self.ids = [text_id(each, SECRET) for each in automatons]
+        self.ids = [automaton_id(each, SECRET) for each in automatons]
         self.lengths = [len(each) for each in automatons]
         self.texts = np.frombuffer(b"".join(automatons) + bytes(8), np.uint8).copy()
         self.pool = new_pool(1 << 15, 1 << 20)
@@ -93,16 +97,40 @@ def test_nothing_is_remembered_without_room_or_of_strings_that_the_pool_lacks() 
     assert not verdicts.any()
 
 
-def test_verdicts_leave_with_the_strings() -> None:
-    """After a sweep of the pool none is remembered of strings that may be gone; readers of before keep theirs."""
+def test_bytes_of_automatons_sent_as_texts_get_verdicts_of_their_own() -> None:
+    """Who sends the bytes of one automaton to the other and the other way round gets what each says, not what the first said."""
+    asked = Asked(new_verdicts())
+    automatons = [compile_pattern(each) for each in PATTERNS]
+    told = 0
+    for one, other in itertools.permutations(range(len(PATTERNS)), 2):
+        for pattern, sent in ((one, other), (other, one)):
+            text = automatons[sent].decode()
+            expected = int(finds_match(automatons[pattern], text))
+            assert asked.of(pattern, text) == (BOOL, expected)
+            told += expected
+    assert 0 < told < 24, "they all say the same, so that nothing is tested"
+
+
+@pytest.mark.parametrize("change", ["sweep", "models"])
+def test_verdicts_leave_with_the_strings(change: str) -> None:
+    """None is remembered of strings that may be gone; a reader of the state before keeps what its context leads to."""
     engine = new_engine(Capacity(4096, 8192, 8192, 1 << 20, 64, 64))
     workload = make_workload(2_000, 60)
     fold = engine_fold(engine)
     for request, received_ms in zip(workload.requests[:3], workload.received_ms, strict=False):
         fold(request, received_ms)
-    before = engine._scratch.verdicts
-    assert before.any()
-    engine.sweep()
-    assert before.any() and not engine._scratch.verdicts.any()
-    at = engine._state.context[2 * VERDICTS]
-    assert at == engine._scratch.verdicts.ctypes.data
+    assert engine._scratch.verdicts.any()
+    held = weakref.ref(engine._scratch.verdicts)
+    before = engine._state
+    if change == "sweep":
+        engine.sweep()
+    else:
+        engine.apply(engine.position + 1, configure(("base",)))
+    gc.collect()
+    kept = held()
+    assert kept is not None and kept.ctypes.data == before.context[2 * VERDICTS]
+    assert not engine._scratch.verdicts.any()
+    assert engine._state.context[2 * VERDICTS] == engine._scratch.verdicts.ctypes.data
+    del before, kept
+    gc.collect()
+    assert held() is None

@@ -22,6 +22,7 @@ from rte.v1.customer_service_pb2_grpc import CustomerServiceStub
 from rte.v1.session_service_pb2 import GetSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
 from rte_server.engine.reasons import Reason
+from rte_server.mart.database import MartError, TooSlow
 from rte_server.mart.written import CustomerWrite, WrittenValue
 from tests.mart.live_mart import live_mart, now_ms, values
 from tests.mart.postgres import Postgres
@@ -92,6 +93,32 @@ def test_a_write_waits_for_the_schema(tmp_path: Path) -> None:
         with live_mart(tmp_path) as live:
             asyncio.run(live.mart.write(order))
             assert values(live.customer("c"))["n"] == number
+
+
+def test_a_write_that_takes_too_long_is_done_later_and_does_not_outlive_an_erasure(tmp_path: Path) -> None:
+    """While somebody locks the file a write is given up as not known; an erasure waits for it, or says that it cannot."""
+    with live_mart(tmp_path, write_ms_max=300) as live:
+        asyncio.run(live.mart.write(CustomerWrite("c", {"n": WrittenValue(1.0)}, "test", "", "", None, now_ms())))
+        with sqlite3.connect(tmp_path / "mart.sqlite", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TooSlow):
+                asyncio.run(
+                    live.mart.write(CustomerWrite("c", {"n": WrittenValue(2.0)}, "test", "", "", None, now_ms()))
+                )
+            with pytest.raises(MartError, match="has not ended"):
+                asyncio.run(live.mart.erase("c"))
+            other.execute("ROLLBACK")
+            until_s = time.monotonic() + 60
+            while True:
+                try:
+                    count = asyncio.run(live.mart.erase("c"))
+                    break
+                except MartError:
+                    assert time.monotonic() < until_s
+            # The write that was given up was done before: its rows are among those that were deleted.
+            assert count >= 4
+            rows = "SELECT count(*) FROM rte_customer_attribute WHERE customer_id = 'c'"
+            assert other.execute(rows).fetchone() == (0,)
 
 
 def test_a_write_on_condition(customers: CustomerServiceStub) -> None:

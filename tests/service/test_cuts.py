@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rte.v1.event_pb2 import Event
 from rte.v1.session_pb2 import Session
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure
+from rte_server.engine.table import HIGH_WATER
 from rte_server.service.erasure.cuts import CUTS, Cut, cut
 from rte_server.service.erasure.person import Person
+from tests.engine.attribute_samples import KNOWN, MODEL, TOLD
 from tests.engine.pair import SETTINGS, Pair, messages, new_engine
-from tests.engine.strategies import SECRET, START_MS, Action, scripts
+from tests.engine.strategies import SECRET, START_MS, Action, Batch, scripts
 from tests.engine.test_twin_engine import CALM
 
 
@@ -51,3 +56,23 @@ def test_the_journal_folds_to_the_same_without_a_person(
             outcomes = [each.apply(each.position + 1, entry_).event_outcomes.tolist() for each in (pair.engine, shadow)]
             assert outcomes[0] == outcomes[1]
     assert sorted(messages(shadow)) == sorted(messages(pair.engine))
+
+
+def test_who_is_left_in_an_entry_of_customers_keeps_the_place() -> None:
+    """The journal that two of three customers were cut out of, one after the other, gives the third's session the same bytes."""
+    said = {name: {"segment": {"value": f"of {name}"}} for name in ("k-1", "k-2", "k-3")}
+    whole = Entry(EntryType.CUSTOMER, START_MS, json.dumps({"customers": said}).encode())
+    entry = whole
+    for name in ("k-1", "k-2"):
+        entry = Entry(entry.type, entry.received_ms, cut(entry, Cut(Person(SECRET, name))))
+    assert b"k-1" not in entry.body and b"k-2" not in entry.body
+    rows = []
+    for each in (whole, entry):
+        engine = new_engine((MODEL, TOLD, KNOWN))
+        event = Event(event_id="1", name="page_view", visitor_id="v", customer_id="k-3")
+        event.event_time.FromMilliseconds(START_MS)
+        engine.apply(2, Entry(EntryType.EVENTS, START_MS, Batch((event,)).wire()))
+        engine.apply(3, each)
+        rows.append(engine._state.table.rows[: engine._state.table.counts[HIGH_WATER]].tobytes())
+    assert rows[0] == rows[1]
+    assert b"of k-3" in messages(engine)[0]

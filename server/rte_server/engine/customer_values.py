@@ -6,6 +6,7 @@ it does not name has no value. All sessions of the customer get it, and what fol
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ CUSTOMER_SESSIONS_MAX = 1_000
 CUSTOMER_TEXT_BYTES_MAX = 1_024
 """UTF-8 bytes of a text that models can read of a customer; a longer one is no value for them."""
 
+EMPTY_PLACES = "empty_places"
+"""Member of a CUSTOMER entry: places of customers that were erased. The others keep theirs, and so the state its bytes."""
+
 CustomerValue = bool | float | str
 """What an attribute of a customer can be for models. A time is milliseconds since 1970."""
 
@@ -56,15 +60,27 @@ class CustomerInputs:
         return CustomerInputs(tuple(customer_attribute(spec) for _, spec in found), np.array(words, np.int64))
 
 
-def read_customers(body: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, CustomerValue]]]:
-    """Yield the customers of an entry: id, and values by attribute. What is no single value is left out.
+def places_of(body: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Yield the customers of an entry: place in it, and id. Those that were erased from it have left their places empty.
 
     Args:
         body: Of a CUSTOMER entry, as parsed JSON.
     """
-    for customer_id, attributes in body["customers"].items():
+    empty = frozenset(body.get(EMPTY_PLACES, ()))
+    places = (place for place in itertools.count() if place not in empty)
+    return zip(places, body["customers"], strict=False)
+
+
+def read_customers(body: Mapping[str, Any]) -> Iterator[tuple[int, str, dict[str, CustomerValue]]]:
+    """Yield the customers of an entry: place in it, id, and values by attribute. What is no single value is left out.
+
+    Args:
+        body: Of a CUSTOMER entry, as parsed JSON.
+    """
+    for place, customer_id in places_of(body):
+        attributes = body["customers"][customer_id]
         values = {name: _usable(attribute["value"]) for name, attribute in attributes.items()}
-        yield customer_id, {name: value for name, value in values.items() if value is not None}
+        yield place, customer_id, {name: value for name, value in values.items() if value is not None}
 
 
 def _usable(value: object) -> CustomerValue | None:
@@ -101,7 +117,7 @@ def write_customers(
     inputs = CustomerInputs.of(program)
     if not inputs.names:
         return  # The models read none any more.
-    for place, (customer_id, values) in enumerate(read_customers(body)):
+    for place, customer_id, values in read_customers(body):
         found = [values.get(name) for name in inputs.names]
         keep_texts(context, [value.encode() for value in found if isinstance(value, str)], secret)
         words = np.array([customer_words(value, secret) for value in found], np.int64)

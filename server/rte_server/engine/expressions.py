@@ -49,7 +49,7 @@ from rte_server.engine.values import (
     to_double,
     to_int,
 )
-from rte_server.engine.verdicts import verdict_of
+from rte_server.engine.verdicts import automaton_id, verdict_of
 
 __all__ = [
     "BOOL",
@@ -252,7 +252,7 @@ def encode_code(
 
     Returns:
         int64[n, CODE_COLUMNS]. Constants: (INT, tag, bits, 0), whatever their type. LOAD, HAS, IN_CELLS: (op, slot, 0, 0).
-        Predicates on text: (op, offset in `texts`, length, 0, or the string id of the automaton). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
+        Predicates on text: (op, offset in `texts`, length, 0, or its `automaton_id`). ONLY: (op, tag, 0, 0). IN_LIST: (op, place, slots, 0).
         FACT: (op, slot, id of the function, 0). URL: (op, slot, wanted, name), see `texts_made.part_of_property`. Operators on two values whose
         operands need not pass over the stack: (op + WITH_CONSTANT, tag, bits, 0), (op + WITH_SLOT, slot, 0, 0),
         (op + OF_SLOT_AND_CONSTANT, tag, bits, slot).
@@ -290,7 +290,7 @@ def encode_code(
             text = instruction.text or b""
             row[1], row[2] = len(texts), len(text)
             if op == Op.MATCHES:
-                row[3] = text_id(text, secret)
+                row[3] = automaton_id(text, secret)
             texts += text
         elif op == Op.ONLY:
             row[1] = int(instruction.number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class State:
     program: Program
     scores: NDArray[np.int64]
     context: NDArray[np.int64]
+    beside: tuple[NDArray[Any], ...] = field(repr=False)
+    """What else the context leads to: a reader may still have it when the writer has other working memory."""
 
     @staticmethod
     def of(
@@ -101,7 +103,8 @@ class State:
             secret: uint64[4], the deployment secret.
         """
         arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *scratch, settings, secret, scores]
-        return State(table, pool, program, scores, new_context(dict(enumerate(arrays)), program.row_words))
+        context = new_context(dict(enumerate(arrays)), program.row_words)
+        return State(table, pool, program, scores, context, (*scratch, settings, secret))
 
 
 class Reader:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.context import POOL_ARENA, POOL_SLOTS, VERDICTS, span_in
 from rte_server.engine.kernel import inner
-from rte_server.engine.native import put_word, word_at
+from rte_server.engine.native import put_word, siphash24_128, word_at
 from rte_server.engine.values import BOOL, MATCHES, on_text
 
 VERDICTS_MAX = 4096
@@ -24,6 +24,15 @@ def new_verdicts() -> NDArray[np.int64]:
     return np.zeros(VERDICTS_MAX, np.int64)
 
 
+def automaton_id(automaton: bytes, secret: NDArray[np.uint64]) -> int:
+    """Return what stands for an automaton in a verdict: another hash of its bytes than the id of a string of the same bytes.
+
+    Else who sends those bytes as a text would get one verdict for two pairs of automaton and string.
+    """
+    buf = np.frombuffer(automaton, np.uint8)
+    return int(siphash24_128(buf, 0, len(automaton), secret[2], secret[3])[0])
+
+
 @inner
 def verdict_of(ctx, texts, offset, length, automaton, bits):  # type: ignore[no-untyped-def]
     """Return (tag, bits): whether an automaton finds a match in a string; ERROR if the pool lacks the string.
@@ -33,7 +42,7 @@ def verdict_of(ctx, texts, offset, length, automaton, bits):  # type: ignore[no-
         texts: Span of the constant texts; the automaton is `texts[offset:offset+length]`.
         offset: See `texts`.
         length: See `texts`.
-        automaton: The string id of the automaton's bytes.
+        automaton: Its `automaton_id`.
         bits: Id of the string.
     """
     verdicts = span_in(ctx, VERDICTS)

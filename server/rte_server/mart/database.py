@@ -79,7 +79,9 @@ class MartDatabase:
             if dialect.name in ("postgresql", "sqlite"):
                 options["json_deserializer"] = from_json_text
             if address.database not in (None, "", ":memory:") or dialect.name != "sqlite":
-                options |= {"pool_size": size, "max_overflow": 0, "pool_timeout": self._timeout_s}
+                # `run` ends the waiting for a connection sooner where less time is left.
+                longest_s = max(settings.query_ms_max, settings.write_ms_max) / 1000
+                options |= {"pool_size": size, "max_overflow": 0, "pool_timeout": longest_s}
             self._sync: sa.Engine | None = None
             self.engine: AsyncEngine | None = None
             if dialect.name in SYNCHRONOUS:
@@ -101,13 +103,16 @@ class MartDatabase:
 
     async def close(self) -> None:
         """Close all connections; does not wait for queries in threads that may take for ever."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=CLOSE_S)
+        await self.ended(CLOSE_S)
         if self._sync is not None and self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._sync.dispose()
         if self.engine is not None:
             await self.engine.dispose()
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Wait until nothing is under way for which nobody waits any more; return whether it has ended."""
+        return not self._under_way or not (await asyncio.wait(self._under_way, timeout=timeout_s))[1]
 
     async def run(self, work: Callable[[sa.Connection], T], timeout_s: float | None = None) -> T:
         """Run something in a transaction of its own.

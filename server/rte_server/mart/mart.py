@@ -17,7 +17,15 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from rte_server.config import MartSettings
-from rte_server.mart.database import MartDatabase, MartError, NotWritable, Unreadable, give_up_wal, read_customers
+from rte_server.mart.database import (
+    MartDatabase,
+    MartError,
+    NotWritable,
+    TooSlow,
+    Unreadable,
+    give_up_wal,
+    read_customers,
+)
 from rte_server.mart.feed import ChangeFeed
 from rte_server.mart.schema import MartSchema, SchemaError, reflect
 from rte_server.mart.states import CLOSE_S, CustomerRecord, CustomerStates, Encode
@@ -264,7 +272,10 @@ class CustomerMart:
     async def _write(self, order: CustomerWrite) -> None:
         if self._schema is None:
             # The server has just started, or the data mart was away then.
-            await self._prepare_or_fail()
+            try:
+                await self._prepare_or_fail()
+            except TooSlow as error:
+                raise MartError(str(error)) from error  # Nothing has been written.
         self._need_own_tables()
         await self._database.run(lambda connection: write(connection, order), self._settings.write_ms_max / 1000)
         self._feed.has_written = True
@@ -278,6 +289,9 @@ class CustomerMart:
         return await self._database.run(work, self._settings.write_ms_max / 1000) if has_own else 0
 
     async def _erase(self, customer_id: str) -> int:
+        # A write that was given up because it took too long may still be done, and would bring the person back.
+        if not await self._database.ended(self._settings.write_ms_max / 1000):
+            raise MartError("a write that takes too long has not ended")
         count = await self._in_own_tables(lambda connection: erase(connection, customer_id))
         self.states.forget(customer_id)
         if self._database.dialect.name != "sqlite":

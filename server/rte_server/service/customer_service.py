@@ -88,7 +88,7 @@ class CustomerService:
         except NotWritable as error:
             raise EngineError(Reason.CUSTOMER_NOT_WRITABLE, str(error), field="mart.own_tables") from error
         except MartError as error:
-            _log.warning("a write of the back office was not taken: %s", error)
+            _log.warning("a write of the back office was not confirmed: %s", error)
             what = "it is not known whether it" if isinstance(error, TooSlow) else "nothing"
             message = f"the data mart cannot be written to; {what} was written, send it again later"
             raise EngineError(Reason.MART_UNAVAILABLE, message, field="mart") from error

@@ -49,7 +49,8 @@ type CustomerServiceClient interface {
 	// Writing the same again changes only the `etag`.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
 	// FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+	// MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
 	UpdateCustomer(ctx context.Context, in *UpdateCustomerRequest, opts ...grpc.CallOption) (*UpdateCustomerResponse, error)
 	// Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
 	// session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.
@@ -175,7 +176,8 @@ type CustomerServiceServer interface {
 	// Writing the same again changes only the `etag`.
 	// Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
 	// FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+	// UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+	// MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
 	UpdateCustomer(context.Context, *UpdateCustomerRequest) (*UpdateCustomerResponse, error)
 	// Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
 	// session, so that UnlinkVisitor leaves everything as it was. Linking again changes nothing.

@@ -106,7 +106,8 @@ class CustomerServiceServicer:
         Writing the same again changes only the `etag`.
         Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
         FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+        MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

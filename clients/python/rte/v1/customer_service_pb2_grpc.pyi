@@ -52,7 +52,8 @@ class CustomerServiceStub:
     Writing the same again changes only the `etag`.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
     FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+    MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
     """
     LinkVisitor: _grpc.UnaryUnaryMultiCallable[_customer_service_pb2.LinkVisitorRequest, _customer_service_pb2.LinkVisitorResponse]
     """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
@@ -106,7 +107,8 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     Writing the same again changes only the `etag`.
     Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
     FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+    UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+    MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
     """
     LinkVisitor: _aio.UnaryUnaryMultiCallable[_customer_service_pb2.LinkVisitorRequest, _customer_service_pb2.LinkVisitorResponse]  # type: ignore[assignment]
     """Links a visitor to a customer: its sessions count as the customer's when sessions are read by customer. It changes no
@@ -175,7 +177,8 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         Writing the same again changes only the `etag`.
         Fails with INVALID_ARGUMENT (FIELD_MISSING, STRING_TOO_LONG, OUT_OF_RANGE), ABORTED (ETAG_MISMATCH),
         FAILED_PRECONDITION (CUSTOMER_NOT_WRITABLE: RTE has no tables of its own in the data mart, see `mart.own_tables`),
-        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then.
+        UNAVAILABLE (MART_UNAVAILABLE: the data mart does not answer). Nothing was written then, unless the message of
+        MART_UNAVAILABLE says that it is not known, since the data mart took too long: what is written again counts once.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rte_server.engine.configurations import FACTS
+from rte_server.engine.customer_values import EMPTY_PLACES, places_of
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError
 from rte_server.engine.requests import SessionWrite, read_end, read_update
@@ -104,9 +105,13 @@ def _cut_facts(entry: Entry, order: Cut) -> bytes:
 
 def _cut_customers(entry: Entry, order: Cut) -> bytes:
     body = json.loads(entry.body)
-    customers = body.get("customers") or {}
-    kept = {customer_id: values for customer_id, values in customers.items() if customer_id != order.person.customer_id}
-    return entry.body if len(kept) == len(customers) else _json({**body, "customers": kept})
+    places = {customer_id: place for place, customer_id in places_of(body)}
+    erased = order.person.customer_id
+    if erased not in places:
+        return entry.body
+    kept = {customer_id: values for customer_id, values in body["customers"].items() if customer_id != erased}
+    empty = sorted((*body.get(EMPTY_PLACES, ()), places[erased]))
+    return _json({**body, "customers": kept, EMPTY_PLACES: empty})
 
 
 def _cut_link(entry: Entry, order: Cut) -> bytes:
