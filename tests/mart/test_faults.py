@@ -96,7 +96,7 @@ class Load:
         except Exception as error:  # noqa: BLE001 - told by the test
             self.failure = error
 
-    def enter(self, phase: str, is_reached: Callable[[int], bool], timeout_s: float = 300) -> None:
+    def enter(self, phase: str, is_reached: Callable[[int], bool], timeout_s: float = 600) -> None:
         """Begin a phase, and wait until every session has a freshness for which `is_reached`; then time some reads."""
         self.phase = f"{phase}, at first"
         until_s = time.monotonic() + timeout_s

@@ -26,7 +26,7 @@ const session = await client.getSession({ visitorId: visitor });
 found.ended = (await client.endSession(session.sessionId)).state;
 found.models = (await client.raw.models.listModels({})).models.length > 0;
 try {
-  await client.getSession({ customerId: `${visitor}-not` }, { timeoutMs: 5_000 });
+  await client.getSession({ customerId: `${visitor}-not` }, { timeoutMs: 60_000 });
 } catch (error) {
   found.error = [error instanceof RteError, error.reason, error.field];
 }
