@@ -13,7 +13,6 @@ import asyncio
 import logging
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import thread as _pools  # noqa: F401 - its hook is registered before the one below
 from pathlib import Path
@@ -139,7 +138,8 @@ class TestServer:
         self._loop.close()
 
 
-_running: weakref.WeakSet[TestServer] = weakref.WeakSet()
+_running: set[TestServer] = set()
+"""Servers that nobody has stopped. They are held: the folder of one that is not would be deleted under it while it runs."""
 
 
 def _stop_all() -> None:
