@@ -30,6 +30,7 @@ def check(engine: Engine) -> None:
     _check_customers(engine, live)
     _check_dedup(table)
     _check_written(table, live)
+    _check_blocks(table)
 
 
 def _check_visitors(engine: Engine, live: list[int]) -> None:
@@ -109,3 +110,20 @@ def _check_written(table: t.Table, live: list[int]) -> None:
     blocks = [int(table.rows[row, t.WRITTEN]) for row in live if table.rows[row, t.WRITTEN] != t.NONE]
     free = table.written_free[: table.counts[t.WRITTEN_FREE]].tolist()
     assert sorted(blocks + free) == list(range(int(table.counts[t.WRITTEN_HIGH_WATER])))
+
+
+def _check_blocks(table: t.Table) -> None:
+    """Each block that was ever taken is one session's or free, and zero if it is free; block 0 is zero."""
+    numbers = table.rows[:, t.HEADER_WORDS :].view(np.uint32)
+    for annex, (_, words, base, taken, next_free) in enumerate(table.annexes[:, :5].tolist()):
+        assert taken <= len(table.rows)
+        blocks = table.blocks[base : base + (taken + 1) * words].reshape(-1, words)
+        assert not blocks[0].any()
+        found = numbers[:, annex][numbers[:, annex] != 0].tolist()
+        assert (table.rows[numbers[:, annex] != 0, t.STATE] != t.FREE).all()
+        free = next_free
+        while free:
+            found.append(free)
+            assert not blocks[free, 1:].any()
+            free = int(blocks[free, 0])
+        assert sorted(found) == list(range(1, taken + 1))

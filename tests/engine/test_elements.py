@@ -53,7 +53,7 @@ class Reader:
         }
         for number in (places.SLOT_TAGS, places.SLOT_BITS, places.SLOT_OFFSETS, places.SLOT_LENGTHS):
             self.arrays[int(number)] = np.zeros(1, np.int64)
-        self.context = places.new_context(self.arrays, 1)
+        self.context = places.new_context(self.arrays, 1, 1)
 
     def read(self, body: bytes) -> Found:
         """Return tag and bits of the price of each element."""

@@ -91,14 +91,15 @@ def test_a_visitor_begins_anew_afterwards() -> None:
 
 
 def test_sessions_that_left_before_are_overwritten() -> None:
-    """The numbers of a session that left before the erasure are in no row any more either."""
+    """The key of a session that left before the erasure is in no row any more either; its annexes went when it left."""
     play = Play(COUNT, AMOUNT)
     play.event(0, "v", properties={"a": SECRET_AMOUNT})
     key = key_of(play, "v")
     for _ in range(2):
         play.now_ms += 10_000_000
         play.apply(EntryType.TICK, b"")
-    assert play.engine.find_visitor("v") < 0 and np.float64(SECRET_AMOUNT).tobytes() in state_bytes(play)
+    assert play.engine.find_visitor("v") < 0 and np.int64(key[0]).tobytes() in state_bytes(play)
+    assert np.float64(SECRET_AMOUNT).tobytes() not in state_bytes(play)
     erase(play, visitor_keys=[key])
     assert np.float64(SECRET_AMOUNT).tobytes() not in state_bytes(play)
     assert np.int64(key[0]).tobytes() not in state_bytes(play)

@@ -117,7 +117,7 @@ def test_sums_over_elements_have_room_for_all_elements() -> None:
     row = folded(engine, "v", [event])
     limit = SUM_EVENTS_MAX // int(ELEMENTS_MAX)
     for _ in range(1, 16):
-        row[HEADER_WORDS : HEADER_WORDS + 2] *= 2
+        row[slice(*engine.program.words_of(0))] *= 2
         row[EVENTS] *= 2
     assert row[EVENTS] <= limit and shown(engine, row, int(row[LAST]))["sum"] == int(row[EVENTS]) * 256e12
     row[EVENTS] = limit + 1

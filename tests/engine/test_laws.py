@@ -101,11 +101,8 @@ def folded(
         if mine:
             entry = Entry(EntryType.EVENTS, START_MS, Batch(tuple(mine)).wire())
             engine.apply(engine.position + 1, entry)
-    row = engine.find_visitor(visitor_id)
-    if row >= 0:
-        copied: NDArray[np.int64] = engine._state.table.rows[row].copy()
-        return copied
-    return np.zeros(engine.program.row_words, np.int64)
+    found = engine.copied(engine.find_visitor, visitor_id)
+    return found.cells if found is not None else np.zeros(engine.program.row_words, np.int64)
 
 
 def cells_of(row: NDArray[np.int64]) -> list[int]:

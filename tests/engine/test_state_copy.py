@@ -81,11 +81,12 @@ def test_what_did_not_change_is_not_copied_again() -> None:
     table = engine.score_view().table
     count = int(table.counts[HIGH_WATER])
     copied, versions = np.zeros_like(table.rows[:count]), np.full(count, state_copy.NOT_COPIED)
-    assert state_copy.copy_changed_rows(table.rows, copied, versions, count) == count > 1_000
-    assert state_copy.copy_changed_rows(table.rows, copied, versions, count) == 0
+    arrays = table.rows, copied, versions, table.blocks, table.annexes, np.empty_like(table.blocks)
+    assert state_copy.copy_changed_rows(*arrays, count) == count > 1_000
+    assert state_copy.copy_changed_rows(*arrays, count) == 0
     last = Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, workload.requests[-1])
     changed = engine.apply(engine.position + 1, last).rows
-    assert 0 < state_copy.copy_changed_rows(table.rows, copied, versions, count) <= len(changed)
+    assert 0 < state_copy.copy_changed_rows(*arrays, count) <= len(changed)
 
 
 def test_a_row_that_is_being_written_is_copied_later() -> None:
@@ -93,10 +94,11 @@ def test_a_row_that_is_being_written_is_copied_later() -> None:
     rows = np.arange(2 * 64, dtype=np.int64).reshape(2, 64)
     rows[:, 0] = 5, 8
     copied, versions = np.zeros_like(rows), np.full(2, state_copy.NOT_COPIED)
-    assert state_copy.copy_changed_rows(rows, copied, versions, 2) == 2
+    arrays = rows, copied, versions, np.zeros(0, np.int64), np.zeros((0, 8), np.int64), np.zeros(0, np.int64)
+    assert state_copy.copy_changed_rows(*arrays, 2) == 2
     assert versions.tolist() == [state_copy.NOT_COPIED, 8]
     rows[0, 0] = 6
-    assert state_copy.copy_changed_rows(rows, copied, versions, 2) == 1
+    assert state_copy.copy_changed_rows(*arrays, 2) == 1
     assert np.array_equal(copied, rows)
 
 

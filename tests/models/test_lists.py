@@ -137,9 +137,9 @@ def test_a_replay_uses_the_list_that_was_valid_then() -> None:
     engine = Engine(SECRET, compile_models, Capacity(sessions_max=64))
     for position, entry in enumerate(entries, 1):
         engine.apply(position, entry)
-    row = engine.find_visitor("v")
+    session = engine.copied(engine.find_visitor, "v")
     number = engine.program.number_of("stolen_uses")
-    assert engine._state.table.rows[row, engine.program.words_of(number)[0]] == 2
+    assert session is not None and session.cells[engine.program.words_of(number)[0]] == 2
     assert replayed(entries) == replayed(entries)
 
 

@@ -147,7 +147,7 @@ def row_bytes(models: Sequence[ModelSpec], name: str) -> int:
         if spec.model == name and not spec.owner:
             first, end = program.words_of(number)
             cells = set(range(first, end))
-            assert int(HEADER_WORDS) <= first <= end <= program.row_words and not cells & words
+            assert not cells & words and cells <= set(range(int(HEADER_WORDS), program.row_words))
             words |= cells
     return 8 * len(words)
 

@@ -8,19 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import BOTH_ENDS, FROM_END, SUM_EVENTS_MAX, sketch_registers
-from rte_server.engine.elements import ELEMENTS_MAX
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kernel import kernel
 from rte_server.engine.keyed import KINDS_OF_TEXTS
-from rte_server.engine.kinds import (
-    KINDS_OF_SUMS,
-    REFRESH_MS,
-    cell_words,
-    changes_with_time,
-    has_times,
-    refresh_ms,
-)
+from rte_server.engine.kinds import REFRESH_MS, changes_with_time, has_times, refresh_ms
+from rte_server.engine.layout import lay_out
 from rte_server.engine.marks import COMPUTED, Marks, names_read
 from rte_server.engine.native import float_bits, string_id, text_id
 from rte_server.engine.online_state import online_words
@@ -29,14 +21,12 @@ from rte_server.engine.program import (
     A_CELL_WORDS,
     A_HEAD,
     A_HEAD_LEN,
-    A_KEEP,
     A_NAME,
     A_NAME_LEN,
     A_PARAMS,
     A_PART,
     A_REGISTERS,
     A_ROLE,
-    A_WORDS,
     CACHE_LINE_WORDS,
     D_WORDS,
     EACH_WORDS,
@@ -125,9 +115,9 @@ class _Assembly:
         self.code_places: dict[tuple[Code, bool], tuple[int, int]] = {}
         self.property_slots: dict[str, int] = {}
         self.facts: dict[tuple[int, str], int] = {}
-        self.params: list[int] = []
+        self.layout = lay_out(self.attributes, self.numbers)
+        self.rows = self.layout.attributes
         self.extras: list[tuple[int, int, int]] = []
-        self.rows, self.row_words = self._lay_out()
         self.loads: dict[int, int] = {}
         self.derived_loads: list[tuple[int, int, int]] = []
         self.marks = Marks(self.attributes, self.numbers)
@@ -167,7 +157,7 @@ class _Assembly:
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
             weight_inputs=np.array(self.weight_inputs, np.int64),
             extras=np.array(self.extras, np.int64).reshape(-1, EXTRA_WORDS),
-            params=np.array([*self.params, 0], np.int64),
+            params=np.array([*self.layout.params, 0], np.int64),
             timing=np.array(self._timing(), np.int64),
             lists=self.lists,
             fact_functions=np.array([(slot, of) for (slot, _), of in self.facts.items()], np.int64).reshape(-1, 2),
@@ -182,9 +172,16 @@ class _Assembly:
             each=np.array(plans.each, np.int64).reshape(-1, EACH_WORDS),
             online=np.array(self.online, np.int64).reshape(-1, M_WORDS),
             passing=np.array(self.marks.passing_rows(self.rows[:, A_AT].tolist()), np.int64).reshape(-1, PASS_WORDS),
+            annex_of=self.layout.annex_of(),
         )
         return Program(
-            self.models, self.attributes, arrays, self.row_words, tuple(function for _, function in self.facts)
+            self.models,
+            self.attributes,
+            arrays,
+            self.layout.row_words,
+            self.layout.core_words,
+            self.layout.annexes,
+            tuple(function for _, function in self.facts),
         )
 
     def _slot_rows(self) -> NDArray[np.int64]:
@@ -203,11 +200,11 @@ class _Assembly:
         return not (self._is_derived(number) or spec.kind in _WITHOUT_EVENTS or spec.owner)
 
     def _triggers(self) -> list[int]:
-        """Return the numbers of the triggers, and note in their rows where their conditions are."""
+        """Return the numbers of the triggers, and note in their rows where the types of their conditions are."""
         found = [n for n, spec in enumerate(self.attributes) if spec.kind == Kind.TRIGGER and not spec.owner]
         for number in found:
             (condition,) = input_names(self.attributes[number].code)
-            self.rows[number, A_REGISTERS] = self.rows[load_number(condition, self.numbers), A_AT]
+            self.rows[number, A_REGISTERS] = self.rows[load_number(condition, self.numbers), A_REGISTERS]
         return found
 
     def text_of(self, text: bytes) -> tuple[int, int]:
@@ -215,37 +212,6 @@ class _Assembly:
         offset = len(self.texts)
         self.texts += text
         return offset, len(text)
-
-    def _lay_out(self) -> tuple[NDArray[np.int64], int]:
-        """Give each attribute its words of the row; a row is a whole number of cache lines.
-
-        What every event changes comes first, then what the same events change: the fold waits for cache lines.
-        """
-        rows = np.zeros((len(self.attributes), A_WORDS), np.int64)
-        at = int(HEADER_WORDS)
-        scores = 0
-        for number in sorted(range(len(self.attributes)), key=self._warmth):
-            spec = self.attributes[number]
-            if spec.owner:
-                continue
-            role = FROM_END if spec.kind == Kind.ELAPSED and spec.roles else BOTH_ENDS
-            registers = sketch_registers(spec.keep) if spec.kind == Kind.DISTINCT else 0
-            if spec.kind in KINDS_OF_SUMS:
-                registers = SUM_EVENTS_MAX // int(ELEMENTS_MAX) if spec.each else SUM_EVENTS_MAX
-            words = cell_words(spec.kind, spec.keep, spec.params)
-            rows[number, : A_ROLE + 1] = spec.kind, at, spec.keep, spec.unique, registers, role
-            rows[number, A_PARAMS : A_CELL_WORDS + 1] = len(self.params), 0, words
-            self.params += spec.params
-            at += words
-            if spec.kind == Kind.SCORE:
-                rows[number, A_AT] = scores
-                scores += 1
-        rows[[spec.kind == Kind.SCORE for spec in self.attributes], A_KEEP] = scores
-        for number, spec in enumerate(self.attributes):
-            if spec.owner:
-                rows[number] = rows[self.numbers[spec.owner]]
-                rows[number, A_PART : A_CELL_WORDS + 1] = spec.part, 0
-        return rows, int(-(-at // CACHE_LINE_WORDS) * CACHE_LINE_WORDS)
 
     def _timing(self) -> list[int]:
         """Return what stands in `ProgramArrays.timing`."""
@@ -256,15 +222,6 @@ class _Assembly:
         intervals += [REFRESH_MS for _ in FIELDS_OF_TIME & read]
         changing = [n for n, spec in enumerate(self.attributes) if has_times(spec)]
         return [min((each for each in intervals if each > 0), default=0), *changing]
-
-    def _warmth(self, number: int) -> tuple[int, tuple[str, ...]]:
-        """Return by what attributes are laid out: which events change them."""
-        spec = self.attributes[number]
-        if self._is_derived(number):
-            return 1, ()
-        if not spec.events:
-            return (3 if spec.value or spec.kind == Kind.CUSTOMER else 0), ()
-        return 2, spec.events
 
     def _code(self, code: Code, slots: Mapping[str, int], *, keeps_result: bool) -> tuple[int, int]:
         if not code:
@@ -366,7 +323,7 @@ class _Assembly:
             return [at, start, len(self.weights), int(link), int(float_bits(spec.intercept))]
         inputs = {name: self._load(name) for name in sorted(input_names(spec.code))}
         code = self._code(spec.code, inputs, keeps_result=True)
-        return [at, *code, int(NOT_LINEAR), 0]
+        return [at, *code, int(NOT_LINEAR), int(self.rows[number, A_REGISTERS])]
 
     def _learner(self, number: int, online: OnlineSpec, start: int) -> int:
         """Put down how an online score learns, and return its row."""
@@ -511,17 +468,18 @@ class _Plans:
         return rows
 
     def _lines(self, spans: Sequence[tuple[int, int]], derived: Sequence[int]) -> int:
-        """Return the cache lines of the row that some words and derived attributes are in, as bits."""
+        """Return the cache lines of the core that some words and derived attributes are in, as bits."""
         assembly = self.assembly
         numbers = {self.derived_numbers[row] for row in derived}
         numbers |= {
             number for number in (list(assembly.loads)[load] for load in self._inputs_of(derived)) if number >= 0
         }
         cells = [(assembly.rows[n, A_AT], max(1, assembly.rows[n, A_CELL_WORDS])) for n in numbers]
+        last = min(int(LINES_MAX), assembly.layout.core_words // int(CACHE_LINE_WORDS))
         lines = 0
         for at, words in [(0, int(HEADER_WORDS)), *spans, *cells]:
             for line in range(int(at) // 8, (int(at) + int(words) - 1) // 8 + 1):
-                lines |= 1 << line if line < LINES_MAX else 0
+                lines |= 1 << line if line < last else 0
         return lines
 
 

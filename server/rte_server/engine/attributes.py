@@ -13,10 +13,11 @@ import math
 
 import numpy as np
 
+from rte_server.engine.derived_cells import derived_value
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
 from rte_server.engine.table import EVENTS, mix64
-from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
+from rte_server.engine.values import BOOL, DOUBLE, INT, NULL, STRING
 
 # Numbers of the kinds, as `engine.program.Kind`; plain constants, since kernels cannot read an enum quickly.
 COUNT = np.int64(1)
@@ -91,16 +92,16 @@ def add_fixed(cells, at, whole, fraction):  # type: ignore[no-untyped-def]
 
 
 @inner
-def has_sums(cells, events_max):  # type: ignore[no-untyped-def]
+def has_sums(row, events_max):  # type: ignore[no-untyped-def]
     """Return whether the sums of a row cannot have overflowed: it has at most so many events.
 
     The number of events is a commutative monoid as the sums are, so that it does not matter how events come together.
 
     Args:
-        cells: Span of the row.
+        row: Span of the row.
         events_max: SUM_EVENTS_MAX; less where one event contributes several times.
     """
-    return word_at(cells, EVENTS) <= events_max
+    return word_at(row, EVENTS) <= events_max
 
 
 @inner
@@ -410,11 +411,17 @@ def _merge_distinct(into, other, at, keep, registers):  # type: ignore[no-untype
 
 
 @inner
-def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
-    """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value."""
+def load_cell(row, cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) that a cell shows; NULL where it has none. RECENT shows its newest value.
+
+    Args:
+        row: Span of the row, for its header.
+        cells: Span in which the cell lies.
+        kind: Of the attribute, as are the others.
+    """
     if kind == COUNT:
         return np.int64(INT), word_at(cells, at)
-    if (kind == SUM or kind == MEAN) and not has_sums(cells, registers):
+    if (kind == SUM or kind == MEAN) and not has_sums(row, registers):
         return np.int64(NULL), np.int64(0)
     if kind == SUM:
         return np.int64(DOUBLE), float_bits(exact_value(cells, at))
@@ -435,7 +442,7 @@ def load_cell(cells, kind, at, registers, role):  # type: ignore[no-untyped-def]
             return np.int64(NULL), np.int64(0)
         return np.int64(DOUBLE), float_bits(np.float64(word_at(cells, at + 1) - word_at(cells, at)) / 1000.0)
     if kind == DERIVED:
-        return (word_at(cells, at) if word_at(cells, at) != ERROR else np.int64(NULL)), word_at(cells, at + 1)
+        return derived_value(cells, at, registers)
     # A linear score may be infinite: it has no value then.
     return (np.int64(DOUBLE) if is_storable(DOUBLE, word_at(cells, at)) else np.int64(NULL)), word_at(cells, at)
 

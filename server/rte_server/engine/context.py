@@ -31,75 +31,81 @@ FACTS = np.int64(9)
 COUNTS = np.int64(10)
 TOUCHED_MARKS = np.int64(11)
 ONLINE_STATE = np.int64(12)
+BLOCKS = np.int64(13)
+ANNEXES = np.int64(14)
 # Arrays of the string pool; see `strings.StringPool`.
-POOL_SLOTS = np.int64(13)
-POOL_ARENA = np.int64(14)
-POOL_COUNTS = np.int64(15)
+POOL_SLOTS = np.int64(15)
+POOL_ARENA = np.int64(16)
+POOL_COUNTS = np.int64(17)
 # Arrays of the program; see `program.ProgramArrays`.
-NAMES = np.int64(16)
-PLANS = np.int64(17)
-OPS = np.int64(18)
-GROUPS = np.int64(19)
-USES = np.int64(20)
-KEYS = np.int64(21)
-PROPERTY_SLOTS = np.int64(22)
-CODES = np.int64(23)
-TEXTS = np.int64(24)
-ATTRIBUTES = np.int64(25)
-LOADS = np.int64(26)
-DERIVED_LOADS = np.int64(27)
-DERIVED = np.int64(28)
-DERIVED_ORDER = np.int64(29)
-WEIGHTS = np.int64(30)
-WEIGHT_INPUTS = np.int64(31)
-EXTRAS = np.int64(32)
-PARAMS = np.int64(33)
-TIMING = np.int64(34)
-LISTS = np.int64(35)
-FACT_FUNCTIONS = np.int64(36)
-TRIGGERS = np.int64(37)
-ELEMENT_KEYS = np.int64(38)
-EACH = np.int64(39)
-ONLINE_MODELS = np.int64(40)
-PASSING = np.int64(41)
+NAMES = np.int64(18)
+PLANS = np.int64(19)
+OPS = np.int64(20)
+GROUPS = np.int64(21)
+USES = np.int64(22)
+KEYS = np.int64(23)
+PROPERTY_SLOTS = np.int64(24)
+CODES = np.int64(25)
+TEXTS = np.int64(26)
+ATTRIBUTES = np.int64(27)
+LOADS = np.int64(28)
+DERIVED_LOADS = np.int64(29)
+DERIVED = np.int64(30)
+DERIVED_ORDER = np.int64(31)
+WEIGHTS = np.int64(32)
+WEIGHT_INPUTS = np.int64(33)
+EXTRAS = np.int64(34)
+PARAMS = np.int64(35)
+TIMING = np.int64(36)
+LISTS = np.int64(37)
+FACT_FUNCTIONS = np.int64(38)
+TRIGGERS = np.int64(39)
+ELEMENT_KEYS = np.int64(40)
+EACH = np.int64(41)
+ONLINE_MODELS = np.int64(42)
+PASSING = np.int64(43)
+ANNEX_OF = np.int64(44)
 # Working memory of the writer; see `fold.Scratch`.
-SLOT_TAGS = np.int64(42)
-SLOT_BITS = np.int64(43)
-SLOT_OFFSETS = np.int64(44)
-SLOT_LENGTHS = np.int64(45)
-INPUT_TAGS = np.int64(46)
-INPUT_BITS = np.int64(47)
-INPUT_STAMPS = np.int64(48)
-STACK_TAGS = np.int64(49)
-STACK_BITS = np.int64(50)
-TOUCHED = np.int64(51)
-REMOVED = np.int64(52)
-SEED = np.int64(53)
-PROGRESS = np.int64(54)
-BLOCK = np.int64(55)
-URL_STATE = np.int64(56)
-WORKSPACE = np.int64(57)
-FIRED = np.int64(58)
-VERDICTS = np.int64(59)
+SLOT_TAGS = np.int64(45)
+SLOT_BITS = np.int64(46)
+SLOT_OFFSETS = np.int64(47)
+SLOT_LENGTHS = np.int64(48)
+INPUT_TAGS = np.int64(49)
+INPUT_BITS = np.int64(50)
+INPUT_STAMPS = np.int64(51)
+STACK_TAGS = np.int64(52)
+STACK_BITS = np.int64(53)
+TOUCHED = np.int64(54)
+REMOVED = np.int64(55)
+SEED = np.int64(56)
+PROGRESS = np.int64(57)
+BLOCK = np.int64(58)
+URL_STATE = np.int64(59)
+WORKSPACE = np.int64(60)
+FIRED = np.int64(61)
+VERDICTS = np.int64(62)
 # What the fold is told.
-SETTINGS = np.int64(60)
-SECRET = np.int64(61)
+SETTINGS = np.int64(63)
+SECRET = np.int64(64)
 # What runners compute beside the fold; see `scores`.
-SCORES = np.int64(62)
+SCORES = np.int64(65)
 # The bytes of the request that is being folded; see `put_request`.
-REQUEST = np.int64(63)
-SPAN_COUNT = 64
+REQUEST = np.int64(66)
+SPAN_COUNT = 67
 ROW_WORDS = 2 * SPAN_COUNT
-"""Word of the context that holds the words of a row."""
-CONTEXT_WORDS = ROW_WORDS + 1
+"""Word of the context that holds the words of a row, as rows lie in the table."""
+WHOLE_ROW_WORDS = ROW_WORDS + 1
+"""Word of the context that holds the words of a row in one piece, with all its annexes."""
+CONTEXT_WORDS = ROW_WORDS + 2
 
 
-def new_context(arrays: dict[int, NDArray[Any]], row_words: int) -> NDArray[np.int64]:
+def new_context(arrays: dict[int, NDArray[Any]], row_words: int, whole_row_words: int) -> NDArray[np.int64]:
     """Return the context of some arrays.
 
     Args:
         arrays: C-contiguous arrays by their number above.
-        row_words: Words of a row.
+        row_words: Words of a row as rows lie in the table.
+        whole_row_words: Words of a row in one piece, see `annexes`.
     """
     context = np.zeros(CONTEXT_WORDS, np.int64)
     for number, array in arrays.items():
@@ -107,6 +113,7 @@ def new_context(arrays: dict[int, NDArray[Any]], row_words: int) -> NDArray[np.i
         context[2 * number] = array.ctypes.data
         context[2 * number + 1] = array.size
     context[ROW_WORDS] = row_words
+    context[WHOLE_ROW_WORDS] = whole_row_words
     return context
 
 
@@ -125,7 +132,7 @@ def put_request(ctx, span):  # type: ignore[no-untyped-def]
 
 @inner
 def row_cells(ctx, row):  # type: ignore[no-untyped-def]
-    """Return the span of the words of a row."""
+    """Return the span of the words of a row: of its core, where it has annexes."""
     words = word_at(ctx, ROW_WORDS)
     return word_at(ctx, 2 * ROWS) + row * words * 8, words
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from rte_server.engine.annexes import cell_span
 from rte_server.engine.attributes import as_number, is_storable
 from rte_server.engine.context import (
     CODES,
@@ -25,6 +26,7 @@ from rte_server.engine.context import (
     WEIGHTS,
     span_in,
 )
+from rte_server.engine.derived_cells import derived_value, put_derived
 from rte_server.engine.expressions import evaluate_spans
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import bits_float, float_bits, put_word, word_at
@@ -43,13 +45,15 @@ from rte_server.engine.program import (
     D_WORDS,
     L_AT,
     L_PLACE,
+    L_PLACE_BITS,
     L_WAY,
+    L_WORD_MASK,
     L_WORDS,
     LEARNED,
     LOGISTIC,
     MARK_TIME,
     NOT_LINEAR,
-    OF_PAIR,
+    OF_DERIVED,
     OF_WORD,
     P_DERIVED,
     P_DERIVED_END,
@@ -110,7 +114,8 @@ def _notice_time(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
     marks = np.int64(0)
     bit = np.int64(2)
     for p in range(0, passing[1], PASS_WORDS):
-        since = word_at(cells, word_at(passing, p + PASS_AT))
+        at = word_at(passing, p + PASS_AT)
+        since = word_at(cell_span(ctx, cells, at), at)
         if since != 0 and since + word_at(passing, p + PASS_WAIT) <= time_ms:
             tag, value = load_input(ctx, cells, word_at(passing, p + PASS_LOAD), time_ms)
             if tag != NULL and (tag == DOUBLE or value != 0):
@@ -136,10 +141,11 @@ def _load(ctx, cells, d, time_ms):  # type: ignore[no-untyped-def]
         at = word_at(loads, i + L_AT)
         if way == OF_WORD:
             put_word(tags, place, INT)
-            put_word(bits, place, word_at(cells, at))
-        elif way == OF_PAIR:
-            put_word(tags, place, max(word_at(cells, at), NULL))
-            put_word(bits, place, word_at(cells, at + 1))
+            put_word(bits, place, word_at(cell_span(ctx, cells, at), at))
+        elif way == OF_DERIVED:
+            tag, value = derived_value(cells, at & L_WORD_MASK, at >> L_PLACE_BITS)
+            put_word(tags, place, tag)
+            put_word(bits, place, value)
         elif word_at(stamps, place) != present:
             tag, value = load_input(ctx, cells, at, time_ms)
             put_word(tags, place, tag)
@@ -177,10 +183,7 @@ def _derive(ctx, cells, d):  # type: ignore[no-untyped-def]
     if not is_storable(tag, value):
         tag = np.int64(ERROR)
         value = np.int64(0)
-    has_changed = word_at(cells, at) != tag or word_at(cells, at + 1) != value
-    put_word(cells, at, tag)
-    put_word(cells, at + 1, value)
-    return has_changed
+    return put_derived(cells, at, word_at(d, D_INTERCEPT), tag, value)
 
 
 @inner(forceinline=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.annexes import copy_annexes
 from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import (
     ATTRIBUTES,
@@ -19,8 +20,8 @@ from rte_server.engine.context import (
     PARAMS,
     POOL_ARENA,
     POOL_COUNTS,
-    ROW_WORDS,
     TEXTS,
+    WHOLE_ROW_WORDS,
     WRITTEN_BLOCKS,
     count_of,
     row_cells,
@@ -131,7 +132,7 @@ class ReadBuffers(NamedTuple):
     """Working memory of one reading thread.
 
     Attributes:
-        cells: int64[row_words], copy of the row.
+        cells: int64[row_words], copy of the row in one piece.
         written: int64[WRITTEN_WORDS], copy of its written attributes.
         out: uint8[n], the message.
     """
@@ -143,9 +144,8 @@ class ReadBuffers(NamedTuple):
 
 def new_read_buffers(context: NDArray[np.int64]) -> ReadBuffers:
     """Return buffers that hold any session of the state that `context` leads to, as its strings are now."""
-    row_words = int(context[ROW_WORDS])
     return ReadBuffers(
-        np.zeros(row_words, np.int64),
+        np.zeros(int(context[WHOLE_ROW_WORDS]), np.int64),
         np.zeros(WRITTEN_WORDS, np.int64),
         np.empty(int(message_bytes_max(context)), np.uint8),
     )
@@ -159,7 +159,7 @@ def message_bytes_max(context):  # type: ignore[no-untyped-def]
 
 @inner
 def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
-    words = word_at(ctx, ROW_WORDS) + WRITTEN_WORDS
+    words = word_at(ctx, WHOLE_ROW_WORDS) + WRITTEN_WORDS
     longest = word_at(span_in(ctx, POOL_COUNTS), LONGEST)
     # Scores and parts have no words of the row, but members, and scores messages, of their own.
     numbers = span_in(ctx, ATTRIBUTES)[1] // A_WORDS * 96
@@ -168,7 +168,7 @@ def _message_bytes_max(ctx):  # type: ignore[no-untyped-def]
 
 @inner
 def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
-    """Copy a row and its written attributes as they are at one moment.
+    """Copy a row, in one piece, and its written attributes as they are at one moment.
 
     Args:
         copy: Span of int64[row_words].
@@ -185,6 +185,7 @@ def copy_row(ctx, row, copy, written):  # type: ignore[no-untyped-def]
             continue
         for word in range(cells[1]):
             put_word(copy, word, word_at(cells, word))
+        copy_annexes(ctx, cells, copy)
         place = word_at(copy, WRITTEN)
         if word_at(copy, STATE) != FREE and place >= 0 and place < blocks:
             block = written_block(ctx, place)

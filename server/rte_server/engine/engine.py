@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine import snapshot
+from rte_server.engine.annexes import move_cells
 from rte_server.engine.assembly import assemble
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.customer_values import write_customers
@@ -29,7 +30,7 @@ from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_
 from rte_server.engine.ids import etag_text, session_id_text
 from rte_server.engine.links import Links
 from rte_server.engine.masks import Mask
-from rte_server.engine.moves import carried, copied, moved_rows, needs_history, since_after
+from rte_server.engine.moves import carried, cell_moves, moved_table, needs_history, since_after
 from rte_server.engine.native import text_id
 from rte_server.engine.online_report import carried_online, roll_back
 from rte_server.engine.outcome import Outcome
@@ -55,7 +56,6 @@ from rte_server.engine.table import (
     SWEEP_FROM,
     VERSION,
     VERSION_CHANGES,
-    WRITTEN_HIGH_WATER,
     Capacity,
     Table,
     knows_request,
@@ -73,7 +73,7 @@ from rte_server.engine.written_values import write_session
 EXPIRED_PER_TICK_MAX = 10_000
 """Sessions for which one TICK does what is due, about 15 ms of work: so long events may have to wait for it."""
 
-LAYOUT_VERSION = 7
+LAYOUT_VERSION = 8
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 
@@ -128,7 +128,7 @@ class Engine(Reader):
         self._names_version = 0
         self._links = Links()
         program = assemble([], secret)
-        table = new_table(self._capacity, program.row_words)
+        table = new_table(self._capacity, self._row_words(program), program.annexes)
         self._scratch = new_scratch(0, 0)
         self._state = self._state_of(table, new_strings(self._capacity), program, new_scores(1, 0))
         self._everything = Mask.of((), program, secret)
@@ -137,6 +137,11 @@ class Engine(Reader):
     def _state_of(self, table: Table, pool: StringPool, program: Program, scores: NDArray[np.int64]) -> State:
         """Return the state of some arrays, with the context by which kernels reach them."""
         return State.of(table, pool, program, scores, self._scratch, self._settings_words, self._secret)
+
+    @staticmethod
+    def _row_words(program: Program) -> int:
+        """Return the words of a row in the table."""
+        return program.core_words
 
     @property
     def settings(self) -> EngineSettings:
@@ -448,18 +453,17 @@ class Engine(Reader):
         self._since = since_after(
             before.program, program, goes_on, self._since, (position, now_ms) if has_begun else None
         )
-        rows = moved_rows(before.table, before.program, program, goes_on)
-        is_moved = rows is not before.table.rows
-        # Readers may still go through the old rows, which lead to the blocks as they are now.
-        written = copied(before.table, before.table.written, WRITTEN_HIGH_WATER) if is_moved else before.table.written
-        online = carried_online(before.program, before.table.online, program, goes_on)
-        table = before.table._replace(rows=rows, written=written, online=online)
+        table = moved_table(before.table, before.program, program, self._row_words(program))
+        is_moved = table is not before.table
+        table = table._replace(online=carried_online(before.program, before.table.online, program, goes_on))
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
-        scores = scores_after(before.program, before.scores, program, len(rows))
+        scores = scores_after(before.program, before.scores, program, len(table.rows))
         after = self._state_of(table, before.pool, program, scores)
         store_facts(after.context, configuration, self._secret, self._capacity.facts_max)
         if is_moved:
+            moves = cell_moves(before.program, program, goes_on)
+            move_cells(before.context, after.context, moves, int(table.counts[HIGH_WATER]))
             refresh_rows(after.context)
         self._state = after
         self._everything = Mask.of((), program, self._secret)
@@ -515,7 +519,7 @@ class Engine(Reader):
         if meta.get("layout") != LAYOUT_VERSION:
             raise ValueError(f"it has the layout {meta.get('layout')}, this version of RTE has {LAYOUT_VERSION}")
         self._configure(meta["configuration"], 0, 0)
-        if arrays.shape("rows")[1] != self._state.program.row_words:
+        if not snapshot.fits(self._state.table, arrays):
             raise ValueError("it was taken with other models")
         state = self._state
         pool = new_strings(self._capacity)

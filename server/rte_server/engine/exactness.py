@@ -11,7 +11,7 @@ from rte_server.engine.attributes import sketch_registers
 from rte_server.engine.decay import DECAY_ERROR
 from rte_server.engine.expressions import CELLS_SUFFIX, input_names
 from rte_server.engine.keyed import BEYOND, exact_up_to
-from rte_server.engine.kinds import cell_words
+from rte_server.engine.layout import spec_words
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.scores import SCORE_WORDS
 from rte_server.engine.top import HALF_LIFE
@@ -129,7 +129,10 @@ _AS = "as "
 
 
 def session_bytes(spec: AttributeSpec) -> int:
-    """Return the memory that an attribute takes in each session, bytes."""
+    """Return the memory that an attribute takes in a session that has it, bytes; see `annexes`.
+
+    The half byte for the type of a derived attribute counts as part of the row's header.
+    """
     if spec.kind == Kind.SCORE:
         return WORD_BYTES * int(SCORE_WORDS)
-    return 0 if spec.owner else WORD_BYTES * cell_words(spec.kind, spec.keep, spec.params)
+    return 0 if spec.owner else WORD_BYTES * spec_words(spec)

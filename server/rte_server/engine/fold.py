@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.annexes import own_cell_span
 from rte_server.engine.attributes import (
     COUNT,
     DISTINCT,
@@ -462,7 +463,8 @@ def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-un
                 continue
         if word_at(op, OP_KIND) == COUNT:
             at = word_at(op, OP_AT)
-            put_word(cells, at, word_at(cells, at) + 1)
+            own = own_cell_span(ctx, cells, at)
+            put_word(own, at, word_at(own, at) + 1)
             marks |= word_at(op, OP_MARKS)
         elif run_op(ctx, span, cells, op, time_ms, order):
             marks |= word_at(op, OP_MARKS)
@@ -498,7 +500,7 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
     kind = word_at(op, OP_KIND)
     at = word_at(op, OP_AT)
     if kind == ELAPSED:
-        update_elapsed(cells, at, word_at(op, OP_ROLE), time_ms)
+        update_elapsed(own_cell_span(ctx, cells, at), at, word_at(op, OP_ROLE), time_ms)
         return True
     source = word_at(op, OP_SOURCE)
     tag = np.int64(NULL)
@@ -513,6 +515,7 @@ def run_op(ctx, span, cells, op, time_ms, order):  # type: ignore[no-untyped-def
     if source != NO_SOURCE and not is_storable(tag, bits):
         return False
     bits = without_sign_of_zero(tag, bits)
+    cells = own_cell_span(ctx, cells, at)
     stamp = (time_ms << TAG_BITS) | tag
     kept = False
     has_changed = True

@@ -179,14 +179,14 @@ def merge_keyed(into, other, attribute, params):  # type: ignore[no-untyped-def]
 
 
 @inner
-def load_keyed(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
+def load_keyed(row, cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     """Return the value (tag, bits) that a cell shows; NULL for lists, which `kind_lists` writes. See `kinds.load`."""
     kind = word_at(attribute, A_KIND)
     at = word_at(attribute, A_AT)
     keep = word_at(attribute, A_KEEP)
     part = word_at(attribute, A_PART)
     events_max = word_at(attribute, A_REGISTERS)
-    if events_max != 0 and not has_sums(cells, events_max):
+    if events_max != 0 and not has_sums(row, events_max):
         return np.int64(NULL), np.int64(0)
     if kind == RESET_SUM:
         return np.int64(DOUBLE), float_bits(reset_sum_value(cells, at))

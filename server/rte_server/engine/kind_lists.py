@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from rte_server.engine.annexes import cell_span
 from rte_server.engine.attributes import ENTRY_WORDS, RECENT, TAG_MASK, has_sums
 from rte_server.engine.basket import BASKET_WIDTH, basket_line
 from rte_server.engine.event_log import RESET_WORDS
@@ -48,18 +49,19 @@ def shows_list(attribute):  # type: ignore[no-untyped-def]
 
 
 @inner(forceinline=False)
-def put_list(out, at, ctx, cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
-    """Write the content of a `Value` that is the list of a cell at a session's time; nothing if it is empty."""
+def put_list(out, at, ctx, row, attribute, params, time_ms):  # type: ignore[no-untyped-def]
+    """Write the content of a `Value` that is the list of a row's cell at a session's time; nothing if it is empty."""
     put_byte(out, at, _LIST)
     start = at + 1 + LENGTH_BYTES
     kind = word_at(attribute, A_KIND)
     first = word_at(attribute, A_AT)
+    cells = cell_span(ctx, row, first)
     keep = word_at(attribute, A_KEEP)
     if kind == BASKET:
         end = _put_basket(out, start, ctx, cells, first, keep)
     elif kind == SEQUENCE:
         end = _put_step_times(out, start, ctx, cells, first, keep, params_of(attribute, params), time_ms)
-    elif kind == TOP and not has_sums(cells, word_at(attribute, A_REGISTERS)):
+    elif kind == TOP and not has_sums(row, word_at(attribute, A_REGISTERS)):
         end = start
     elif kind == TOP:
         end = _put_top(out, start, ctx, cells, first, keep, params_of(attribute, params), time_ms)

@@ -113,7 +113,7 @@ _PLAIN_WORDS = {
     Kind.FIRST: 3,
     Kind.LAST: 3,
     Kind.ELAPSED: 2,
-    Kind.DERIVED: 2,
+    Kind.DERIVED: 1,
     Kind.LINEAR: 1,
     Kind.CUSTOMER: 3,
 }
@@ -249,16 +249,24 @@ def merge(into, other, attribute, params):  # type: ignore[no-untyped-def]
 
 
 @inner(forceinline=False)
-def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
-    """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none."""
+def load(row, cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
+    """Return the value (tag, bits) that a cell shows at a session's time; NULL where it has none.
+
+    Args:
+        row: Span of the row, for its header.
+        cells: Span in which the cell lies.
+        attribute: Span of the attribute's words.
+        params: Span of the program's `params`.
+        time_ms: The session's time.
+    """
     at = word_at(attribute, A_AT)
     kind = word_at(attribute, A_KIND)
     if kind >= FIRST_OF_KEYED:
-        return load_keyed(cells, attribute, params, time_ms)
+        return load_keyed(row, cells, attribute, params, time_ms)
     place = word_at(attribute, A_PARAMS)
     first = word_at(params, place)
     events_max = word_at(attribute, A_REGISTERS)
-    if kind != TRIGGER and events_max != 0 and not has_sums(cells, events_max):
+    if kind != TRIGGER and events_max != 0 and not has_sums(row, events_max):
         return np.int64(NULL), np.int64(0)
     if is_window(kind):
         tiles = word_at(params, place + 1)
@@ -270,9 +278,9 @@ def load(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     if kind == EWMA and word_at(cells, at) != 0:
         return np.int64(DOUBLE), float_bits(ewma_value(cells, at))
     if kind == TRIGGER:
-        return trigger_value(cells, at, word_at(attribute, A_PART), word_at(params, place + 1))
+        return trigger_value(row, at, word_at(attribute, A_PART), word_at(params, place + 1))
     if kind == CUSTOMER:
-        return customer_value(cells, at)
+        return customer_value(row, at)
     return np.int64(NULL), np.int64(0)
 
 
@@ -292,6 +300,6 @@ def due_ms(cells, attribute, params, time_ms):  # type: ignore[no-untyped-def]
     elif kind == ABSENCE:
         due = absence_due_ms(cells, at, first)
     elif kind == TRIGGER:
-        condition_at = word_at(attribute, A_REGISTERS)
-        due = trigger_due_ms(cells, at, condition_at, first, word_at(params, place + 1), time_ms)
+        condition = word_at(attribute, A_REGISTERS)
+        due = trigger_due_ms(cells, at, condition, first, word_at(params, place + 1), time_ms)
     return due if due > time_ms else np.int64(NEVER_MS)

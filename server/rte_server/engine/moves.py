@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.blocks import new_blocks
 from rte_server.engine.configurations import Since
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
-from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, Table
+from rte_server.engine.table import HEADER_WORDS, HIGH_WATER, STALE, WRITTEN_HIGH_WATER, Table
 
 
 def carried(before: Program, after: Program, since: Since) -> dict[int, int]:
@@ -113,30 +114,42 @@ def since_after(
     return found
 
 
-def moved_rows(table: Table, before: Program, after: Program, goes_on: Mapping[int, int]) -> NDArray[np.int64]:
-    """Return the rows in the layout of another program; attributes that go on keep their cells, others begin empty."""
-    if before.row_words == after.row_words and before.attributes == after.attributes:
+def is_same_layout(before: Program, after: Program) -> bool:
+    """Return whether the rows of one program are those of another as they are."""
+    return before.row_words == after.row_words and before.attributes == after.attributes
+
+
+def moved_table(table: Table, before: Program, after: Program, row_words: int) -> Table:
+    """Return the table with the rows that another program needs: its own, or new ones with the headers of the old.
+
+    Readers may still go through the old rows, which lead to the blocks beside them as they are now: so these are copied, too.
+
+    Args:
+        table: The table.
+        before: What ran.
+        after: What runs now.
+        row_words: Words of its rows in the table: of their core, or of rows in one piece.
+    """
+    used = int(table.counts[HIGH_WATER])
+    if is_same_layout(before, after):
         if list_values(before.models) != list_values(after.models):
             # What is derived may look values up: it is computed with the next event.
-            table.rows[: int(table.counts[HIGH_WATER]), STALE] = 1
-        return table.rows
-    rows = np.zeros((len(table.rows), after.row_words), np.int64)
-    used = int(table.counts[HIGH_WATER])
+            table.rows[:used, STALE] = 1
+        return table
+    rows = np.zeros((len(table.rows), row_words), np.int64)
     rows[:used, :HEADER_WORDS] = table.rows[:used, :HEADER_WORDS]
     rows[:used, STALE] = 1
-    for number, old_number in goes_on.items():
-        start, end = after.words_of(number)
-        old_start, old_end = before.words_of(old_number)
-        rows[:used, start:end] = table.rows[:used, old_start:old_end]
-    return rows
+    blocks, annexes = new_blocks(len(rows), after.annexes if row_words == after.core_words else ())
+    written = np.zeros(table.written.shape, np.int64)
+    blocks_used = int(table.counts[WRITTEN_HIGH_WATER])
+    written[:blocks_used] = table.written[:blocks_used]
+    return table._replace(rows=rows, blocks=blocks, annexes=annexes, written=written)
 
 
-def copied(table: Table, array: NDArray[np.int64], used: np.int64) -> NDArray[np.int64]:
-    """Return a copy of an array of the table of which as many rows are in use as the word `used` of `counts` says."""
-    found = np.zeros_like(array)
-    count = int(table.counts[used])
-    found[:count] = array[:count]
-    return found
+def cell_moves(before: Program, after: Program, goes_on: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return int64[n, 3], the cells that go on: their first word before and after, and how many they have."""
+    moves = [(before.words_of(old)[0], *after.words_of(number)) for number, old in goes_on.items()]
+    return np.array([(old, first, end - first) for old, first, end in moves], np.int64).reshape(-1, 3)
 
 
 def _start(spec: AttributeSpec, since: Since) -> int:

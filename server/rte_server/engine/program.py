@@ -256,6 +256,7 @@ class ProgramArrays(NamedTuple):
         each: int64[n, EACH_WORDS], ops that are run for each element of a list.
         online: int64[n, M_WORDS], the online scores.
         passing: int64[n, PASS_WORDS], inputs of `derived` that change at certain times though no event comes.
+        annex_of: int64[row_words / 8], for each 8 words of a row in one piece: the annex that they are in, -1 in the core.
     """
 
     names: NDArray[np.int64]
@@ -284,6 +285,7 @@ class ProgramArrays(NamedTuple):
     each: NDArray[np.int64]
     online: NDArray[np.int64]
     passing: NDArray[np.int64]
+    annex_of: NDArray[np.int64]
 
 
 # Words of a plan.
@@ -294,7 +296,7 @@ P_GROUPS_END = np.int64(3)
 P_MARKS = np.int64(4)  # marks of the fields of the session that every event changes
 P_DERIVED = np.int64(5)  # first and end place in `derived_order`
 P_DERIVED_END = np.int64(6)
-P_LINES = np.int64(7)  # bit i: the event touches cache line i of the row
+P_LINES = np.int64(7)  # bit i: the event touches cache line i of the row's core
 P_EACH = np.int64(8)  # first and end row in `each`
 P_EACH_END = np.int64(9)
 PLAN_WORDS = np.int64(10)
@@ -368,7 +370,9 @@ A_KIND = np.int64(0)
 A_AT = np.int64(1)
 A_KEEP = np.int64(2)
 A_UNIQUE = np.int64(3)
-A_REGISTERS = np.int64(4)  # DISTINCT: of its sketch; sums: see `has_sums`; TRIGGER: word of its condition's cell
+A_REGISTERS = np.int64(
+    4
+)  # DISTINCT: of its sketch; sums: see `has_sums`; DERIVED, and TRIGGER for its condition: place of the type
 A_ROLE = np.int64(5)
 A_NAME = np.int64(6)  # offset and length of its name in `texts`
 A_NAME_LEN = np.int64(7)
@@ -401,7 +405,7 @@ D_AT = np.int64(0)  # word of the cell in the row
 D_CODE = np.int64(1)  # DERIVED: first and end instruction; LINEAR: first and end weight
 D_CODE_END = np.int64(2)
 D_LINK = np.int64(3)  # NOT_LINEAR, IDENTITY, LOGISTIC or LEARNED
-D_INTERCEPT = np.int64(4)  # LINEAR: its bits; ONLINE: its row in `online`
+D_INTERCEPT = np.int64(4)  # LINEAR: its bits; ONLINE: its row in `online`; DERIVED: place of its type
 D_READS = np.int64(5)  # marks of its inputs: it is computed when one of them is set
 D_MARKS = np.int64(6)  # its own mark, for those that read it
 D_LOADS = np.int64(7)  # first and end row in `derived_loads`
@@ -410,11 +414,13 @@ D_WORDS = np.int64(9)
 
 # Words of an input of a derived attribute.
 L_PLACE = np.int64(0)  # its place in `loads`
-L_WAY = np.int64(1)  # OF_WORD, OF_PAIR or IN_ITS_WAY
-L_AT = np.int64(2)  # OF_WORD: the word of the row; OF_PAIR: the first of two; else as in `loads`
+L_WAY = np.int64(1)  # OF_WORD, OF_DERIVED or IN_ITS_WAY
+L_AT = np.int64(2)  # OF_WORD: the word of the row; OF_DERIVED: place of the type << L_PLACE_BITS | word; else as in `loads`
 L_WORDS = np.int64(3)
+L_PLACE_BITS = np.int64(32)
+L_WORD_MASK = np.int64((1 << 32) - 1)
 OF_WORD = np.int64(0)  # an int
-OF_PAIR = np.int64(1)  # tag and value of another derived attribute
+OF_DERIVED = np.int64(1)  # another derived attribute
 IN_ITS_WAY = np.int64(2)  # whatever its kind does
 
 # Words of an input that changes at certain times.
@@ -473,7 +479,9 @@ class Program:
         models: The models, in the order given.
         attributes: All their attributes; the number of an attribute is its place here.
         arrays: What the kernels interpret.
-        row_words: Words of a session's row.
+        row_words: Words of a session's row in one piece.
+        core_words: Its first words, that every session has.
+        annexes: First word and words of each annex, see `annexes`.
         fact_functions: Name of the function in each row of `ProgramArrays.fact_functions`.
     """
 
@@ -481,6 +489,8 @@ class Program:
     attributes: tuple[AttributeSpec, ...]
     arrays: ProgramArrays
     row_words: int
+    core_words: int
+    annexes: tuple[tuple[int, int], ...]
     fact_functions: tuple[str, ...] = ()
 
     @property
@@ -507,7 +517,7 @@ class Program:
         return tuple(spec for spec in self.attributes if spec.kind == Kind.SCORE)
 
     def words_of(self, number: int) -> tuple[int, int]:
-        """Return the first and end word of an attribute's cell in a row."""
+        """Return the first and end word of an attribute's cell in a row in one piece."""
         at = int(self.arrays.attributes[number, A_AT])
         return at, at + int(self.arrays.attributes[number, A_CELL_WORDS])
 

@@ -103,7 +103,8 @@ class State:
             secret: uint64[4], the deployment secret.
         """
         arrays: list[NDArray[Any]] = [*table, *pool, *program.arrays, *scratch, settings, secret, scores]
-        context = new_context(dict(enumerate(arrays)), program.row_words)
+        # Rows may also lie in one piece, with all their annexes.
+        context = new_context(dict(enumerate(arrays)), table.rows.shape[1], program.row_words)
         return State(table, pool, program, scores, context, (*scratch, settings, secret))
 
 

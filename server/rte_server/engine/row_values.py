@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.annexes import cell_span, has_cell, own_cell_span
 from rte_server.engine.attributes import COUNT, DERIVED, load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
@@ -24,7 +25,8 @@ from rte_server.engine.program import (
     A_WORDS,
     CELLS_OF,
     IN_ITS_WAY,
-    OF_PAIR,
+    L_PLACE_BITS,
+    OF_DERIVED,
     OF_WORD,
     Kind,
 )
@@ -66,7 +68,9 @@ def way_of(attributes: NDArray[np.int64], number: int) -> tuple[int, int]:
     kind, at = attributes[number, A_KIND], int(attributes[number, A_AT])
     if kind == COUNT:
         return int(OF_WORD), at
-    return (int(OF_PAIR), at) if kind == DERIVED else (int(IN_ITS_WAY), number)
+    if kind == DERIVED:
+        return int(OF_DERIVED), int(attributes[number, A_REGISTERS]) << int(L_PLACE_BITS) | at
+    return int(IN_ITS_WAY), number
 
 
 @inner
@@ -93,8 +97,10 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
         attributes = span_in(ctx, ATTRIBUTES)
         a = (CELLS_OF - number) * A_WORDS
         keep = word_at(attributes, a + A_KEEP)
-        width = word_at(attributes, a + A_CELL_WORDS) // keep
-        return np.int64(INT), cells_place(cells, word_at(attributes, a + A_AT), keep, width)
+        at = word_at(attributes, a + A_AT)
+        return np.int64(INT), cells_place(
+            cell_span(ctx, cells, at), at, keep, word_at(attributes, a + A_CELL_WORDS) // keep
+        )
     if number >= 0:
         attributes = span_in(ctx, ATTRIBUTES)
         a = number * A_WORDS
@@ -104,12 +110,15 @@ def load_input(ctx, cells, number, time_ms):  # type: ignore[no-untyped-def]
             return np.int64(DOUBLE if is_shown and value != 0 else NULL), value
         if word_at(attributes, a + A_KIND) == SCORE:
             return load_score(ctx, cells, word_at(attributes, a + A_AT), word_at(attributes, a + A_KEEP))
+        at = word_at(attributes, a + A_AT)
+        own = cell_span(ctx, cells, at)
         if word_at(attributes, a + A_KIND) >= FIRST_OF_KINDS:
-            return load(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
+            return load(cells, own, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
         return load_cell(
             cells,
+            own,
             word_at(attributes, a + A_KIND),
-            word_at(attributes, a + A_AT),
+            at,
             word_at(attributes, a + A_REGISTERS),
             word_at(attributes, a + A_ROLE),
         )
@@ -150,14 +159,18 @@ def merge_cells(ctx, into, other):  # type: ignore[no-untyped-def]
             learned = word_at(attributes, a + A_AT) + CELL_LEARNED
             put_word(into, learned, max(word_at(into, learned), word_at(other, learned)))
             continue
+        at = word_at(attributes, a + A_AT)
+        if not has_cell(ctx, other, at):
+            continue
+        target, source = own_cell_span(ctx, into, at), cell_span(ctx, other, at)
         if kind >= FIRST_OF_KINDS:
-            merge(into, other, (attributes[0] + a * 8, A_WORDS), params)
+            merge(target, source, (attributes[0] + a * 8, A_WORDS), params)
             continue
         merge_cell(
-            into,
-            other,
+            target,
+            source,
             kind,
-            word_at(attributes, a + A_AT),
+            at,
             word_at(attributes, a + A_KEEP),
             word_at(attributes, a + A_UNIQUE) != 0,
             word_at(attributes, a + A_REGISTERS),
@@ -174,10 +187,12 @@ def change_ms(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
     earliest = np.int64(NEVER_MS)
     for i in range(1, timing[1]):
         a = word_at(timing, i) * A_WORDS
-        if word_at(cells, word_at(attributes, a + A_AT)) == 0 and word_at(attributes, a + A_KIND) != TRIGGER:
+        at = word_at(attributes, a + A_AT)
+        own = cell_span(ctx, cells, at)
+        if word_at(own, at) == 0 and word_at(attributes, a + A_KIND) != TRIGGER:
             # Nothing has happened that could pass.
             continue
-        due = due_ms(cells, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
+        due = due_ms(own, (attributes[0] + a * 8, A_WORDS), span_in(ctx, PARAMS), time_ms)
         if due == NEVER_MS:
             continue
         due += word_at(cells, LAG)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rte_server.engine.annexes import give_back_annexes
 from rte_server.engine.attributes import keep_last
 from rte_server.engine.context import (
     COUNTS,
@@ -377,6 +378,7 @@ def free_row(ctx, row):  # type: ignore[no-untyped-def]
             put_word(block, word, 0)
         put_word(span_in(ctx, WRITTEN_STACK), count_of(ctx, WRITTEN_FREE), word_at(cells, WRITTEN))
         add_count(ctx, WRITTEN_FREE, 1)
+    give_back_annexes(ctx, cells)
     removed = span_in(ctx, REMOVED)
     place = word_at(removed, 0)
     put_word(removed, 0, place + 1)

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from rte_server.engine.assembly import assemble
 from rte_server.engine.context import row_cells
+from rte_server.engine.derived_cells import copy_type
 from rte_server.engine.engine import Engine
 from rte_server.engine.expressions import Code
 from rte_server.engine.fold import new_scratch, refresh_rows
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
-from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, Program
+from rte_server.engine.program import A_REGISTERS, AttributeSpec, Kind, ModelSpec, Program
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.row_values import change_ms
 from rte_server.engine.scores import new_scores
@@ -91,6 +92,9 @@ class _Copy(Engine):
             start, end = program.words_of(number)
             old_start, old_end = copied.program.words_of(number)
             cells[start:end] = copied.cells[old_start:old_end]
+            if program.attributes[number].kind == Kind.DERIVED:
+                place = int(program.arrays.attributes[number, A_REGISTERS])
+                copy_type(copied.cells, int(copied.program.arrays.attributes[number, A_REGISTERS]), cells, place)
         table.counts[HIGH_WATER] = 1
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         # The strings are those of the running state, which its writer alone may add to: to the copy they are full.

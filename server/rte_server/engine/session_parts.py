@@ -25,7 +25,7 @@ from rte_server.engine.facts import store_facts
 from rte_server.engine.fold import fold_events
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import span_of
-from rte_server.engine.program import ModelSpec
+from rte_server.engine.program import ModelSpec, Program
 from rte_server.engine.row_values import merge_cells
 from rte_server.engine.session_events import SessionEvents
 from rte_server.engine.settings import EngineSettings
@@ -92,6 +92,11 @@ class SessionParts(Engine):
         store_facts(context, facts_of(unknown), secret, self._capacity.facts_max)
         self._lift_each(events)
         self._leave_out_each(header)
+
+    @staticmethod
+    def _row_words(program: Program) -> int:
+        """Return the words of a row in one piece: rows are copied and cleared as a whole here."""
+        return program.row_words
 
     @property
     def whole(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.blocks import X_FIRST, X_FREE, X_LENGTH, X_TAKEN, taken_blocks
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import kernel
 from rte_server.engine.strings import StringPool
@@ -53,6 +54,12 @@ class Held(dict[str, NDArray[Any]]):
         target[...] = self[name]
 
 
+def fits(table: Table, arrays: Stored) -> bool:
+    """Return whether the rows of a snapshot are laid out as those of a table are."""
+    found = arrays.shape("rows")[1], arrays["annexes"][:, [X_FIRST, X_LENGTH]].tolist()
+    return found == (table.rows.shape[1], table.annexes[:, [X_FIRST, X_LENGTH]].tolist())
+
+
 def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: bool) -> None:
     """Fill an empty state. Where this raises, it is filled in part and of no use.
 
@@ -86,6 +93,9 @@ def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: b
         insert_records(facts[len(facts) // 2 :], stored[first:], 0)
     for name in ("rows", "due", "free_rows", "written", "written_free", "online"):
         arrays.read_into(name, getattr(table, name)[: arrays.shape(name)[0]])
+    table.annexes[:, [X_TAKEN, X_FREE]] = arrays["annexes"][:, [X_TAKEN, X_FREE]]
+    for name, part in taken_blocks(table.annexes):
+        arrays.read_into(name, table.blocks[part])
     # Of more ids than are remembered now, the oldest are forgotten.
     ring = arrays["dedup_ring"][-(len(table.dedup_ring) // 2) :]
     table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.annexes import copy_blocks, copy_free_blocks
+from rte_server.engine.blocks import taken_blocks
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import acquire_at, fence_acquire, prefetch_at, put_word, span_of, word_at
@@ -110,6 +112,8 @@ class StateCopy:
         self._pool = pool
         self._rows = np.zeros((0, table.rows.shape[1]), np.int64)
         self._versions = np.zeros(0, np.int64)
+        # As long as those of the state, but only what is copied takes memory.
+        self._blocks = np.empty_like(table.blocks)
         self._arena = np.zeros(0, np.uint8)
         self._arena_used = 0
         self._ring = np.zeros((0, 2), np.int64)
@@ -125,7 +129,7 @@ class StateCopy:
         self._copy_texts()
         for _ in range(PASSES_MAX):
             count = min(int(self._table.counts[HIGH_WATER]), len(self._rows))
-            if copy_changed_rows(self._table.rows, self._rows, self._versions, count) <= LEFT_MAX:
+            if copy_changed_rows(*self._row_arrays(), count) <= LEFT_MAX:
                 break
 
     def finish(self, *, is_last: bool = False) -> Arrays:
@@ -143,9 +147,11 @@ class StateCopy:
         if not is_last:
             if high_water > len(self._rows):
                 self._make_room(high_water, 0, 0)
-            copy_left_rows(table.rows, self._rows, self._versions, high_water)
+            copy_left_rows(*self._row_arrays(), high_water)
+            copy_free_blocks(table.blocks, table.annexes, self._blocks)
         self._copy_texts()
         found = {name: self._used(name) for name in self._records}
+        blocks = table.blocks if is_last else self._blocks
         return [
             ("counts", counts),
             ("rows", (table.rows if is_last else self._rows)[:high_water]),
@@ -158,6 +164,8 @@ class StateCopy:
             ("dedup_ring", self._remembered()),
             ("written", table.written[: counts[WRITTEN_HIGH_WATER]].copy()),
             ("online", table.online.copy()),
+            ("annexes", table.annexes.copy()),
+            *((name, blocks[part]) for name, part in taken_blocks(table.annexes)),
             ("written_free", table.written_free[: counts[WRITTEN_FREE]].copy()),
             ("fact_slots", found["facts"].slots),
             ("facts", found["facts"].records),
@@ -166,6 +174,11 @@ class StateCopy:
             ("string_counts", pool.counts.copy()),
             ("string_bytes", self._arena[: self._arena_used]),
         ]
+
+    def _row_arrays(self) -> tuple[NDArray[np.int64], ...]:
+        """Return the first arguments of `copy_changed_rows`."""
+        table = self._table
+        return table.rows, self._rows, self._versions, table.blocks, table.annexes, self._blocks
 
     def _tables(self) -> dict[str, NDArray[np.int64]]:
         """Return the open-addressing tables by name, as records."""
@@ -240,13 +253,17 @@ def _room_for(table: NDArray[np.int64], count: int) -> _Records:
 
 
 @kernel
-def copy_changed_rows(rows, copied, versions, count):  # type: ignore[no-untyped-def]
+def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, count):  # type: ignore[no-untyped-def]
     """Copy the rows that changed since they were copied, beside the writer.
 
     Args:
-        rows: int64[sessions_max, row_words], the state's.
-        copied: int64[n, row_words], the copies.
+        rows: int64[sessions_max, core_words], the state's.
+        copied: int64[n, core_words], the copies.
         versions: int64[n], their versions; NOT_COPIED where there is none, or the writer came between.
+        blocks: int64[m], the state's `Table.blocks`. A block of a copy may be another row's by now: that one has
+            changed since, and is copied after it.
+        annexes: int64[annexes, X_WORDS], the state's.
+        copied_blocks: int64[m], the copies of the blocks.
         count: Rows to look at, at most n.
 
     Returns:
@@ -254,6 +271,7 @@ def copy_changed_rows(rows, copied, versions, count):  # type: ignore[no-untyped
     """
     words = rows.shape[1]
     source, target = span_of(rows), span_of(copied)
+    own_blocks, places, target_blocks = span_of(blocks), span_of(annexes), span_of(copied_blocks)
     changed = 0
     for row in range(count):
         prefetch_at(source, min(row + _AHEAD, count - 1) * words)
@@ -267,6 +285,7 @@ def copy_changed_rows(rows, copied, versions, count):  # type: ignore[no-untyped
             continue
         for word in range(words):
             put_word(target, at + word, word_at(source, at + word))
+        copy_blocks((target[0] + at * 8, np.int64(words)), own_blocks, places, target_blocks)
         fence_acquire()
         if acquire_at(source, at + VERSION) == before:
             versions[row] = before
@@ -274,13 +293,14 @@ def copy_changed_rows(rows, copied, versions, count):  # type: ignore[no-untyped
 
 
 @kernel
-def copy_left_rows(rows, copied, versions, count):  # type: ignore[no-untyped-def]
+def copy_left_rows(rows, copied, versions, blocks, annexes, copied_blocks, count):  # type: ignore[no-untyped-def]
     """Make the copies equal to the rows, while the writer stands still. Arguments as for `copy_changed_rows`.
 
     The first words of all are copied: the chains of sessions in them change without a new version.
     """
     words = rows.shape[1]
     source, target = span_of(rows), span_of(copied)
+    own_blocks, places, target_blocks = span_of(blocks), span_of(annexes), span_of(copied_blocks)
     for row in range(count):
         ahead = min(row + _AHEAD, count - 1) * words
         for word in range(0, HEADER_WORDS, 8):
@@ -290,6 +310,8 @@ def copy_left_rows(rows, copied, versions, count):  # type: ignore[no-untyped-de
         wanted = HEADER_WORDS if word_at(source, at + VERSION) == versions[row] else words
         for word in range(wanted):
             put_word(target, at + word, word_at(source, at + word))
+        if wanted == words:
+            copy_blocks((target[0] + at * 8, np.int64(words)), own_blocks, places, target_blocks)
         versions[row] = word_at(source, at + VERSION)
 
 

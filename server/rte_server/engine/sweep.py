@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from rte_server.engine.annexes import cell_span
 from rte_server.engine.attributes import DERIVED, ENTRY_WORDS, FIRST, LAST, RECENT, TAG_MASK
 from rte_server.engine.context import ATTRIBUTES, FACTS, PARAMS, POOL_ARENA, count_of, row_cells, span_in
+from rte_server.engine.derived_cells import derived_value
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.keyed import FIRST_OF_KEYED, text_entries
 from rte_server.engine.kinds import CUSTOMER as CUSTOMER_KIND
 from rte_server.engine.native import span_of, word_at
-from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_WORDS
+from rte_server.engine.program import A_AT, A_KEEP, A_KIND, A_PART, A_REGISTERS, A_WORDS
 from rte_server.engine.strings import ARENA_USED, USED, intern, place_in
 from rte_server.engine.table import (
     ALIAS_COUNT_MAX,
@@ -86,17 +88,20 @@ def carry_over(old_context, new_context, constants):  # type: ignore[no-untyped-
                         _carry(old, new, word_at(block, at + 3))
         for a in range(0, attributes[1], A_WORDS):
             at = word_at(attributes, a + A_AT)
+            own = cell_span(old, cells, at)
             kind = word_at(attributes, a + A_KIND)
-            if kind == DERIVED and word_at(cells, at) == STRING:
-                _carry(old, new, word_at(cells, at + 1))
+            if kind == DERIVED:
+                tag, bits = derived_value(cells, at, word_at(attributes, a + A_REGISTERS))
+                if tag == STRING:
+                    _carry(old, new, bits)
             elif kind == FIRST or kind == LAST or kind == RECENT or kind == CUSTOMER_KIND:
                 entries = word_at(attributes, a + A_KEEP) if kind == RECENT else np.int64(1)
                 for entry in range(at, at + ENTRY_WORDS * entries, ENTRY_WORDS):
-                    if word_at(cells, entry) & TAG_MASK == STRING:
-                        _carry(old, new, word_at(cells, entry + 2))
+                    if word_at(own, entry) & TAG_MASK == STRING:
+                        _carry(old, new, word_at(own, entry + 2))
             elif kind >= FIRST_OF_KEYED and word_at(attributes, a + A_PART) == 0:
                 entry, end, width, bits_at = text_entries((attributes[0] + a * 8, A_WORDS), span_in(old, PARAMS))
                 while entry < end:
-                    if word_at(cells, entry) & TAG_MASK == STRING:
-                        _carry(old, new, word_at(cells, entry + bits_at))
+                    if word_at(own, entry) & TAG_MASK == STRING:
+                        _carry(old, new, word_at(own, entry + bits_at))
                     entry += width

@@ -11,12 +11,14 @@ so no reader can hold a stale array.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.blocks import new_blocks
 from rte_server.engine.context import (
     COUNTS,
     DEDUP_RING,
@@ -213,7 +215,7 @@ class Table(NamedTuple):
     """The arrays of the state.
 
     Attributes:
-        rows: int64[sessions_max, row_words], sessions. A double is kept by its bits.
+        rows: int64[sessions_max, core_words], sessions; without annexes, which `blocks` holds. A double is kept by its bits.
         due: int64[sessions_max], when something is due for the row: it closes, or it leaves. NEVER_MS if free.
         free_rows: int64[sessions_max], stack of rows below the high water mark that are free.
         visitors: int64[n, VISITOR_WORDS], open addressing by KEY_LO.
@@ -226,6 +228,8 @@ class Table(NamedTuple):
         counts: int64[COUNT_WORDS].
         touched: int64[sessions_max], touched by the fold of the present entry: mark per row.
         online: float64[n], what online scores have learned; see `online`.
+        blocks: int64[n], the annexes of the rows, see `annexes`.
+        annexes: int64[annexes, X_WORDS], where these are, and which blocks are free.
     """
 
     rows: NDArray[np.int64]
@@ -241,11 +245,20 @@ class Table(NamedTuple):
     counts: NDArray[np.int64]
     touched: NDArray[np.int64]
     online: NDArray[np.float64]
+    blocks: NDArray[np.int64]
+    annexes: NDArray[np.int64]
 
 
-def new_table(capacity: Capacity, row_words: int) -> Table:
-    """Return an empty state for rows of `row_words` words."""
+def new_table(capacity: Capacity, row_words: int, annexes: Sequence[tuple[int, int]] = ()) -> Table:
+    """Return an empty state.
+
+    Args:
+        capacity: How much it may hold.
+        row_words: Words of a row: of its core, or of all of it if there are no annexes.
+        annexes: First word and words of each annex.
+    """
     sessions = capacity.sessions_max
+    blocks, places = new_blocks(sessions, annexes)
     return Table(
         rows=np.zeros((sessions, row_words), np.int64),
         due=np.zeros(sessions, np.int64),
@@ -261,6 +274,8 @@ def new_table(capacity: Capacity, row_words: int) -> Table:
         counts=np.zeros(COUNT_WORDS, np.int64),
         touched=np.zeros(sessions, np.int64),
         online=np.zeros(0, np.float64),
+        blocks=blocks,
+        annexes=places,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rte_server.engine.derived_cells import is_true
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
 from rte_server.engine.table import LAST, NEVER_MS
@@ -30,20 +31,17 @@ def is_done(cells, at, each_quiet):  # type: ignore[no-untyped-def]
 
 
 @inner
-def holds(cells, condition_at):  # type: ignore[no-untyped-def]
-    """Return whether the condition, a derived attribute whose cell is at `condition_at`, is true."""
-    return word_at(cells, condition_at) == BOOL and word_at(cells, condition_at + 1) == 1
+def trigger_due_ms(cells, at, condition, quiet_ms, each_quiet, time_ms):  # type: ignore[no-untyped-def]
+    """Return when a trigger must be looked at though nothing changes; NEVER_MS: not at all.
 
-
-@inner
-def trigger_due_ms(cells, at, condition_at, quiet_ms, each_quiet, time_ms):  # type: ignore[no-untyped-def]
-    """Return when a trigger must be looked at though nothing changes; NEVER_MS: not at all."""
+    Its condition is a derived attribute, the place of whose type is `condition`.
+    """
     if is_done(cells, at, each_quiet):
         return np.int64(NEVER_MS)
     if quiet_ms > 0 and word_at(cells, at + REFUSED_AT) < word_at(cells, LAST):
         return max(word_at(cells, LAST) + quiet_ms, time_ms + 1)
     # It would have fired, but the report of the entry was full.
-    return time_ms + 1 if holds(cells, condition_at) else np.int64(NEVER_MS)
+    return time_ms + 1 if is_true(cells, condition) else np.int64(NEVER_MS)
 
 
 @inner

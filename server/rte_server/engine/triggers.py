@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.context import ATTRIBUTES, FIRED, PARAMS, TRIGGERS, span_in
 from rte_server.engine.derived import derive_changed
+from rte_server.engine.derived_cells import is_true
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
@@ -35,7 +36,7 @@ from rte_server.engine.table import (
     TRIGGERS_FIRED,
     add_count,
 )
-from rte_server.engine.trigger_cells import COUNT_AT, LAST_AT, REFUSED_AT, TIME_AT, holds, is_done
+from rte_server.engine.trigger_cells import COUNT_AT, LAST_AT, REFUSED_AT, TIME_AT, is_done
 
 FIRED_MAX = 131_072
 """Firings that one entry can report. What finds no room is counted, and fires with the next TICK if the quiet lasts."""
@@ -151,7 +152,7 @@ def _fire(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
         quiet_ms, each_quiet = _params(ctx, attribute)
         if time_ms < last_ms + quiet_ms or is_done(cells, at, each_quiet):
             continue
-        if holds(cells, word_at(attribute, A_REGISTERS)):
+        if is_true(cells, word_at(attribute, A_REGISTERS)):
             was_refused = quiet_ms == 0 or word_at(cells, at + REFUSED_AT) >= last_ms
             has_fired |= _put_fired(ctx, cells, at, number, time_ms if was_refused else last_ms + quiet_ms)
         elif quiet_ms > 0:
