@@ -95,7 +95,7 @@ class Machine:
             int(words.SECRET): self.secret,
             int(words.REQUEST): np.frombuffer(b"".join(encoded) + bytes(1), np.uint8).copy(),
         }
-        context = new_context(arrays, 0)
+        context = new_context(arrays, 0, 0)
         stacks = np.zeros(STACK_DEPTH_MAX + 1, np.int64), np.zeros(STACK_DEPTH_MAX + 1, np.int64)
         tag, found = evaluate(context, self.rows, 0, len(self.rows), self.texts, tags, bits, *stacks)
         return int(tag), int(found)

@@ -98,7 +98,7 @@ def _check_dedup(table: t.Table) -> None:
     used, head, capacity = int(table.counts[t.DEDUP_USED]), int(table.counts[t.DEDUP_HEAD]), len(table.dedup_ring) // 2
     ring = [int(table.dedup_ring[2 * ((head + i) % capacity)]) for i in range(used)]
     assert sorted(ring) == sorted(table.dedup_set[table.dedup_set != 0].tolist())
-    mask = len(table.dedup_set) - 1
+    mask = int(table.counts[t.DEDUP_SLOTS]) - 1
     for key in ring:
         slot = key & mask
         while table.dedup_set[slot] != key:

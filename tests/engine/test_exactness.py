@@ -13,7 +13,7 @@ from rte_server.engine.elements import ELEMENTS_MAX
 from rte_server.engine.exactness import Exactness, exactness, session_bytes
 from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec, OnlineSpec, ScoreSpec
-from rte_server.engine.table import EVENTS, HEADER_WORDS, LAST
+from rte_server.engine.table import EVENTS, LAST
 from tests.engine.attribute_samples import SPECS, load
 from tests.engine.pair import new_engine
 from tests.engine.strategies import START_MS

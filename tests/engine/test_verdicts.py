@@ -50,7 +50,7 @@ class Asked:
         }
         if verdicts is not None:
             arrays[int(VERDICTS)] = verdicts
-        self.context = new_context(arrays, 0)
+        self.context = new_context(arrays, 0, 0)
 
     def of(self, pattern: int, text: str) -> tuple[int, int]:
         """Return what the automaton of a pattern says of a text that is in the pool."""

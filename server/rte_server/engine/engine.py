@@ -21,6 +21,7 @@ from rte_server.engine.annexes import move_cells
 from rte_server.engine.assembly import assemble
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.customer_values import write_customers
+from rte_server.engine.dedup import knows_request, see_request
 from rte_server.engine.encode import ReadBuffers
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure, erase_person
@@ -58,10 +59,8 @@ from rte_server.engine.table import (
     VERSION_CHANGES,
     Capacity,
     Table,
-    knows_request,
     new_strings,
     new_table,
-    see_request,
 )
 from rte_server.engine.texts_made import keep_texts
 from rte_server.engine.triggers import fired_by

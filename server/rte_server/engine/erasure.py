@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.context import COUNTS, DEDUP_RING, DEDUP_SET, count_of, row_cells, span_in
+from rte_server.engine.context import COUNTS, DEDUP_RING, count_of, row_cells, span_in
+from rte_server.engine.dedup import forget_id, used_slots
 from rte_server.engine.facts import forget_fact
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.kernel import inner, kernel
@@ -33,7 +34,6 @@ from rte_server.engine.table import (
     ROW,
     STATE,
     V_HEAD,
-    forget_id,
     remove_visitor,
     visitor_slot,
     visitor_word,
@@ -195,7 +195,7 @@ def forget_ids(context, hashes):  # type: ignore[no-untyped-def]
         hashes: int64[n], ascending, different, not 0; unknown ones are passed over.
     """
     ctx = span_of(context)
-    dedup, ring, counts = span_in(ctx, DEDUP_SET), span_in(ctx, DEDUP_RING), span_in(ctx, COUNTS)
+    dedup, ring, counts = used_slots(ctx), span_in(ctx, DEDUP_RING), span_in(ctx, COUNTS)
     for each in hashes:
         forget_id(dedup, each)
     capacity = ring[1] >> 1

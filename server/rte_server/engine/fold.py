@@ -30,7 +30,6 @@ from rte_server.engine.attributes import (
 )
 from rte_server.engine.attributes import LAST as KIND_LAST
 from rte_server.engine.context import (
-    DEDUP_SET,
     DUE,
     EACH,
     GROUPS,
@@ -53,6 +52,7 @@ from rte_server.engine.context import (
     row_cells,
     span_in,
 )
+from rte_server.engine.dedup import first_sight, forget_before, used_slots
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.elements import ELEMENTS_MAX, find_list, next_element, read_element
 from rte_server.engine.event_code import run_code
@@ -147,8 +147,6 @@ from rte_server.engine.table import (
     VISITOR_WORDS,
     WRITTEN_WORDS,
     add_count,
-    first_sight,
-    forget_before,
     set_visitor_word,
     visitor_word,
 )
@@ -341,7 +339,7 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
     mask = visitors[1] // VISITOR_WORDS - 1
     if far < records[1]:
         prefetch_at(visitors, (word_at(records, far + KEY_LO) & mask) * VISITOR_WORDS)
-        dedup = span_in(ctx, DEDUP_SET)
+        dedup = used_slots(ctx)
         prefetch_at(dedup, word_at(records, far + EVENT_ID_HASH) & (dedup[1] - 1))
     if near < records[1]:
         at = (word_at(records, near + KEY_LO) & mask) * VISITOR_WORDS

@@ -415,7 +415,9 @@ D_WORDS = np.int64(9)
 # Words of an input of a derived attribute.
 L_PLACE = np.int64(0)  # its place in `loads`
 L_WAY = np.int64(1)  # OF_WORD, OF_DERIVED or IN_ITS_WAY
-L_AT = np.int64(2)  # OF_WORD: the word of the row; OF_DERIVED: place of the type << L_PLACE_BITS | word; else as in `loads`
+L_AT = np.int64(
+    2
+)  # OF_WORD: the word of the row; OF_DERIVED: place of the type << L_PLACE_BITS | word; else as in `loads`
 L_WORDS = np.int64(3)
 L_PLACE_BITS = np.int64(32)
 L_WORD_MASK = np.int64((1 << 32) - 1)

@@ -17,10 +17,13 @@ from rte_server.engine.kernel import kernel
 from rte_server.engine.strings import StringPool
 from rte_server.engine.table import (
     DEDUP_HEAD,
+    DEDUP_SLOTS,
     DEDUP_USED,
     FACTS_HALF,
     FACTS_NEW,
     FACTS_OLD,
+    FIRST_SLOTS,
+    INDEX_SLOTS,
     V_USED,
     Table,
 )
@@ -85,7 +88,9 @@ def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: b
     else:
         _check_room(table, pool, arrays)
         insert_records(table.visitors, arrays["visitors"], V_USED)
-        insert_records(pairs[0], arrays["index"], 0)
+        slots = _slots(len(arrays["index"]) * 4 // 3, len(pairs[0]))
+        insert_records(pairs[0][:slots], arrays["index"], 0)
+        table.counts[INDEX_SLOTS] = slots
         insert_records(pairs[1], arrays["strings"], 0)
         first = _facts_of_first_half(table.counts)
         stored = arrays["facts"]
@@ -101,8 +106,15 @@ def put_back(table: Table, pool: StringPool, arrays: Stored, *, same_capacity: b
     table.dedup_ring.reshape(-1, 2)[: len(ring)] = ring
     table.counts[DEDUP_HEAD] = 0
     table.counts[DEDUP_USED] = len(ring)
-    insert_all(table.dedup_set, ring[:, 0].copy())
+    if not same_capacity:
+        table.counts[DEDUP_SLOTS] = _slots(2 * len(ring), len(table.dedup_set))
+    insert_all(table.dedup_set[: table.counts[DEDUP_SLOTS]], ring[:, 0].copy())
     arrays.read_into("string_bytes", pool.arena[: arrays.shape("string_bytes")[0]])
+
+
+def _slots(entries: int, most: int) -> int:
+    """Return how many slots a hash table uses for entries that need so many of them at least."""
+    return min(most, max(FIRST_SLOTS, 1 << entries.bit_length()))
 
 
 def _facts_of_first_half(counts: NDArray[np.int64]) -> int:

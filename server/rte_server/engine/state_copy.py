@@ -31,6 +31,7 @@ from rte_server.engine.table import (
     FREE_ROWS,
     HEADER_WORDS,
     HIGH_WATER,
+    INDEX_SLOTS,
     INDEX_USED,
     V_USED,
     VERSION,
@@ -185,7 +186,7 @@ class StateCopy:
         table = self._table
         return {
             "visitors": table.visitors,
-            "index": table.links.reshape(-1, 2),
+            "index": table.links.reshape(-1, 2)[: table.counts[INDEX_SLOTS]],
             "facts": table.facts.reshape(-1, FACT_WORDS),
             "strings": self._pool.slots.reshape(-1, 2),
         }
