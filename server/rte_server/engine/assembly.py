@@ -385,6 +385,7 @@ class _Plans:
         self.each: list[tuple[int, ...]] = []
         self.uses: list[list[int]] = []
         self.derived: list[int] = []
+        self.annex_of = assembly.layout.annex_of()
 
     def of(self, name: str) -> list[int]:
         """Return the plan for an event name; "" is any name that no model lists."""
@@ -406,13 +407,14 @@ class _Plans:
         cell_of = {int(row[A_AT]): int(row[A_CELL_WORDS]) for row in rows if row[A_PART] == 0 and row[A_CELL_WORDS] > 0}
         spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
         marks = self.assembly.marks.of_fields()
-        return [*plan, marks, *self._put_derived(changed), self._lines(spans, changed), *self._put_each(wanted)]
+        lines, annexes = self._lines(spans, changed)
+        return [*plan, marks, *self._put_derived(changed), lines, *self._put_each(wanted), annexes]
 
     def of_all_derived(self) -> list[int]:
         """Return the plan that computes all derived attributes, and does nothing else."""
         self.uses.append([0] * max(1, len(self.assembly.property_slots)))
         marks = int(EVERYTHING_CHANGED)
-        return [0, 0, 0, 0, marks, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0]
+        return [0, 0, 0, 0, marks, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0, 0]
 
     def _put_each(self, wanted: Sequence[_Op]) -> tuple[int, int]:
         """Put down the ops that are run for each element of a list."""
@@ -467,8 +469,8 @@ class _Plans:
                 rows.append(row)
         return rows
 
-    def _lines(self, spans: Sequence[tuple[int, int]], derived: Sequence[int]) -> int:
-        """Return the cache lines of the core that some words and derived attributes are in, as bits."""
+    def _lines(self, spans: Sequence[tuple[int, int]], derived: Sequence[int]) -> tuple[int, int]:
+        """Return the cache lines of the core, and the annexes, that some words and derived attributes are in, as bits."""
         assembly = self.assembly
         numbers = {self.derived_numbers[row] for row in derived}
         numbers |= {
@@ -476,11 +478,13 @@ class _Plans:
         }
         cells = [(assembly.rows[n, A_AT], max(1, assembly.rows[n, A_CELL_WORDS])) for n in numbers]
         last = min(int(LINES_MAX), assembly.layout.core_words // int(CACHE_LINE_WORDS))
-        lines = 0
+        lines = annexes = 0
         for at, words in [(0, int(HEADER_WORDS)), *spans, *cells]:
             for line in range(int(at) // 8, (int(at) + int(words) - 1) // 8 + 1):
                 lines |= 1 << line if line < last else 0
-        return lines
+            annex = int(self.annex_of[int(at) // int(CACHE_LINE_WORDS)])
+            annexes |= 1 << annex if 0 <= annex < LINES_MAX else 0
+        return lines, annexes
 
 
 def score_head(spec: AttributeSpec, version: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.annexes import own_cell_span
+from rte_server.engine.annexes import own_cell_span, prefetch_annexes
 from rte_server.engine.attributes import (
     COUNT,
     DISTINCT,
@@ -91,6 +91,7 @@ from rte_server.engine.program import (
     OP_WHERE,
     OP_WHERE_END,
     OP_WORDS,
+    P_ANNEXES,
     P_EACH,
     P_EACH_END,
     P_GROUPS,
@@ -184,7 +185,8 @@ TOUCHED_MAX = 131_072
 """Rows that one entry can report as touched: more than the largest batch has events, and the limit of one TICK."""
 
 PREFETCH_AHEAD = np.int64(24)
-"""Events between asking for a visitor's memory and using it; a third of it for the session's row (make bench)."""
+"""Events between asking for a visitor's memory and using it; a third of it for the session's row, an eighth for
+the row's annexes (make bench)."""
 
 
 class Scratch(NamedTuple):
@@ -260,6 +262,7 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     forget_before(ctx, received_ms - setting(ctx, S_DEDUP_HORIZON))
     for i in range(records.shape[0]):
         ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
+        ask_for_annexes(ctx, spans, (i + PREFETCH_AHEAD // 8) * RECORD_WORDS)
         outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
     refresh_stale(ctx, received_ms)
 
@@ -356,6 +359,18 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
                     prefetch_at(cells, word)
                 word += CACHE_LINE_WORDS
                 lines >>= 1
+
+
+@inner(forceinline=True)
+def ask_for_annexes(ctx, records, near):  # type: ignore[no-untyped-def]
+    """Prefetch the annexes that a later event of the batch will need: its session's row, which says where they are, has come."""
+    if near < records[1]:
+        visitors = span_in(ctx, VISITOR_TABLE)
+        at = (word_at(records, near + KEY_LO) & (visitors[1] // VISITOR_WORDS - 1)) * VISITOR_WORDS
+        row = word_at(visitors, at + V_HEAD)
+        if word_at(visitors, at + V_KEY_HI) == word_at(records, near + KEY_HI) and row >= 0:
+            plan = find_name(ctx, word_at(records, near + NAME_ID)) * PLAN_WORDS
+            prefetch_annexes(ctx, row_cells(ctx, row), word_at(span_in(ctx, PLANS), plan + P_ANNEXES))
 
 
 @inner(forceinline=True)

@@ -299,7 +299,8 @@ P_DERIVED_END = np.int64(6)
 P_LINES = np.int64(7)  # bit i: the event touches cache line i of the row's core
 P_EACH = np.int64(8)  # first and end row in `each`
 P_EACH_END = np.int64(9)
-PLAN_WORDS = np.int64(10)
+P_ANNEXES = np.int64(10)  # bit i: the event touches annex i of the row
+PLAN_WORDS = np.int64(11)
 
 # Marks say what has changed: one bit for all inputs of derived attributes that the same ones read, as far as bits reach.
 MARKS_MAX = 62
