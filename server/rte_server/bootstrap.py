@@ -298,7 +298,7 @@ class Application:
         async def announce() -> None:
             await grpc_server.announce_stop()
             if edge is not None:
-                await edge.begin_drain()
+                await edge.begin_drain(grace_s)
             hub.close()
             events.close()
 

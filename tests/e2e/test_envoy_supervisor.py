@@ -142,7 +142,7 @@ def test_drain_answers_every_call(loop: Loop, run_dir: Path, tmp_path: Path) -> 
     for thread in threads:
         thread.start()
     until(lambda: len(statuses) > 20 or bool(early))
-    loop.run(edge.begin_drain())
+    loop.run(edge.begin_drain(60))
     drained = len(statuses)
     until(lambda: len(statuses) > drained + 20 or bool(early))
     stopping.set()
@@ -166,7 +166,7 @@ def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) 
     thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
     thread.start()
     until(lambda: server.held_count == 1)
-    loop.run(edge.begin_drain())
+    loop.run(edge.begin_drain(600))
     assert call(port, "GET", "/healthz").status == 503
     stopped = loop.begin(edge.stop(600))
     with pytest.raises(TimeoutError):
@@ -189,7 +189,7 @@ def test_drain_ends_with_the_watches(loop: Loop, run_dir: Path, tmp_path: Path) 
     thread = threading.Thread(target=lambda: received.extend(lines(edge.port, "/v1/sessions:watch")))
     thread.start()
     until(lambda: any("TYPE_SYNCED" in line for line in received))
-    loop.run(edge.begin_drain())
+    loop.run(edge.begin_drain(600))
     loop.run(server.end_watches())
     loop.run(edge.stop(600))  # It is waited for far less.
     thread.join()
@@ -206,6 +206,54 @@ def test_call_that_outlasts_the_drain_is_cut(loop: Loop, run_dir: Path, upstream
     started_s = time.monotonic()
     loop.run(edge.stop(0.3))  # It ends, although the watch does not.
     assert time.monotonic() - started_s >= 0.3
+
+
+def test_an_envoy_that_hangs_does_not_hold_up_a_stop(
+    loop: Loop, run_dir: Path, upstream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that answers nothing and does not end when it is told to is gone seconds after the drain, as the log says."""
+    edge = make_edge(run_dir, upstream)
+    loop.run(edge.start())
+    pid = edge.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    started_s = time.monotonic()
+    loop.run(edge.begin_drain(2))
+    loop.run(edge.stop(2))
+    # 2 s to drain, 1 s for the last question, 5 s to end; the rest is for a busy machine.
+    assert time.monotonic() - started_s < 18
+    assert not is_alive(pid)
+    assert "envoy does not take the drain" in caplog.text
+    assert "edge stops with some calls in flight" in caplog.text
+
+
+def test_an_envoy_that_is_silent_for_a_while_keeps_its_calls(
+    loop: Loop, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the drain has time, an Envoy that does not say how many calls it has is not taken as one without calls."""
+    monkeypatch.setattr("rte_server.edge.admin._REPLY_TIMEOUT_S", 0.2)
+    address = f"unix:{tmp_path}/grpc.sock"
+    server = loop.run(make_stand_in())
+    loop.run(server.start(address))
+    edge = make_edge(run_dir, address, ready_timeout_s=120)
+    loop.run(edge.start())
+    pid, port, statuses = edge.pid, edge.port, []
+    assert pid is not None
+    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
+    thread.start()
+    until(lambda: server.held_count == 1)
+    os.kill(pid, signal.SIGSTOP)
+    stopped = loop.begin(edge.stop(600))
+    with pytest.raises(TimeoutError):
+        stopped.result(1.5)  # Several questions without an answer.
+    os.kill(pid, signal.SIGCONT)
+    with pytest.raises(TimeoutError):
+        stopped.result(0.5)
+    loop.run(server.let_go())
+    stopped.result(60)
+    thread.join()
+    assert statuses == [404]
+    loop.run(server.stop())
 
 
 def test_server_that_is_away(loop: Loop, run_dir: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.values import STRING
 from rte_server.models import ModelError, compile_model, compile_models, configuration_of, load_models
-from rte_server.models.documents import DOCUMENT_BYTES_MAX, read_document
+from rte_server.models.documents import DOCUMENT_BYTES_MAX, DOCUMENTS_KEPT_MAX, KEPT_BYTES_MAX, read_document
 from rte_server.models.schema import ATTRIBUTES_MAX
 
 
@@ -318,3 +318,14 @@ def test_a_text_is_parsed_once_and_its_problems_name_the_file_that_was_asked_for
         with pytest.raises(ModelError) as caught:
             read_document("a: [", file)
         assert [problem.file for problem in caught.value.problems] == [file]
+
+
+@pytest.mark.parametrize("size", [1_000, DOCUMENT_BYTES_MAX], ids=["many", "large"])
+def test_texts_that_nobody_asks_for_any_more_are_forgotten(size: int) -> None:
+    """However many texts are tried, those that are kept have a bounded number and a bounded size; they are the last ones."""
+    kept_max = min(DOCUMENTS_KEPT_MAX, KEPT_BYTES_MAX // size)
+    texts = [f"model: m{number}  # ".ljust(size, "x") for number in range(kept_max + 10)]
+    documents = [read_document(text, "") for text in texts]
+    for number in range(len(texts) - kept_max, len(texts)):
+        assert read_document(texts[number], "") is documents[number]
+    assert read_document(texts[0], "") is not documents[0]

@@ -17,6 +17,8 @@ _log = logging.getLogger("rte_server.edge.bridge")
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _LOG_LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
 _TAIL_CHARACTERS = 600
+_KILL_AFTER_S = 15.0
+"""A bridge gives its calls 10 s when it is told to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Bridge:
             log_line=_log_line,
             ready_timeout_s=settings.ready_timeout_s,
             restart_delay_s_max=settings.restart_delay_s_max,
+            kill_after_s=_KILL_AFTER_S,
         )
 
     @property

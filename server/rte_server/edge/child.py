@@ -22,9 +22,6 @@ _STABLE_S = 30.0
 """After this long in service a death is a new one, and the pause before the restart is the shortest again."""
 
 _POLL_S = 0.02
-_KILL_AFTER_S = 15.0
-"""A bridge gives its calls 10 s when it is told to end."""
-
 _SOCKET_PATH_BYTES_MAX = 100
 """Linux allows 107 bytes for the path of a unix socket."""
 
@@ -49,6 +46,7 @@ class Child:
         log_line: Callable[[str], None],
         ready_timeout_s: float,
         restart_delay_s_max: float,
+        kill_after_s: float,
     ) -> None:
         """Describe a program that does not run yet.
 
@@ -60,6 +58,7 @@ class Child:
             log_line: Takes a line that the program wrote to its standard error.
             ready_timeout_s: Seconds that a start may take, > 0.
             restart_delay_s_max: Longest pause before a restart, seconds; pauses begin at 0.1 s and double.
+            kill_after_s: How long the program may take to end when it is told to, seconds, > 0.
         """
         self.restart_count = 0
         self._name = name
@@ -67,6 +66,7 @@ class Child:
         self._log_line = log_line
         self._ready_timeout_s = ready_timeout_s
         self._restart_delay_s_max = restart_delay_s_max
+        self._kill_after_s = kill_after_s
         self._command: Sequence[str] = ()
         self._explain: Callable[[str], str] = str
         self._restarted: Callable[[], Awaitable[None]] | None = None
@@ -169,9 +169,9 @@ class Child:
         if process is not None and process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), _KILL_AFTER_S)
+                await asyncio.wait_for(process.wait(), self._kill_after_s)
             except TimeoutError:
-                _log.warning("%s did not end within %.0f s and is killed", self._name, _KILL_AFTER_S)
+                _log.warning("%s did not end within %.0f s and is killed", self._name, self._kill_after_s)
                 process.kill()
                 await process.wait()
         if self._reader is not None:

@@ -24,6 +24,11 @@ _LOG_FORMAT = "%l|%n|%v"
 _LOG_LINE = re.compile(r"(trace|debug|info|warning|error|critical)\|([\w.]*)\|(.*)", re.DOTALL)
 
 _POLL_S = 0.02
+_REPLY_S_MIN = 1.0
+"""How long an answer of Envoy is waited for when the time for a stop is up: one that is well needs milliseconds."""
+
+_KILL_AFTER_S = 5.0
+"""An Envoy that is told to end cuts what is open and ends at once."""
 
 
 class Edge:
@@ -42,10 +47,11 @@ class Edge:
             log_line=self._log_line,
             ready_timeout_s=settings.ready_timeout_s,
             restart_delay_s_max=settings.restart_delay_s_max,
+            kill_after_s=_KILL_AFTER_S,
         )
         self._admin = AdminClient(self._envoy.socket)
         self._port = settings.port
-        self._draining = False
+        self._drain_began_s: float | None = None
         self._stopping = False
 
     @property
@@ -87,38 +93,43 @@ class Edge:
         self._envoy.supervise(self._restarted)
         _log.info("edge ready on %s:%d after %.2f s", self._settings.host, self._port, time.monotonic() - started_s)
 
-    async def begin_drain(self) -> None:
+    async def begin_drain(self, drain_s: float) -> None:
         """Ask callers to leave: `/healthz` answers 503, connections are closed after their next answer.
 
-        New calls are still taken, so that whoever balances the load has time to notice. Never raises.
+        New calls are still taken, so that whoever balances the load has time to notice. Never raises; a second call does
+        nothing.
+
+        Args:
+            drain_s: As for `stop`. An Envoy that does not answer is not waited for any longer.
         """
-        if self._draining:
-            return
-        self._draining = True
-        try:
-            await self._admin.fail_health_checks()
-        except (OSError, TimeoutError) as error:
-            _log.warning("envoy does not take the drain: %s", error)
+        if self._drain_began_s is None:
+            self._drain_began_s = time.monotonic()
+            await self._ask_to_leave(self._drain_began_s + drain_s)
 
     async def stop(self, drain_s: float) -> None:
         """Drain, then end Envoy. Returns when it is gone. Never raises; a second call does nothing.
 
-        Open watches and streams count as calls: end them in the server after `begin_drain` and before this.
+        Open watches and streams count as calls: end them in the server after `begin_drain` and before this. An Envoy that
+        does not answer is gone `_REPLY_S_MIN` and `_KILL_AFTER_S` after the drain: whoever stops the server kills it when
+        that takes long, and the last snapshot is stored after this.
 
         Args:
-            drain_s: Seconds that calls in flight may take, >= 0. Those that take longer are cut.
+            drain_s: Seconds that calls in flight may take from the beginning of the drain on, >= 0. Those that take longer
+                are cut.
         """
         self._stopping = True
         self._envoy.leave_alone()
         if self.pid is not None:
-            await self.begin_drain()
-            deadline_s = time.monotonic() + drain_s
-            await self._wait_idle(deadline_s)
-            try:
-                await self._admin.close_listeners()
-            except (OSError, TimeoutError) as error:
-                _log.warning("envoy does not close its listeners: %s", error)
+            await self.begin_drain(drain_s)
+            deadline_s = (self._drain_began_s or 0.0) + drain_s
             active_count = await self._wait_idle(deadline_s)
+            if active_count == 0:
+                try:
+                    async with _limit(deadline_s):
+                        await self._admin.close_listeners()
+                except (OSError, TimeoutError) as error:
+                    _log.warning("envoy does not close its listeners: %r", error)
+                active_count = await self._wait_idle(deadline_s)
             if active_count:
                 number = active_count if active_count > 0 else "some"
                 _log.warning("edge stops with %s calls in flight after %.1f s", number, drain_s)
@@ -157,15 +168,22 @@ class Edge:
         return await self._admin.is_ready()
 
     async def _restarted(self) -> None:
-        if self._draining:
-            self._draining = False
-            await self.begin_drain()
+        if self._drain_began_s is not None:
+            await self._ask_to_leave(time.monotonic() + self._settings.ready_timeout_s)
+
+    async def _ask_to_leave(self, deadline_s: float) -> None:
+        try:
+            async with _limit(deadline_s):
+                await self._admin.fail_health_checks()
+        except (OSError, TimeoutError) as error:
+            _log.warning("envoy does not take the drain: %r", error)
 
     async def _wait_idle(self, deadline_s: float) -> int:
         """Wait until no call is in flight or the deadline passes; return how many are, -1 if Envoy does not say."""
         while self.pid is not None:
             try:
-                active_count = await self._admin.active_request_count()
+                async with _limit(deadline_s):
+                    active_count = await self._admin.active_request_count()
             except TimeoutError:
                 active_count = -1  # It is too busy to say, which is no reason to cut calls.
             except OSError:
@@ -181,6 +199,11 @@ class Edge:
         if text:
             # Envoy warns of the signal that it was just sent.
             _envoy_log.log(logging.DEBUG if self._stopping else level, "%s", text)
+
+
+def _limit(deadline_s: float) -> asyncio.Timeout:
+    """Limit what Envoy is asked to a deadline, or a little more if that has nearly passed."""
+    return asyncio.timeout(max(deadline_s - time.monotonic(), _REPLY_S_MIN))
 
 
 def envoy_path() -> str:

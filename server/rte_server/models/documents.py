@@ -8,8 +8,9 @@ quotes are missing.
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import yaml
@@ -19,8 +20,11 @@ from rte_server.models.problems import ModelError, Problem
 DOCUMENT_BYTES_MAX = 262_144  # UTF-8 bytes of one model or test file
 DOCUMENT_DEPTH_MAX = 16  # nesting
 DOCUMENTS_KEPT_MAX = 128
-"""Documents that are kept once they are read. The same text is asked about many times: a start of the server reads a model
-for its name, for its files, and each time that models are compiled. Twice `loader.MODELS_MAX`, for those to come, too."""
+KEPT_BYTES_MAX = 2_097_152
+"""Documents that are kept once they are read, and the UTF-8 bytes of their texts together. The same text is asked about many
+times: a start of the server reads a model for its name, for its files, and each time that models are compiled. Twice
+`loader.MODELS_MAX`, for those to come, too; but no more bytes, since a document takes 30 times the memory of its text. All the
+models that ship have 100 KB."""
 
 INT_CHARS_MAX = 40  # a longer row of digits is a text; Python refuses to read very long ones
 
@@ -58,15 +62,43 @@ def read_document(source: str, file: str) -> Item:
         ModelError: It is not YAML, has duplicate keys, aliases or tags, or passes a limit.
     """
     try:
-        return _read(source)
+        return _kept.document(source)
     except ModelError as error:
         raise ModelError([replace(problem, file=file) for problem in error.problems]) from None
 
 
-@lru_cache(DOCUMENTS_KEPT_MAX)
-def _read(source: str) -> Item:
-    """Return the document in `source`; the problems of a ModelError name no file."""
-    size = len(source.encode("utf-8", "surrogatepass"))
+class _KeptDocuments:
+    """The documents that were asked for last. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # The oldest first, with the bytes of their texts.
+        self._kept: OrderedDict[str, tuple[Item, int]] = OrderedDict()
+        self._bytes = 0
+
+    def document(self, source: str) -> Item:
+        """Return the document in `source`; the problems of a ModelError name no file."""
+        with self._lock:
+            if source in self._kept:
+                self._kept.move_to_end(source)
+                return self._kept[source][0]
+        size = len(source.encode("utf-8", "surrogatepass"))
+        item = _read(source, size)
+        with self._lock:
+            if source in self._kept:  # Another thread has read it meanwhile.
+                return self._kept[source][0]
+            self._kept[source] = item, size
+            self._bytes += size
+            while len(self._kept) > DOCUMENTS_KEPT_MAX or self._bytes > KEPT_BYTES_MAX:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+        return item
+
+
+_kept = _KeptDocuments()
+
+
+def _read(source: str, size: int) -> Item:
+    """Return the document in `source`, which has `size` bytes; the problems of a ModelError name no file."""
     if size > DOCUMENT_BYTES_MAX:
         raise _refused(0, f"the file has {size} bytes, more than {DOCUMENT_BYTES_MAX}", "split it")
     try:
