@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rte_server.engine.kernel import inner, kernel
+from rte_server.engine.kernel import _LoadedLibrary, inner, kernel
 
 
 @inner
@@ -51,3 +51,17 @@ def test_an_inner_kernel_cannot_be_called_from_python(numbers: NDArray[np.int64]
     _total(numbers)
     with pytest.raises(TypeError, match="_half is called by kernels only"):
         _half(4)
+
+
+def test_what_is_kept_of_a_kernel_is_machine_code_that_has_what_is_asked_for(numbers: NDArray[np.int64]) -> None:
+    """Another form of it is refused, and a function that is not in it is an error; calling it would end the process."""
+    _total(numbers)
+    (compiled,) = _total.overloads.values()
+    name, kind, kept = compiled.library.serialize_using_object_code()
+    codegen = compiled.library.codegen
+    function = compiled.fndesc.llvm_cpython_wrapper_name
+    assert _LoadedLibrary.load(codegen, (name, kind, kept)).get_pointer_to_function(function) != 0
+    with pytest.raises(RuntimeError, match="kept without the code of no_such_function"):
+        _LoadedLibrary.load(codegen, (name, kind, kept)).get_pointer_to_function("no_such_function")
+    with pytest.raises(RuntimeError, match="kept as bitcode"):
+        _LoadedLibrary.load(codegen, (name, "bitcode", kept[1]))

@@ -129,8 +129,15 @@ class _LoadedLibrary(_Library):  # type: ignore[misc]
 
     @classmethod
     def load(cls, codegen: Any, state: Any) -> Self:
-        """Return a library of what numba keeps of a kernel."""
-        name, _, (machine_code, form) = state
+        """Return a library of what numba keeps of a kernel.
+
+        Raises:
+            RuntimeError: That is no machine code.
+        """
+        name, kind, kept = state
+        if kind != "object":
+            raise RuntimeError(f"{name} is kept as {kind}, not as machine code")
+        machine_code, form = kept
         self = cls(codegen, name)
         self._form = form
         self.enable_object_caching()
@@ -142,7 +149,10 @@ class _LoadedLibrary(_Library):  # type: ignore[misc]
         # numba looks first whether it knows the name, which it has from the form.
         if self._form is None:
             return int(super().get_pointer_to_function(name))
-        return int(self._codegen._engine.get_function_address(name))  # noqa: SLF001
+        address = int(self._codegen._engine.get_function_address(name))  # noqa: SLF001
+        if address == 0:
+            raise RuntimeError(f"{self.name} was kept without the code of {name}")
+        return address
 
     def _get_module_for_linking(self) -> Any:
         if self._form is not None:
