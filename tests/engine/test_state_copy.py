@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
 import pytest
@@ -15,15 +16,16 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure
 from rte_server.engine.state_copy import SnapshotAhead
-from rte_server.engine.table import HIGH_WATER, KEY_HI, KEY_LO, Capacity
+from rte_server.engine.table import HIGH_WATER, KEY_HI, KEY_LO, STRING_SWEEPS, Capacity
 from tests.bench.engine_part import new_engine as new_shop
 from tests.bench.workload import START_MS as DAY_START_MS
-from tests.bench.workload import make_workload
+from tests.bench.workload import make_workload, one_event_each
 from tests.engine.pair import Pair
 from tests.engine.strategies import Action, scripts
 from tests.engine.test_engine_moves import VIEWS, Play
 from tests.engine.test_twin_engine import CALM
 
+WIDE = Capacity(sessions_max=16_384, dedup_events_max=65_536, strings_max=65_536, string_bytes_max=8 << 20)
 ROOMY = Capacity(sessions_max=8192, dedup_events_max=32_768, strings_max=16_384, string_bytes_max=1 << 20)
 
 
@@ -52,24 +54,56 @@ def test_whatever_happens_after_a_copy_was_begun_is_in_it(
     assert_is_state(snapshot, pair.engine, is_last=is_last)
 
 
-def test_a_copy_beside_a_busy_writer_is_the_state_at_its_end() -> None:
-    """Passes go on in a thread while events are folded; no row is torn, none is old."""
-    engine = new_shop(ROOMY)
-    workload = make_workload(40_000, 4_000, batch_events=50)
-    for _ in range(3):
-        snapshot, ended = engine.begin_snapshot(), threading.Event()
+def test_a_copy_beside_a_busy_writer_is_the_state_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is made in a thread while events are folded, more of which come after it; no row is torn, none is old."""
+    monkeypatch.setattr(state_copy, "LEFT_MAX", 0)  # As long as anything changes there is another pass.
+    monkeypatch.setattr(state_copy, "PASSES_MAX", 100)
+    engine = new_shop(WIDE)
+    workload, random, beside = make_workload(60_000, 4_000, batch_events=20), Random(1), 0
+    entries = iter([Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, request) for request in workload.requests])
+    for _ in range(15):
+        snapshot, made = engine.begin_snapshot(), threading.Event()
 
-        def advance(snapshot: SnapshotAhead = snapshot, ended: threading.Event = ended) -> None:
-            while not ended.is_set():
-                snapshot.advance()
+        def advance(snapshot: SnapshotAhead = snapshot, made: threading.Event = made) -> None:
+            snapshot.advance()
+            made.set()
 
         thread = threading.Thread(target=advance)
-        thread.start()
-        for request in workload.requests:
-            engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, request))
-        ended.set()
+        begin = random.randrange(100)
+        for number in range(150):
+            if number == begin:
+                thread.start()
+            engine.apply(engine.position + 1, next(entries))
+            beside += number > begin and not made.is_set()
         thread.join()
+        for _ in range(random.randrange(50)):
+            engine.apply(engine.position + 1, next(entries))
         assert_is_state(snapshot, engine)
+    assert beside > 0, "nothing was folded beside a copy"
+    assert engine.score_view().table.counts[STRING_SWEEPS] == 0, "it was the copy of another state, and made anew"
+
+
+def test_a_second_call_goes_on_from_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It copies only what changed since; where there is no room for what came, it begins anew."""
+    monkeypatch.setattr(state_copy, "ROOM_ROWS", 100)
+    engine = new_shop(ROOMY)
+    requests = one_event_each(range(1, 1_200), batch_events=1).requests
+    changed: list[int] = []
+    copy_rows = state_copy.copy_changed_rows
+
+    def count(*arguments: object) -> int:
+        changed.append(copy_rows(*arguments))
+        return changed[-1]
+
+    monkeypatch.setattr(state_copy, "copy_changed_rows", count)
+    snapshot = engine.begin_snapshot()
+    for until, expected in ((1_000, 1_000), (1_050, 50), (1_199, 1_199)):
+        for request in requests[engine.position - 1 : until]:
+            engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS, request))
+        changed.clear()
+        snapshot.advance()
+        assert changed[0] == expected
+    assert_is_state(snapshot, engine)
 
 
 def test_what_did_not_change_is_not_copied_again() -> None:
@@ -136,7 +170,10 @@ def test_another_state_is_copied_instead(change: str) -> None:
 
 
 def test_a_person_who_was_erased_meanwhile_is_in_no_snapshot() -> None:
-    """Neither the session nor a text of a person is in a snapshot that was begun before the erasure."""
+    """Neither the session nor a text of a person is in a snapshot that was begun before the erasure.
+
+    An erasure sweeps the strings, so the state is another one, and what was copied of the former one is left.
+    """
     play = Play()
     play.configure(shop=VIEWS.format(1, ""))
     play.view("somebody-who-leaves")
@@ -144,7 +181,6 @@ def test_a_person_who_was_erased_meanwhile_is_in_no_snapshot() -> None:
     snapshot.advance()
     key = play.engine.score_view().table.rows[play.engine.find_visitor("somebody-who-leaves"), [KEY_LO, KEY_HI]]
     play.apply(EntryType.ERASE, Erasure("e", visitor_keys=[(int(key[0]), int(key[1]))]).body())
-    play.engine.sweep()
     meta, arrays = snapshot.finish()
     assert not any(b"somebody-who-leaves" in array.tobytes() for _, array in arrays)
     assert not any(key[:1].tobytes() in array.tobytes() for _, array in arrays)

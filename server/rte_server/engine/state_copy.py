@@ -22,7 +22,7 @@ from rte_server.engine.blocks import taken_blocks
 from rte_server.engine.facts import FACT_WORDS
 from rte_server.engine.kernel import kernel
 from rte_server.engine.native import acquire_at, fence_acquire, prefetch_at, put_word, span_of, word_at
-from rte_server.engine.strings import ARENA_USED, USED, StringPool
+from rte_server.engine.strings import USED, StringPool, used_bytes
 from rte_server.engine.table import (
     DEDUP_HEAD,
     DEDUP_USED,
@@ -125,8 +125,13 @@ class StateCopy:
         return self._table is table and self._pool is pool
 
     def advance(self) -> None:
-        """Copy the rows, and those that change meanwhile, until few do. Any thread but the writer's, one at a time."""
-        self._make_room(int(self._table.counts[HIGH_WATER]), ROOM_ROWS, ROOM_RECORDS)
+        """Copy the rows, and those that change meanwhile, until few do. Any thread but the writer's, one at a time.
+
+        A second call goes on from the first, unless so many rows came that there is no room for them: it begins anew then.
+        """
+        high_water = int(self._table.counts[HIGH_WATER])
+        if not len(self._rows) or high_water > len(self._rows):
+            self._make_room(high_water, ROOM_ROWS, ROOM_RECORDS)
         self._copy_texts()
         for _ in range(PASSES_MAX):
             count = min(int(self._table.counts[HIGH_WATER]), len(self._rows))
@@ -214,7 +219,7 @@ class StateCopy:
 
     def _copy_texts(self) -> None:
         """Copy the bytes of strings that came since: bytes that are there never change."""
-        used = int(self._pool.counts[ARENA_USED])
+        used = int(used_bytes(self._pool.counts))
         if used > len(self._arena):
             room = np.empty(min(used + used // 4 + ROOM_RECORDS, len(self._pool.arena)), np.uint8)
             room[: self._arena_used] = self._arena[: self._arena_used]

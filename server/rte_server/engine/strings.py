@@ -123,7 +123,7 @@ def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
         return False
     for i in range(length):
         put_byte(arena, start + i, byte_at(span, off + i))
-    put_word(counts, ARENA_USED, start + length)
+    release_at(counts, ARENA_USED, start + length)
     put_word(counts, USED, used + 1)
     put_word(counts, LONGEST, max(word_at(counts, LONGEST), length))
     put_word(slots, 2 * slot + 1, (start << LENGTH_BITS) | length)
@@ -135,6 +135,12 @@ def intern(ctx, string_id, span, off, length):  # type: ignore[no-untyped-def]
 def intern_bytes(context, string_id, text):  # type: ignore[no-untyped-def]
     """Store the bytes `text` (uint8[:]) under `string_id`, as `intern` does; for calls from Python."""
     return intern(span_of(context), string_id, span_of(text), 0, text.shape[0])
+
+
+@kernel
+def used_bytes(counts):  # type: ignore[no-untyped-def]
+    """Return how many bytes of the arena are used (`counts` of a pool), beside the writer: they are all there by then."""
+    return acquire_at(span_of(counts), ARENA_USED)
 
 
 @inner
