@@ -14,13 +14,13 @@ _offsets = itertools.count(os.getpid() * 97)
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on, another one each time."""
-    for offset in _offsets:
+    while True:
+        port = FIRST + next(_offsets) % COUNT
         with socket.socket() as probe:
             # As servers do: what is left of connections that were closed keeps nobody from listening.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", FIRST + offset % COUNT))
+                probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
-    raise AssertionError("the count has no end")
+            return port

@@ -16,7 +16,7 @@ from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.state_copy import SnapshotAhead
 from rte_server.journal.directory import DataDirectory
 from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
-from rte_server.journal.recovery import configure, recover
+from rte_server.journal.recovery import configure, recover, state_at
 from rte_server.journal.snapshots import SnapshotStore
 from rte_server.journal.sqlite import SqliteJournal
 from rte_server.service.pipeline import DUE_MANY, Pipeline
@@ -378,6 +378,21 @@ def test_a_snapshot_that_does_not_fit_is_made_up_by_the_journal(tmp_path: Path) 
         with pytest.raises(JournalDamaged, match="begins at position 3"):
             recover(journal, 0, store, lambda: SmallFold(capacity=1))
         assert recover(journal, 0, store, SmallFold).seen == engine.seen
+        journal.close()
+
+
+def test_a_snapshot_of_another_position_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One that restores to another position than its name says is logged; the one before and the journal give the state."""
+    with DataDirectory(tmp_path) as directory:
+        journal = SqliteJournal(directory)
+        journal.append(0, [events(1), events(2), events(3)])
+        store = SnapshotStore(directory.snapshots_path)
+        engine = recover(journal, 0, store, SmallFold)
+        store.write(2, *state_at(journal, 0, store, SmallFold, 2).snapshot())
+        meta, arrays = engine.snapshot()
+        store.write(3, meta | {"position": 1}, arrays)
+        assert recover(journal, 0, store, SmallFold).seen == engine.seen == {1: 1, 2: 1, 3: 1}
+        assert "snapshot 3 is passed over: it restored position 1" in caplog.text
         journal.close()
 
 
