@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from rte_server.engine import state_copy
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure
+from rte_server.engine.kernel import kernel
+from rte_server.engine.native import fence_release, put_word, release_at, span_of, word_at
 from rte_server.engine.state_copy import SnapshotAhead
-from rte_server.engine.table import HIGH_WATER, KEY_HI, KEY_LO, STRING_SWEEPS, Capacity
+from rte_server.engine.table import HIGH_WATER, KEY_HI, KEY_LO, STRING_SWEEPS, VERSION, Capacity
 from tests.bench.engine_part import new_engine as new_shop
 from tests.bench.workload import START_MS as DAY_START_MS
 from tests.bench.workload import make_workload, one_event_each
@@ -134,6 +137,41 @@ def test_a_row_that_is_being_written_is_copied_later() -> None:
     rows[0, 0] = 6
     assert state_copy.copy_changed_rows(*arrays, 2) == 1
     assert np.array_equal(copied, rows)
+
+
+@kernel
+def write_rows(rows: Any, times: Any) -> None:
+    """Write to all rows many times, as the writer does; what they hold is known by their versions."""
+    words, cells = rows.shape[1], span_of(rows)
+    for number in range(times):
+        for row in range(rows.shape[0]):
+            at = row * words
+            release_at(cells, at, word_at(cells, at) | 1)
+            fence_release()
+            for word in range(1, words):
+                put_word(cells, at + word, number)
+            release_at(cells, at, (word_at(cells, at) | 1) + 1)
+
+
+def test_a_row_that_is_written_to_meanwhile_is_never_kept_torn() -> None:
+    """Beside a writer who never pauses, a copy that has a version is the row as it was at that version."""
+    rows = np.full((8, 65_536), -1, np.int64)  # Long ones: to copy takes most of the time, so that the two meet.
+    rows[:, VERSION] = 0
+    copied, versions = np.zeros_like(rows), np.full(len(rows), state_copy.NOT_COPIED)
+    arrays = rows, copied, versions, np.zeros(0, np.int64), np.zeros((0, 8), np.int64), np.zeros(0, np.int64)
+    write_rows(rows[:0], 1)
+    thread = threading.Thread(target=write_rows, args=(rows, 2_000))
+    thread.start()
+    kept = left = 0
+    while thread.is_alive():
+        versions[:] = state_copy.NOT_COPIED
+        state_copy.copy_changed_rows(*arrays, len(rows))
+        whole = versions != state_copy.NOT_COPIED
+        assert (copied[whole, 1:] == versions[whole, None] // 2 - 1).all()
+        kept += int(whole.sum())
+        left += int((~whole).sum())
+    thread.join()
+    assert kept > 0 < left, "nothing was copied, or nothing was written to meanwhile"
 
 
 def test_more_than_there_is_room_for_is_copied_anew(monkeypatch: pytest.MonkeyPatch) -> None:
