@@ -152,9 +152,9 @@ def test_a_deadline_is_answered_before_it_passes(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_usual_margin_lets_the_answer_come_before_the_deadline() -> None:
-    """With the margin that servers have, callers learn the reason: most of them, unless the machine is busy all the time.
+    """With the margin that servers have, all callers learn the reason, unless the machine is busy all the time.
 
-    Without a margin a third of them do.
+    Without a margin less than half of them do, now and then more.
     """
 
     async def test(trial: Trial) -> None:
@@ -166,7 +166,7 @@ def test_the_usual_margin_lets_the_answer_come_before_the_deadline() -> None:
                     await trial.call("Wait")(b"", timeout=0.1)
                 assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
                 answered[-1] += DETAILS_METADATA_KEY in dict(failure.value.trailing_metadata() or ())
-            if answered[-1] >= 16:
+            if answered[-1] == 20:
                 return
         pytest.fail(f"of 20 calls each, so many were answered before their deadline: {answered}")
 
