@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rte_server.engine.expressions import CELLS_SUFFIX, Code, Op, always_read, encode_code, input_names, text_names
 from rte_server.engine.kernel import kernel
-from rte_server.engine.keyed import KINDS_OF_TEXTS
+from rte_server.engine.keyed import EXTRAS_READ, KINDS_OF_TEXTS
 from rte_server.engine.kinds import REFRESH_MS, changes_with_time, has_times, refresh_ms
 from rte_server.engine.layout import lay_out
 from rte_server.engine.marks import COMPUTED, Marks, names_read
@@ -271,7 +271,9 @@ class _Assembly:
             source, value = int(FROM_CODE), self._event_code(spec.value, uses, keeps)
         where = self._event_code(spec.where, uses, keeps_result=False)
         extras = len(self.extras)
-        self.extras += [self._extra(code, uses) for code in spec.extras]
+        # Kernels do not look whether there is one.
+        missing = [()] * (EXTRAS_READ.get(spec.kind, 0) - len(spec.extras))
+        self.extras += [self._extra(code, uses) for code in (*spec.extras, *missing)]
         kind, at, keep, unique, registers, role = (int(word) for word in self.rows[number, : A_ROLE + 1])
         tail = int(self.rows[number, A_PARAMS]), extras, self.marks.of_attribute(spec)
         needed = sorted(always_read(spec.value) | always_read(spec.where))

@@ -81,6 +81,9 @@ FIRST_OF_KEYED = SET
 KINDS_OF_TEXTS = frozenset((Kind.SET, Kind.BASKET, Kind.TOP))
 """Those whose cells refer to texts."""
 
+EXTRAS_READ = {Kind.BASKET: 2, Kind.TOP: 1}
+"""Further expressions that are looked at for an event: quantity and price, and the weight."""
+
 
 BEYOND = {
     Kind.SET: "then so many of them, a fair sample",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.attributes import TAG_MASK, as_number
-from rte_server.engine.context import ROWS, WRITTEN_BLOCKS, count_of, row_cells, span_in
+from rte_server.engine.context import ROW_WORDS, ROWS, WRITTEN_BLOCKS, count_of, row_cells, span_in
 from rte_server.engine.encode import READ_TRIES
 from rte_server.engine.expressions import (
     CODE_COLUMNS,
@@ -327,7 +327,7 @@ def select_rows(
 
 
 def _lines(context: NDArray[np.int64], wanted: Filter, order: int) -> NDArray[np.int64]:
-    """Return words of a row, one of each cache line that is read of most rows; see `match_rows`."""
+    """Return words of a row's core, one of each cache line that is read of most rows; see `match_rows`."""
     words = [VERSION, SESSION_HI, LAST, LAG]
     attributes = wanted.program.arrays.attributes
     for load in (*wanted.loads.tolist(), order):
@@ -335,5 +335,6 @@ def _lines(context: NDArray[np.int64], wanted: Filter, order: int) -> NDArray[np
         if 0 <= number < len(attributes):
             words.append(attributes[number, A_AT])
     # Rows take whole lines, but the first need not begin with one.
-    first = int(context[2 * ROWS])
-    return np.array(list({(first + 8 * int(word)) // LINE_BYTES: int(word) for word in words}.values()), np.int64)
+    first, core = int(context[2 * ROWS]), int(context[ROW_WORDS])
+    lines = {(first + 8 * int(word)) // LINE_BYTES: int(word) for word in words if word < core}
+    return np.array(list(lines.values()), np.int64)
