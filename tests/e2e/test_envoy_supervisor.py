@@ -20,6 +20,7 @@ import pytest
 from rte_server.edge import Edge, EdgeError, EdgeSettings
 from tests.e2e.calls import call, lines
 from tests.e2e.conftest import Loop, make_stand_in
+from tests.e2e.stand_in import StandIn
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -162,10 +163,9 @@ def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) 
     loop.run(server.start(address))
     edge = make_edge(run_dir, address)
     loop.run(edge.start())
-    port, statuses = edge.port, []
-    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
-    thread.start()
-    until(lambda: server.held_count == 1)
+    port = edge.port
+    statuses: list[int] = []
+    thread = hold_a_call(port, server, statuses)
     loop.run(edge.begin_drain(600))
     assert call(port, "GET", "/healthz").status == 503
     stopped = loop.begin(edge.stop(600))
@@ -176,6 +176,14 @@ def test_drain_waits_for_a_slow_call(loop: Loop, run_dir: Path, tmp_path: Path) 
     thread.join()
     assert statuses == [404]
     loop.run(server.stop())
+
+
+def hold_a_call(port: int, server: StandIn, statuses: list[int]) -> threading.Thread:
+    """Make a call that the stand-in holds; the thread ends, and its status is there, when it lets go."""
+    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
+    thread.start()
+    until(lambda: server.held_count == 1)
+    return thread
 
 
 def test_drain_ends_with_the_watches(loop: Loop, run_dir: Path, tmp_path: Path) -> None:
@@ -237,11 +245,10 @@ def test_an_envoy_that_is_silent_for_a_while_keeps_its_calls(
     loop.run(server.start(address))
     edge = make_edge(run_dir, address, ready_timeout_s=120)
     loop.run(edge.start())
-    pid, port, statuses = edge.pid, edge.port, []
+    pid, port = edge.pid, edge.port
+    statuses: list[int] = []
     assert pid is not None
-    thread = threading.Thread(target=lambda: statuses.append(call(port, "GET", "/v1/visitors/held/session").status))
-    thread.start()
-    until(lambda: server.held_count == 1)
+    thread = hold_a_call(port, server, statuses)
     os.kill(pid, signal.SIGSTOP)
     stopped = loop.begin(edge.stop(600))
     with pytest.raises(TimeoutError):

@@ -21,7 +21,8 @@ OF_AT = np.int64(1)
 BITS_AT = np.int64(2)
 
 PLACE_BITS = np.int64(10)
-"""An entry says something of many customers, one after the other; beyond so many bits they count as said at once."""
+"""An entry says something of several customers, one after the other; the server puts 64 into one, which leaves room. Beyond so many
+bits they count as said at once."""
 PLACE_MAX = (1 << PLACE_BITS) - 1
 
 

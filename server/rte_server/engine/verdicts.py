@@ -16,7 +16,8 @@ from rte_server.engine.native import put_word, siphash24_128, word_at
 from rte_server.engine.values import BOOL, MATCHES, on_text
 
 VERDICTS_MAX = 4096
-"""Verdicts that are remembered, a power of two; another one that needs its place takes it."""
+"""Verdicts that are remembered, a power of two; another one that needs its place takes it. 32 KiB stay in the second cache of a core
+beside the program, and hold some hundreds of texts for each of the patterns that the packs have."""
 
 
 def new_verdicts() -> NDArray[np.int64]:
