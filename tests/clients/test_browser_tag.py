@@ -97,11 +97,10 @@ def visitor_of(page: Page) -> str:
 
 
 def sent(page: Page) -> list[dict[str, Any]]:
-    """Return the events that a page has sent so far."""
+    """Return the events that a tab has sent so far, each once: what had no answer when a page was left is sent again."""
     page.evaluate("0")  # What it told of requests before it answers this has come.
-    return [
-        event for request in page.requests("/v1/events:ingest") for event in json.loads(request["postData"])["events"]
-    ]
+    requests = [json.loads(request["postData"]) for request in page.requests("/v1/events:ingest")]
+    return list({event["event_id"]: event for request in requests for event in request["events"]}.values())
 
 
 def has_left(session: dict[str, Any]) -> bool:
@@ -273,6 +272,25 @@ def test_history_and_frames_of_a_page_are_page_views_once(server: TestServer, ch
             "/?page=3#part",
         ]
         assert [view["page_referrer"] for view in views[1:]] == [view["page_location"] for view in views[:-1]]
+
+
+def test_a_title_that_is_set_late_is_told_although_a_batch_is_due(server: TestServer, chromium: Chromium) -> None:
+    """The view of a page within an application has the title that is set after the address, whenever a batch was begun."""
+    with site({"/": page_of({}, f"{address_of(server)}/rte.js")}) as shop:
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_posted_events(page, {"view_item"})
+        for wait_ms in range(350, 400, 10):
+            page.evaluate(
+                f"rte('event', 'begun'), new Promise((then) => setTimeout(then, {wait_ms}))"
+                f".then(() => history.pushState(null, '', '/?page={wait_ms}'))"
+                f".then(() => setTimeout(() => (document.title = 'Page {wait_ms}'), 10))"
+            )
+            wait_for_session(
+                server, visitor_of(page), lambda one, n=wait_ms: one["attributes"]["page_views"] == (n - 350) // 10 + 2
+            )
+        titles = [event["properties"]["page_title"] for event in sent(page) if event["name"] == "page_view"]
+        assert titles == ["A shop", *(f"Page {wait_ms}" for wait_ms in range(350, 400, 10))]
 
 
 def times_posted(shop: Site, text: bytes) -> int:

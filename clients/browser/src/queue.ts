@@ -76,6 +76,11 @@ export class Queue {
     if (!this.failures && !this.timer) this.later(BATCH_DELAY_MS)
   }
 
+  /** Send what waits no sooner than if it came now: its last event is not complete yet. */
+  hold(): void {
+    if (!this.failures && this.timer) this.later(BATCH_DELAY_MS)
+  }
+
   /** Begin to send; what waits belongs to `visitor`. */
   release(visitor: string): void {
     this.held = false

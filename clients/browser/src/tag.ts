@@ -80,6 +80,8 @@ class Tag {
     this.location = this.options.clean_url(location.href)
     this.attention.begin()
     this.view(referrer, properties)
+    // A batch that is due would leave without the title.
+    this.queue.hold()
   }
 
   /** Take what the visitor agreed to, or not. */
