@@ -82,6 +82,11 @@ def wait_for_session(server: Server, visitor: str, fits: Callable[[dict[str, Any
         time.sleep(0.1)
 
 
+def wait_for_page_views(server: Server, visitor: str, count: int) -> None:
+    """Return as soon as a visitor's session has so many page views."""
+    wait_for_session(server, visitor, lambda one: one["attributes"]["page_views"] == count)
+
+
 def sessions_since(server: Server, ms: int) -> list[dict[str, Any]]:
     """Return the sessions that began at a time, milliseconds since 1970, or later."""
     query = urllib.parse.urlencode({"filter": f"session.start_time >= {ms}"})
@@ -262,7 +267,7 @@ def test_history_and_frames_of_a_page_are_page_views_once(server: TestServer, ch
         page.evaluate("history.replaceState(null, '', '/?page=3'), location.hash = 'part'")
         page.evaluate("history.pushState(null, '', '/?page=3#/route')")
         page.evaluate("history.back(), new Promise((then) => addEventListener('popstate', then))")
-        wait_for_session(server, visitor_of(page), lambda one: one["attributes"]["page_views"] == 5)
+        wait_for_page_views(server, visitor_of(page), 5)
         views = [event["properties"] for event in sent(page) if event["name"] == "page_view"]
         assert [view["page_location"].removeprefix(shop.address) for view in views] == [
             "/",
@@ -280,15 +285,13 @@ def test_a_title_that_is_set_late_is_told_although_a_batch_is_due(server: TestSe
         page = chromium.open(f"{shop.address}/")
         page.wait_for("window.rte.version")
         wait_for_posted_events(page, {"view_item"})
-        for wait_ms in range(350, 400, 10):
+        for views, wait_ms in enumerate(range(350, 400, 10), start=2):
             page.evaluate(
                 f"rte('event', 'begun'), new Promise((then) => setTimeout(then, {wait_ms}))"
                 f".then(() => history.pushState(null, '', '/?page={wait_ms}'))"
                 f".then(() => setTimeout(() => (document.title = 'Page {wait_ms}'), 10))"
             )
-            wait_for_session(
-                server, visitor_of(page), lambda one, n=wait_ms: one["attributes"]["page_views"] == (n - 350) // 10 + 2
-            )
+            wait_for_page_views(server, visitor_of(page), views)
         titles = [event["properties"]["page_title"] for event in sent(page) if event["name"] == "page_view"]
         assert titles == ["A shop", *(f"Page {wait_ms}" for wait_ms in range(350, 400, 10))]
 
