@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc.aio
+import pytest
 
 from rte.v1.collector_service_pb2_grpc import add_CollectorServiceServicer_to_server
 from rte_collect.app import Collectors
@@ -63,6 +66,33 @@ async def test_however_an_id_is_written(tmp_path: Path) -> None:
     quarantine.add([kept(each) for each in (*named, *others)])
     async with serving(quarantine) as collectors:
         await collectors.drop_naming((PERSON, "v-1"))
+        assert [each.raw.document.decode() for each in quarantine.page(0, 10)] == others
+
+
+@pytest.mark.parametrize("shift", range(3))
+async def test_an_id_that_is_packed(tmp_path: Path, shift: int) -> None:
+    """Events leave that name the person in base64 of either alphabet, in JSON or in an address, wherever in the text it begins."""
+    # With letters whose base64 has the characters in which the alphabets differ.
+    content = json.dumps({"u": "ÿ>~?" + "x" * shift, "user_id": PERSON}, ensure_ascii=False).encode()
+    usual, url = base64.b64encode(content).decode(), base64.urlsafe_b64encode(content).decode()
+    other = base64.b64encode(json.dumps({"user_id": f"x{PERSON}"}).encode()).decode()
+    assert usual != url
+    named = [
+        json.dumps({"e": "ue", "ue_px": url.rstrip("=")}),
+        json.dumps({"data_base64": usual}),
+        json.dumps({"data_base64": usual}).replace("/", "\\/"),
+        f"?e=ue&ue_px={quote(usual, safe='')}&p=web",
+        f"?e=ue&ue_px={url}",
+    ]
+    others = [
+        json.dumps({"ue_px": other}),
+        "?e=ue&ue_px=!",
+        json.dumps({"word": "somebody", "data_base64": "/////w=="}),
+    ]
+    quarantine = Quarantine(str(tmp_path / "quarantine.sqlite"), Bounds(), lambda: 0)
+    quarantine.add([kept(each) for each in (*named, *others)])
+    async with serving(quarantine) as collectors:
+        await collectors.drop_naming((PERSON,))
         assert [each.raw.document.decode() for each in quarantine.page(0, 10)] == others
 
 

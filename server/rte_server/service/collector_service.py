@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import grpc
 import grpc.aio
@@ -60,7 +62,9 @@ class CollectorService:
         return {name: grpc.unary_unary_rpc_method_handler(self._passed(name, each)) for name, each in checks.items()}
 
     async def drop_naming(self, ids: Collection[str]) -> None:
-        """Remove the quarantined events for good in which an id stands as a word of its own, also as JSON and addresses write it.
+        """Remove the quarantined events for good in which an id stands as a word of its own.
+
+        Also as JSON, addresses and base64 write it: Snowplow packs whole objects in base64, and CloudEvents may.
 
         What left the quarantine before that is in no file either afterwards.
 
@@ -77,7 +81,11 @@ class CollectorService:
                 request = pb.ListQuarantinedEventsRequest(page_size=PAGE_SIZE_MAX, page_token=token)
                 body = await self._ask("ListQuarantinedEvents", request)
                 page = pb.ListQuarantinedEventsResponse.FromString(body)
-                found = [each.quarantine_id for each in page.events if named.search(f"{each.document}\n{each.message}")]
+                found = [
+                    each.quarantine_id
+                    for each in page.events
+                    if any(named.search(text) for text in (each.message, *_readings(each.document)))
+                ]
                 # Also if there are none: dropping cuts the log of the file, which may hold what left by itself.
                 await self._ask("DropQuarantinedEvents", pb.DropQuarantinedEventsRequest(quarantine_ids=found))
                 token = page.next_page_token
@@ -103,6 +111,23 @@ class CollectorService:
                 raise _unavailable() from error
 
         return passed
+
+
+_PACKED = re.compile(r"[\w+/-]{4,}", re.ASCII)
+"""What may be base64, of the usual or the URL alphabet, without its padding."""
+
+_URL_ALPHABET = str.maketrans("+/", "-_")
+
+
+def _readings(document: str) -> Iterator[str]:
+    """Yield a document as it is, and each text that is packed in it as base64."""
+    yield document
+    # Serializers may escape a slash, and addresses what is no letter.
+    for packed in _PACKED.findall(unquote(document.replace("\\/", "/"))):
+        try:
+            yield base64.urlsafe_b64decode(packed.translate(_URL_ALPHABET) + "=" * (-len(packed) % 4)).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue  # A word.
 
 
 def _list_request(body: bytes) -> Message:
