@@ -295,8 +295,8 @@ class Site(ThreadingHTTPServer):
     Attributes:
         files: Content by path; a path that ends in `.js` is a script, any other a page.
         posted: Bodies that were posted.
-        answer: Says status and content (JSON) of the answer to a body that is posted; it is called before the body is among
-            `posted`.
+        answer: Says status and content (JSON) of the answer to a body that is posted, status 0: the connection is closed without
+            one; it is called before the body is among `posted`.
         changed: Notified with each.
     """
 
@@ -332,6 +332,9 @@ class _Answers(BaseHTTPRequestHandler):
             status, content = self.server.answer(body)
             self.server.posted.append(body)
             self.server.changed.notify_all()
+        if not status:
+            self.close_connection = True
+            return
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))

@@ -416,6 +416,37 @@ def test_the_last_request_of_a_page_that_is_answered_503_is_sent_by_the_next_pag
         assert len(set(ids)) == 1
 
 
+def test_a_batch_whose_answer_is_lost_is_sent_again(chromium: Chromium) -> None:
+    """It was taken, which nobody was told: the same page sends the same events under the same ids once more."""
+    with site({"/": page_of({"ping_s": 0}, "/rte.js"), "/rte.js": SCRIPT.read_bytes()}) as shop:
+        shop.answer = lambda body: (200 if b"purchase" not in body or times_posted(shop, b"purchase") else 0, b"{}")
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        page.evaluate("rte('event', 'purchase', { value: 1 })")
+        wait_for_posted(shop, b"purchase", 2)
+        first, second = (json.loads(body)["events"] for body in shop.posted if b"purchase" in body)
+        page.evaluate("rte('event', 'login')")
+        wait_for_posted(shop, b"login")
+        assert second[: len(first)] == first
+        assert times_posted(shop, b"purchase") == 2
+
+
+def test_a_browser_without_keepalive_sends_a_beacon_when_the_page_is_left(chromium: Chromium) -> None:
+    """What was measured last is there, though no fetch outlives the page: it is sent by `sendBeacon`."""
+    old = page_of({"ping_s": 0}, "/rte.js").replace(b"<script>\n", b"<script>\ndelete Request.prototype.keepalive\n", 1)
+    with site({"/": old, "/rte.js": SCRIPT.read_bytes(), "/elsewhere": b"<!doctype html>"}) as shop:
+        shop.answer = lambda _: (200, b"{}")
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_posted(shop, b"view_item")
+        page.evaluate(
+            "window.fetch = () => Promise.reject(new Error('too late')),"
+            " addEventListener('pagehide', () => rte('event', 'purchase', { value: 1 }), { capture: true })"
+        )
+        page.go(f"{shop.address}/elsewhere")
+        wait_for_posted(shop, b"purchase")
+
+
 def test_tabs_hand_over_without_overwriting_what_others_left(chromium: Chromium) -> None:
     """Two tabs whose requests are never answered are left in turns; a third one sends what both had measured."""
     with site({"/": page_of({"ping_s": 0}, "/rte.js"), "/rte.js": SCRIPT.read_bytes()}) as shop:
