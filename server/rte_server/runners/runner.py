@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic, sleep
 
 import numpy as np
@@ -22,16 +23,20 @@ from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
 from rte_server.engine.scores import FAILED, MISSING_INPUT, REASONS, SC_STATUS, SCORED
 from rte_server.runners.scorer import Scorer, ScorerError
+from rte_server.runners.waiting_rows import WaitingRows
 
-BATCH_ROWS_MAX = 4096
-"""Rows of one batch: some 10 ms of a large tree ensemble, so that the oldest row never waits for all others."""
+BATCH_ROWS_MAX = 2048
+"""Rows of one batch: some 15 ms of a large tree ensemble, and twice that where the cores are busy. Nobody sees a score before
+its batch has ended, and the next batch has to wait for it."""
 
 INTERVAL_S = 0.02
-"""Batches begin at most this often under load: what changes meanwhile is scored once. An idle runner begins at once."""
+"""Batches begin at most this often while less than a whole one waits: what changes meanwhile is scored once. An idle runner
+begins at once."""
 
-REST_SHARE, REST_SHARE_BEHIND = 1.0, 1 / 3
-"""A runner rests for this share of the time that its batch took: the fold and the callers need the cores, too. Where more
-than a batch still waits it rests less, or it would fall behind for as long as the load lasts."""
+REST_SHARE = 1 / 3
+"""A runner rests at least for this share of the time that its batch took: the fold and the callers need the cores, too. To rest
+for as long as the batch took made every disturbance last: batches take longer where the cores are busy, and then half of
+the time is not enough for what changes."""
 
 LOG_INTERVAL_S = 60.0
 """A failure is logged at most this often."""
@@ -75,10 +80,7 @@ class Runner:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
-        sessions_max = view().sessions_max
-        self._waiting, self._taking = (np.zeros(sessions_max, np.int64) for _ in range(2))
-        self._waiting_count = 0
-        self._taking_from = self._taking_until = 0
+        self._waiting = WaitingRows(view().sessions_max)
         self._logged_at = -math.inf
         self._scorers: list[Scorer | ScorerError] = []
         self._retry_at_s: dict[int, float] = {}
@@ -108,12 +110,12 @@ class Runner:
     @property
     def waiting(self) -> int:
         """How many sessions wait to be scored."""
-        return self._waiting_count + self._taking_until - self._taking_from
+        return len(self._waiting)
 
     def mark(self, view: ScoreView, rows: NDArray[np.int64]) -> None:
         """Note that sessions changed. The fold's thread; some 50 ns per row."""
         with self._lock:
-            self._waiting_count = view.mark(rows, self._places, self._waiting, self._waiting_count)
+            self._waiting.append(partial(view.mark, rows, self._places))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -133,9 +135,8 @@ class Runner:
                 if not self._batch():
                     return
                 took_s = monotonic() - began
-                share = REST_SHARE_BEHIND if self.waiting > BATCH_ROWS_MAX else REST_SHARE
                 if self.waiting and not self._stopping:
-                    sleep(max(INTERVAL_S - took_s, share * took_s))
+                    sleep(rest_s(took_s, self.waiting))
         finally:
             for scorer in self._scorers:
                 if isinstance(scorer, ScorerError):
@@ -187,13 +188,7 @@ class Runner:
         if view.program is not self._program:
             return False
         with self._lock:
-            if self._taking_from == self._taking_until:
-                self._waiting, self._taking = self._taking, self._waiting
-                self._taking_from, self._taking_until = 0, self._waiting_count
-                self._waiting_count = 0
-            until = min(self._taking_until, self._taking_from + BATCH_ROWS_MAX)
-            rows = self._taking[self._taking_from : until].copy()
-            self._taking_from = until
+            rows = self._waiting.take(BATCH_ROWS_MAX)
             view.take(rows, self._places)
         now_ms = self._clock_ms()
         for number, scorer in enumerate(self._scorers):
@@ -218,6 +213,17 @@ class Runner:
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now
             _log.error("the score %s of the model %s is absent: %s", spec.name, spec.model, error)
+
+
+def rest_s(took_s: float, waiting: int) -> float:
+    """Return how long a runner rests before its next batch, seconds.
+
+    Args:
+        took_s: How long the last batch took, seconds.
+        waiting: Rows that wait.
+    """
+    share_s = took_s * REST_SHARE
+    return share_s if waiting >= BATCH_ROWS_MAX else max(INTERVAL_S - took_s, share_s)
 
 
 def score_rows(
