@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from random import Random
@@ -89,6 +90,7 @@ def test_a_copy_beside_a_busy_writer_is_the_state_at_its_end(monkeypatch: pytest
 def test_a_second_call_goes_on_from_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """It copies only what changed since; where there is no room for what came, it begins anew."""
     monkeypatch.setattr(state_copy, "ROOM_ROWS", 100)
+    monkeypatch.setattr(state_copy, "ROWS_PER_STEP", 10_000)
     engine = new_shop(ROOMY)
     requests = one_event_each(range(1, 1_200), batch_events=1).requests
     changed: list[int] = []
@@ -109,6 +111,41 @@ def test_a_second_call_goes_on_from_the_first(monkeypatch: pytest.MonkeyPatch) -
     assert_is_state(snapshot, engine)
 
 
+def test_pauses_are_made_while_most_is_copied_and_not_when_the_rest_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each step of the first pass. What changes in the pauses is found by later passes, which make none."""
+    monkeypatch.setattr(state_copy, "ROWS_PER_STEP", 100)
+    monkeypatch.setattr(state_copy, "LEFT_MAX", 0)
+    engine = new_shop(ROOMY)
+    requests = iter(one_event_each(range(1, 2_000), batch_events=10).requests)
+
+    def apply(count: int) -> None:
+        for request in itertools.islice(requests, count):
+            engine.apply(engine.position + 1, Entry(EntryType.EVENTS, DAY_START_MS, request))
+
+    apply(100)
+    snapshot = engine.begin_snapshot()
+    begun: list[int] = []
+    copy_rows = state_copy.copy_changed_rows
+
+    def note(*arguments: object) -> int:
+        begun.append(int(arguments[-2]))  # type: ignore[call-overload]
+        return int(copy_rows(*arguments))
+
+    monkeypatch.setattr(state_copy, "copy_changed_rows", note)
+    paused_after: list[int] = []
+
+    def pause() -> None:
+        paused_after.append(len(begun))
+        apply(1)
+
+    snapshot.advance(pause)
+    steps = 11  # 1,000 sessions, and those that came while memory was made ready.
+    assert begun[:steps] == list(range(0, 1_100, 100))
+    assert len(begun) > steps, "there was no second pass"
+    assert [after for after in paused_after if after] == list(range(1, steps + 1))
+    assert_is_state(snapshot, engine)
+
+
 def test_what_did_not_change_is_not_copied_again() -> None:
     """After a pass only the rows that an entry has changed since are left for the writer."""
     engine = new_shop(ROOMY)
@@ -119,11 +156,12 @@ def test_what_did_not_change_is_not_copied_again() -> None:
     count = int(table.counts[HIGH_WATER])
     copied, versions = np.zeros_like(table.rows[:count]), np.full(count, state_copy.NOT_COPIED)
     arrays = table.rows, copied, versions, table.blocks, table.annexes, np.empty_like(table.blocks)
-    assert state_copy.copy_changed_rows(*arrays, count) == count > 1_000
-    assert state_copy.copy_changed_rows(*arrays, count) == 0
+    assert state_copy.copy_changed_rows(*arrays, 0, 500) == 500
+    assert state_copy.copy_changed_rows(*arrays, 0, count) == count - 500 > 500
+    assert state_copy.copy_changed_rows(*arrays, 0, count) == 0
     last = Entry(EntryType.EVENTS, DAY_START_MS + 86_400_000, workload.requests[-1])
     changed = engine.apply(engine.position + 1, last).rows
-    assert 0 < state_copy.copy_changed_rows(*arrays, count) <= len(changed)
+    assert 0 < state_copy.copy_changed_rows(*arrays, 0, count) <= len(changed)
 
 
 def test_a_row_that_is_being_written_is_copied_later() -> None:
@@ -132,10 +170,10 @@ def test_a_row_that_is_being_written_is_copied_later() -> None:
     rows[:, 0] = 5, 8
     copied, versions = np.zeros_like(rows), np.full(2, state_copy.NOT_COPIED)
     arrays = rows, copied, versions, np.zeros(0, np.int64), np.zeros((0, 8), np.int64), np.zeros(0, np.int64)
-    assert state_copy.copy_changed_rows(*arrays, 2) == 2
+    assert state_copy.copy_changed_rows(*arrays, 0, 2) == 2
     assert versions.tolist() == [state_copy.NOT_COPIED, 8]
     rows[0, 0] = 6
-    assert state_copy.copy_changed_rows(*arrays, 2) == 1
+    assert state_copy.copy_changed_rows(*arrays, 0, 2) == 1
     assert np.array_equal(copied, rows)
 
 
@@ -165,7 +203,7 @@ def test_a_row_that_is_written_to_meanwhile_is_never_kept_torn() -> None:
     kept = left = 0
     while thread.is_alive():
         versions[:] = state_copy.NOT_COPIED
-        state_copy.copy_changed_rows(*arrays, len(rows))
+        state_copy.copy_changed_rows(*arrays, 0, len(rows))
         whole = versions != state_copy.NOT_COPIED
         assert (copied[whole, 1:] == versions[whole, None] // 2 - 1).all()
         kept += int(whole.sum())

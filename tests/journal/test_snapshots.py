@@ -115,10 +115,13 @@ def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path: Path, caplog:
 
 
 def test_large_arrays_are_checked_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An array of many blocks comes back, and damage in its last block is noticed."""
+    """An array of many blocks comes back, and damage in its last block is noticed. There is a pause after each part of a block."""
     monkeypatch.setattr(module, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(module, "WRITTEN_AT_ONCE_BYTES", 300)
     store = SnapshotStore(tmp_path)
-    store.write(5, {}, [("big", np.arange(12_345, dtype=np.uint8))])
+    pauses: list[None] = []
+    store.write(5, {}, [("big", np.arange(12_345, dtype=np.uint8))], lambda: pauses.append(None))
+    assert len(pauses) == 12 * 4 + 2
     found = latest(store)
     assert found is not None
     assert np.array_equal(found.arrays["big"], np.arange(12_345, dtype=np.uint8))

@@ -97,7 +97,7 @@ class SmallFold:
 
     def begin_snapshot(self) -> SnapshotAhead:
         """Begin a snapshot of which nothing is copied ahead."""
-        return SnapshotAhead(lambda: None, lambda is_last: self.snapshot())
+        return SnapshotAhead(lambda pause: None, lambda is_last: self.snapshot())
 
     def snapshot(self) -> tuple[dict[str, Any], list[tuple[str, NDArray[Any]]]]:
         """Return the counts as two arrays."""

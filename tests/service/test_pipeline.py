@@ -13,7 +13,7 @@ import pytest
 
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.engine.state_copy import SnapshotAhead
+from rte_server.engine.state_copy import Pause, SnapshotAhead
 from rte_server.journal.directory import DataDirectory
 from rte_server.journal.protocol import JournalDamaged, JournalUnavailable
 from rte_server.journal.recovery import configure, recover, state_at
@@ -322,7 +322,7 @@ def test_entries_are_applied_while_a_snapshot_is_copied(open_shard: Open, monkey
     copying, gate = threading.Event(), threading.Event()
 
     def begin_snapshot(fold: SmallFold) -> SnapshotAhead:
-        def advance() -> None:
+        def advance(_: Pause) -> None:
             copying.set()
             assert gate.wait(WAIT_S)
 

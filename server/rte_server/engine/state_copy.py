@@ -43,17 +43,27 @@ from rte_server.engine.table import (
 
 Arrays = list[tuple[str, NDArray[Any]]]
 
+Pause = Callable[[], None]
+"""Returns when it is time for the next step of some work."""
+
 PASSES_MAX = 4
 """Passes over the rows beside the writer. Each finds those that changed during the one before it."""
 
 LEFT_MAX = 500
 """Rows that changed during a pass, below which there is no other one: some 0.5 ms for the writer."""
 
+ROWS_PER_STEP = 1_024
+"""Rows that are copied between two pauses, some 2 ms."""
+
 ROOM_ROWS, ROOM_RECORDS = 65_536, 16_384
 """What may come while the copy is made: with more of it the writer copies all anew."""
 
 NOT_COPIED = np.int64(-1)
 _AHEAD = np.int64(4)  # rows that are asked of memory before they are looked at
+
+
+def at_once() -> None:
+    """Make no pause."""
 
 
 class Finish(Protocol):
@@ -67,14 +77,18 @@ class Finish(Protocol):
 class SnapshotAhead:
     """A snapshot that has begun."""
 
-    def __init__(self, advance: Callable[[], None], finish: Finish) -> None:
+    def __init__(self, advance: Callable[[Pause], None], finish: Finish) -> None:
         """Make it of what its two methods do."""
         self._advance = advance
         self._finish = finish
 
-    def advance(self) -> None:
-        """Copy beside the writer, so that less is left for `finish`. Any thread but the writer's, one at a time."""
-        self._advance()
+    def advance(self, pause: Pause = at_once) -> None:
+        """Copy beside the writer, so that less is left for `finish`. Any thread but the writer's, one at a time.
+
+        Args:
+            pause: Called after each step of some milliseconds, so that whoever needs the core gets it.
+        """
+        self._advance(pause)
 
     def finish(self, *, is_last: bool = False) -> tuple[dict[str, Any], Arrays]:
         """Return the state as it is then: what is small, as JSON can hold it, and the arrays.
@@ -124,18 +138,21 @@ class StateCopy:
         """Return whether this is a copy of a state: models may have changed, or strings been swept, since it was begun."""
         return self._table is table and self._pool is pool
 
-    def advance(self) -> None:
+    def advance(self, pause: Pause = at_once) -> None:
         """Copy the rows, and those that change meanwhile, until few do. Any thread but the writer's, one at a time.
 
         A second call goes on from the first, unless so many rows came that there is no room for them: it begins anew then.
+
+        Args:
+            pause: Called between steps of the first pass, which is most of the work. The later ones are made without a
+                pause: while they last the rows go on changing, and that they find fewer and fewer is what ends them.
         """
         high_water = int(self._table.counts[HIGH_WATER])
         if not len(self._rows) or high_water > len(self._rows):
-            self._make_room(high_water, ROOM_ROWS, ROOM_RECORDS)
+            self._make_room(high_water, ROOM_ROWS, ROOM_RECORDS, pause)
         self._copy_texts()
-        for _ in range(PASSES_MAX):
-            count = min(int(self._table.counts[HIGH_WATER]), len(self._rows))
-            if copy_changed_rows(*self._row_arrays(), count) <= LEFT_MAX:
+        for number in range(PASSES_MAX):
+            if self._copy_rows(pause if number == 0 else at_once) <= LEFT_MAX:
                 break
 
     def finish(self, *, is_last: bool = False) -> Arrays:
@@ -181,6 +198,15 @@ class StateCopy:
             ("string_bytes", self._arena[: self._arena_used]),
         ]
 
+    def _copy_rows(self, pause: Pause) -> int:
+        """Make one pass over the rows; return how many had changed."""
+        count = min(int(self._table.counts[HIGH_WATER]), len(self._rows))
+        changed = 0
+        for begin in range(0, count, ROWS_PER_STEP):
+            changed += int(copy_changed_rows(*self._row_arrays(), begin, min(count, begin + ROWS_PER_STEP)))
+            pause()
+        return changed
+
     def _row_arrays(self) -> tuple[NDArray[np.int64], ...]:
         """Return the first arguments of `copy_changed_rows`."""
         table = self._table
@@ -205,7 +231,7 @@ class StateCopy:
             "strings": int(self._pool.counts[USED]),
         }
 
-    def _make_room(self, rows: int, more_rows: int, more_records: int) -> None:
+    def _make_room(self, rows: int, more_rows: int, more_records: int, pause: Pause = at_once) -> None:
         """Get the memory that the copy needs, and have the operating system give it now, which is half of the work."""
         row_count = min(rows + more_rows, len(self._table.rows))
         # The rows touch theirs when they are copied; what is not needed of it costs nothing.
@@ -214,6 +240,7 @@ class StateCopy:
         tables = self._tables()
         for name, count in self._used_counts().items():
             self._records[name] = _room_for(tables[name], count + more_records)
+            pause()
         used = min(int(self._table.counts[DEDUP_USED]) + more_records, len(self._table.dedup_ring) // 2)
         self._ring = np.full((used, 2), 0, np.int64)
 
@@ -259,7 +286,7 @@ def _room_for(table: NDArray[np.int64], count: int) -> _Records:
 
 
 @kernel
-def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, count):  # type: ignore[no-untyped-def]
+def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, begin, end):  # type: ignore[no-untyped-def]
     """Copy the rows that changed since they were copied, beside the writer.
 
     Args:
@@ -270,7 +297,8 @@ def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, co
             changed since, and is copied after it.
         annexes: int64[annexes, X_WORDS], the state's.
         copied_blocks: int64[m], the copies of the blocks.
-        count: Rows to look at, at most n.
+        begin: The first row to look at.
+        end: The one behind the last, at most n.
 
     Returns:
         How many had changed.
@@ -279,8 +307,8 @@ def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, co
     source, target = span_of(rows), span_of(copied)
     own_blocks, places, target_blocks = span_of(blocks), span_of(annexes), span_of(copied_blocks)
     changed = 0
-    for row in range(count):
-        prefetch_at(source, min(row + _AHEAD, count - 1) * words)
+    for row in range(begin, end):
+        prefetch_at(source, min(row + _AHEAD, end - 1) * words)
         at = row * words
         before = acquire_at(source, at + VERSION)
         if before == versions[row]:
@@ -300,9 +328,13 @@ def copy_changed_rows(rows, copied, versions, blocks, annexes, copied_blocks, co
 
 @kernel
 def copy_left_rows(rows, copied, versions, blocks, annexes, copied_blocks, count):  # type: ignore[no-untyped-def]
-    """Make the copies equal to the rows, while the writer stands still. Arguments as for `copy_changed_rows`.
+    """Make the copies equal to the rows, while the writer stands still.
 
     The first words of all are copied: the chains of sessions in them change without a new version.
+
+    Args:
+        rows: As for `copy_changed_rows`, and likewise those up to `copied_blocks`.
+        count: Rows that there are, at most n.
     """
     words = rows.shape[1]
     source, target = span_of(rows), span_of(copied)

@@ -1,7 +1,8 @@
 """Snapshots are taken, and what they make unnecessary is given up: older snapshots, and entries of the journal.
 
 Most of the state is copied in a thread of its own while the fold goes on, the rest between two entries in the fold's thread;
-then it is stored in the thread of its own. The last time, in a stop in order, the rows are not copied, since nothing changes them.
+then it is stored in the thread of its own, which takes a share of one core only, unless somebody waits for it. The last time, in
+a stop in order, the rows are not copied, since nothing changes them.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import SimpleQueue
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from rte_server.engine.state_copy import Arrays, SnapshotAhead
 from rte_server.journal.protocol import Journal, JournalError, JournalUnavailable
 from rte_server.journal.recovery import FoldEngine, refold_bases
 from rte_server.journal.snapshots import SnapshotStore
+from rte_server.service.pacer import Pacer
 from rte_server.service.pipeline_settings import PipelineSettings
 
 ScannedT = TypeVar("ScannedT")
 OutcomeT = TypeVar("OutcomeT")
+
+SNAPSHOT_SHARE = 0.25
+"""Of one core, for a snapshot for which nobody waits. At full speed it kept one of two cores busy for a second, in which the scores
+of what changed came 0.1 s late."""
 
 _log = logging.getLogger("rte.retention")
 
@@ -74,6 +80,10 @@ class Retention(Generic[ScannedT, OutcomeT]):
         # A large state is stored less often, so that snapshots write at most two bytes per byte of the journal.
         self._stored_bytes = 0
         self._work: SimpleQueue[SnapshotAhead | _Copied | None] = SimpleQueue()
+        # Set while somebody waits for a snapshot: an erasure, or from now on the end of the server.
+        self._awaited = threading.Event()
+        self._is_ending = False
+        self._pacer = Pacer(SNAPSHOT_SHARE, thread_time, self._awaited.wait)
         self._forgetting: list[Future[int]] = []
         self._has_ended = False
         # Held while snapshots and entries are given up, and while a refold chooses where it begins.
@@ -110,26 +120,30 @@ class Retention(Generic[ScannedT, OutcomeT]):
 
     def finish(self) -> None:
         """Let `run` store what is not in a snapshot yet, and end. Fold thread, which applies nothing any more."""
+        self._hurry_to_the_end()
         if self._since_entries or self._forgetting:
             self._copy(self._ahead or self._engine.begin_snapshot(), is_last=True)
         self.end()
 
     def end(self) -> None:
         """Let `run` end. Any thread."""
+        self._hurry_to_the_end()
         self._work.put(None)
 
     def run(self) -> None:
         """Copy ahead of the fold, and store what was copied, until told to end. In a thread of its own."""
         while (item := self._work.get()) is not None:
             if isinstance(item, SnapshotAhead):
-                item.advance()
+                self._pacer.begin()
+                item.advance(self._pacer.pause)
                 self._ahead = item
                 self._wake()
                 continue
             position, meta, arrays, forgetting = item
             began = monotonic()
+            self._pacer.begin()
             try:
-                size = self._snapshots.write(position, meta, arrays)
+                size = self._snapshots.write(position, meta, arrays, self._pacer.pause)
                 self._give_up()
                 if forgetting:
                     self._forget_before(position)
@@ -146,6 +160,9 @@ class Retention(Generic[ScannedT, OutcomeT]):
                 _log.info("snapshot at position %d, %d bytes in %.1f s", position, size, monotonic() - began)
             finally:
                 del item, arrays, forgetting
+                with self._lock:
+                    if not (self._forgetting or self._is_ending):
+                        self._awaited.clear()
                 self._is_busy = False
         with self._lock:
             self._has_ended = True
@@ -166,6 +183,7 @@ class Retention(Generic[ScannedT, OutcomeT]):
         with self._lock:
             if not self._has_ended:
                 self._forgetting.append(future)
+                self._awaited.set()
                 return future
         future.set_exception(_ended())
         return future
@@ -201,6 +219,11 @@ class Retention(Generic[ScannedT, OutcomeT]):
     def stats(self) -> dict[str, int]:
         """Return counters by name. Any thread."""
         return dict(self._counts)
+
+    def _hurry_to_the_end(self) -> None:
+        with self._lock:
+            self._is_ending = True
+            self._awaited.set()
 
     def _copy(self, ahead: SnapshotAhead, *, is_last: bool = False) -> None:
         self._ahead = None
