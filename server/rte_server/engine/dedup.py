@@ -15,34 +15,41 @@ def used_slots(ctx):  # type: ignore[no-untyped-def]
 
 
 @inner
+def _slot_of(dedup, key):  # type: ignore[no-untyped-def]
+    """Return the slot that holds an id, or the free one where it belongs. At least half of the slots are free.
+
+    Args:
+        dedup: The used slots.
+        key: The hash, not 0.
+    """
+    mask = dedup[1] - 1
+    slot = key & mask
+    while word_at(dedup, slot) != 0 and word_at(dedup, slot) != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@inner
 def first_sight(ctx, event_id_hash, received_ms):  # type: ignore[no-untyped-def]
     """Remember an event id. Returns False if it was already known.
 
     When the ring is full the oldest id is forgotten, and counted.
     """
     dedup = used_slots(ctx)
-    mask = dedup[1] - 1
-    slot = event_id_hash & mask
-    while word_at(dedup, slot) != 0:
-        if word_at(dedup, slot) == event_id_hash:
-            return False
-        slot = (slot + 1) & mask
+    slot = _slot_of(dedup, event_id_hash)
+    if word_at(dedup, slot) != 0:
+        return False
     if count_of(ctx, DEDUP_USED) * 2 >= dedup[1] and dedup[1] < span_in(ctx, DEDUP_SET)[1]:
         _grow(ctx)
         dedup = used_slots(ctx)
-        mask = dedup[1] - 1
-        slot = event_id_hash & mask
-        while word_at(dedup, slot) != 0:
-            slot = (slot + 1) & mask
+        slot = _slot_of(dedup, event_id_hash)
     ring = span_in(ctx, DEDUP_RING)
     capacity = ring[1] >> 1
     if count_of(ctx, DEDUP_USED) == capacity:
         forget_oldest(ctx)
         add_count(ctx, DEDUP_EVICTED, 1)
         # Closing the gap may have moved what stood before the free slot found above.
-        slot = event_id_hash & mask
-        while word_at(dedup, slot) != 0:
-            slot = (slot + 1) & mask
+        slot = _slot_of(dedup, event_id_hash)
     put_word(dedup, slot, event_id_hash)
     place = count_of(ctx, DEDUP_HEAD) + count_of(ctx, DEDUP_USED)
     if place >= capacity:
@@ -59,17 +66,13 @@ def _grow(ctx):  # type: ignore[no-untyped-def]
     dedup = used_slots(ctx)
     for slot in range(dedup[1]):
         put_word(dedup, slot, 0)
-    mask = 2 * dedup[1] - 1
-    put_word(span_in(ctx, COUNTS), DEDUP_SLOTS, mask + 1)
+    put_word(span_in(ctx, COUNTS), DEDUP_SLOTS, 2 * dedup[1])
     dedup = used_slots(ctx)
     ring = span_in(ctx, DEDUP_RING)
     place = 2 * count_of(ctx, DEDUP_HEAD)
     for _ in range(count_of(ctx, DEDUP_USED)):
         key = word_at(ring, place)
-        slot = key & mask
-        while word_at(dedup, slot) != 0:
-            slot = (slot + 1) & mask
-        put_word(dedup, slot, key)
+        put_word(dedup, _slot_of(dedup, key), key)
         place = place + 2 if place + 2 < ring[1] else 0
 
 
@@ -90,11 +93,9 @@ def forget_oldest(ctx):  # type: ignore[no-untyped-def]
 def forget_id(dedup, key):  # type: ignore[no-untyped-def]
     """Take an id out of the set of those that are remembered, if it is there, and close the gap."""
     mask = dedup[1] - 1
-    hole = key & mask
-    while word_at(dedup, hole) != key:
-        if word_at(dedup, hole) == 0:
-            return
-        hole = (hole + 1) & mask
+    hole = _slot_of(dedup, key)
+    if word_at(dedup, hole) == 0:
+        return
     probe = hole
     while True:
         probe = (probe + 1) & mask
@@ -120,13 +121,7 @@ def forget_before(ctx, horizon_ms):  # type: ignore[no-untyped-def]
 def knows_request(context, request_hash):  # type: ignore[no-untyped-def]
     """Return whether a request id is remembered. Called by the writer, from Python."""
     dedup = used_slots(span_of(context))
-    mask = dedup[1] - 1
-    slot = request_hash & mask
-    while word_at(dedup, slot) != 0:
-        if word_at(dedup, slot) == request_hash:
-            return True
-        slot = (slot + 1) & mask
-    return False
+    return word_at(dedup, _slot_of(dedup, request_hash)) != 0
 
 
 @kernel

@@ -23,6 +23,8 @@ AHEAD_BYTES = 32 * 1024 * 1024
 1 GB/s, which is more than a fold fills, it is 16 times what is filled in one INTERVAL_S."""
 
 INTERVAL_S = 0.002
+"""So often it looks what is in use by now: long before a fold has reached the end of what is ready, see AHEAD_BYTES, and to wake up and
+look takes some 20 us, a hundredth of the time."""
 
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of <linux/mman.h>, from Linux 5.14 on; it changes no content.
 
