@@ -20,6 +20,7 @@ RECENT_ITEMS = 8
 RECENT_PAGES = 3
 CHANGES_MAX = 6
 ADDS, REMOVES, SETS = range(3)
+CAMPAIGN = ("utm_source", "utm_medium", "utm_campaign")
 
 Handler = Callable[[Session, Any, set[str], int], None]
 """Takes the session, the properties as a map of the protobuf library, their names, and the time of the event."""
@@ -58,27 +59,20 @@ def _add_weight(weights: dict[str, float], value: str, weight: float) -> None:
 def _attribute(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     """Take the campaign of an event that begins something: from its properties, or else from the address of the page."""
     address = read_address(fields["page_location"].string_value) if "page_location" in keys else None
-    is_named = "utm_source" in keys
-    if is_named:
-        source = fields["utm_source"].string_value
-        medium = campaign = ""
-    elif address is not None and address.has_campaign:
-        source, medium, campaign = address.source, address.medium or "", address.campaign or ""
+    if keys.isdisjoint(CAMPAIGN):
+        if address is None or not address.has_campaign:
+            return
+        source, medium, campaign = address.source, address.medium, address.campaign
     else:
-        return
-    if "utm_medium" in keys:
-        medium = fields["utm_medium"].string_value
-    if "utm_campaign" in keys:
-        campaign = fields["utm_campaign"].string_value
-    if source is not None:
-        session.last_source = source
-        if session.first_source is None:
-            session.first_source = source
+        source, medium, campaign = (fields[key].string_value if key in keys else "" for key in CAMPAIGN)
+    if session.first_source is None:
+        session.first_source = source
+        session.first_campaign = campaign
+    session.last_source = source
     session.last_medium = medium
     session.last_campaign = campaign
-    if session.first_campaign is None:
-        session.first_campaign = campaign
-    session.channel = channel_of(session.ad_network, session.last_source, medium, session.referrer_host)
+    network = session.ad_network = address.ad_network if address is not None else ""
+    session.channel = channel_of(network, source, medium, session.referrer_host)
 
 
 def _refer(session: Session, fields: Any, page_host: str | None) -> None:
@@ -117,12 +111,9 @@ def _page_view(session: Session, fields: Any, keys: set[str], time_ms: int) -> N
         address = read_address(location)
         if "page_referrer" in keys and session.referrer_host is None:
             _refer(session, fields, address.host)
-        if address.ad_network is not None:
-            session.ad_network = network = address.ad_network
-            session.channel = channel_of(network, session.last_source, session.last_medium, session.referrer_host)
-        if address.has_campaign or "utm_source" in keys:
+        if address.has_campaign or not keys.isdisjoint(CAMPAIGN):
             _attribute(session, fields, keys, time_ms)
-    elif "utm_source" in keys:
+    elif not keys.isdisjoint(CAMPAIGN):
         _attribute(session, fields, keys, time_ms)
     score_bot(session)
 

@@ -13,25 +13,32 @@ from rte_server.models.user_agents import describe
 TEXTS_MAX = 65_536
 """Texts that are remembered of each sort."""
 
-_CAMPAIGN = re.compile(r"[?&]utm_source=[^&#]")
+_CAMPAIGN = re.compile(r"^[^#]*[?&]utm_(source|medium|campaign)=[^&#]")
 _NETWORKS = (
-    ("google", re.compile(r"[?&](gclid|gbraid|wbraid|dclid)=[^&#]")),
-    ("microsoft", re.compile(r"[?&]msclkid=[^&#]")),
-    ("tiktok", re.compile(r"[?&]ttclid=[^&#]")),
-    ("linkedin", re.compile(r"[?&]li_fat_id=[^&#]")),
+    ("google", re.compile(r"^[^#]*[?&](gclid|gbraid|wbraid|dclid)=[^&#]")),
+    ("microsoft", re.compile(r"^[^#]*[?&]msclkid=[^&#]")),
+    ("tiktok", re.compile(r"^[^#]*[?&]ttclid=[^&#]")),
+    ("linkedin", re.compile(r"^[^#]*[?&]li_fat_id=[^&#]")),
 )
+_DISPLAY_CLICK = re.compile(r"^[^#]*[?&]dclid=[^&#]")
+_SEARCH_HOST = re.compile(r"^((www\.)?(google|yandex)\.((com|co)\.)?[a-z]{2,3}|([a-z]+\.)?(search\.yahoo|bing)\.com)$")
 _PAID = re.compile(r"(?i)^(.*cp.*|ppc|retargeting|paid.*)$")
 _SOCIAL = re.compile(r"(?i)social")
-_EMAIL = re.compile(r"(?i)^e[-_ ]?mail$")
-_MEDIUMS = (
-    ("affiliates", re.compile(r"(?i)^affiliates?$")),
-    ("sms", re.compile(r"(?i)^sms$")),
-    ("push", re.compile(r"(?i)push|notification")),
-)
 _DISPLAY = re.compile(r"(?i)^(display|banner|expandable|interstitial|cpm)$")
-_ORGANIC_SOCIAL = re.compile(r"(?i)social|^sm$")
+_DIRECT = re.compile(r"(?i)^\(?direct\)?$")
+_NO_MEDIUM = re.compile(r"(?i)^(|\(none\)|\(not set\))$")
+_ORGANIC_SOCIAL = re.compile(r"(?i)^(social([- ](network|media))?|sm)$")
 _ORGANIC = re.compile(r"(?i)^organic$")
-_REFERRAL = re.compile(r"(?i)^(referral|app|link)$")
+_EMAIL = re.compile(r"(?i)^e[-_ ]?mail$")
+_NEVER = re.compile(r"(?!)")
+_KINDS = (
+    ("referral", re.compile(r"(?i)^(referral|app|link)$"), _NEVER),
+    ("email", _EMAIL, _EMAIL),
+    ("affiliates", re.compile(r"(?i)^affiliates?$"), _NEVER),
+    ("sms", re.compile(r"(?i)^sms$"), re.compile(r"(?i)^sms$")),
+    ("push", re.compile(r"(?i)push$|mobile|notification"), re.compile(r"(?i)^firebase$")),
+)
+"""Channels by their medium or their source."""
 
 
 class Address(NamedTuple):
@@ -39,19 +46,19 @@ class Address(NamedTuple):
 
     Attributes:
         host: None where there is none.
-        has_campaign: Whether it has a `utm_source` that is not empty.
-        source: Of the campaign, None where there is none.
+        has_campaign: Whether it names a campaign or has a click id.
+        source: Of the campaign; a click id alone says whose it is. Empty where it is not named.
         medium: Likewise.
         campaign: Likewise.
-        ad_network: Whose click id it has; None: nobody's.
+        ad_network: Whose click id it has; empty: nobody's.
     """
 
     host: str | None
     has_campaign: bool
-    source: str | None
-    medium: str | None
-    campaign: str | None
-    ad_network: str | None
+    source: str
+    medium: str
+    campaign: str
+    ad_network: str
 
 
 class Agent(NamedTuple):
@@ -66,16 +73,18 @@ class Agent(NamedTuple):
 @lru_cache(TEXTS_MAX)
 def read_address(url: str) -> Address:
     """Return what an address says; it says nothing where it cannot be taken apart."""
-    has_campaign = _CAMPAIGN.search(url) is not None
-    network = next((name for name, pattern in _NETWORKS if pattern.search(url)), None)
+    is_named = _CAMPAIGN.search(url) is not None
+    network = next((name for name, pattern in _NETWORKS if pattern.search(url)), "")
     try:
         split = urlsplit(url)
         host = split.hostname or None
-        query = parse_qs(split.query) if has_campaign else {}
+        query = parse_qs(split.query) if is_named else {}
     except ValueError:
         host, query = None, {}
-    source, medium, campaign = (query.get(name, [None])[0] for name in ("utm_source", "utm_medium", "utm_campaign"))
-    return Address(host, has_campaign, source, medium, campaign, network)
+    source, medium, campaign = (query.get(name, [""])[0] for name in ("utm_source", "utm_medium", "utm_campaign"))
+    if network and not is_named:
+        source, medium = network, "display" if _DISPLAY_CLICK.search(url) else "cpc"
+    return Address(host, is_named or network != "", source, medium, campaign, network)
 
 
 @lru_cache(TEXTS_MAX)
@@ -94,31 +103,32 @@ def read_agent(user_agent: str) -> Agent:
 @lru_cache(TEXTS_MAX)
 def channel_of(network: str | None, source: str | None, medium: str | None, referrer_host: str | None) -> str:
     """Return the kind of way that a visit came by; see the pack's model `attribution`."""
-    if network is not None and medium != "display":
-        return "paid_search" if network in ("google", "microsoft") else "paid_social"
-    if source is None:
+    if source is None or medium is None:
         return _channel_without_campaign(referrer_host)
-    medium = medium or ""
-    if _PAID.search(medium):
-        return "paid_social" if source in SOCIAL_SITES or _SOCIAL.search(medium) else "paid_search"
+    if network and not _DISPLAY.search(medium):
+        return "paid_search" if network in ("google", "microsoft") else "paid_social"
+    if _DIRECT.search(source) and _NO_MEDIUM.search(medium):
+        return "direct"
+    from_search, from_social = source.lower() in SEARCH_ENGINES, source.lower() in SOCIAL_SITES
+    if _PAID.search(medium) and from_search:
+        return "paid_search"
+    if _PAID.search(medium) and (from_social or _SOCIAL.search(medium)):
+        return "paid_social"
     if _DISPLAY.search(medium):
         return "display"
-    if _EMAIL.search(medium) or _EMAIL.search(source):
-        return "email"
-    for name, pattern in _MEDIUMS:
-        if pattern.search(medium):
-            return name
-    if _ORGANIC_SOCIAL.search(medium) or source in SOCIAL_SITES:
+    if _PAID.search(medium):
+        return "paid_other"
+    if from_social or _ORGANIC_SOCIAL.search(medium):
         return "organic_social"
-    if _ORGANIC.search(medium):
+    if from_search or _ORGANIC.search(medium):
         return "organic_search"
-    return "referral" if _REFERRAL.search(medium) else "campaign"
+    return next((kind for kind, by, of in _KINDS if by.search(medium) or of.search(source)), "campaign")
 
 
 def _channel_without_campaign(referrer_host: str | None) -> str:
     if referrer_host is None:
         return "direct"
-    if referrer_host in SEARCH_ENGINES:
+    if referrer_host in SEARCH_ENGINES or _SEARCH_HOST.search(referrer_host):
         return "organic_search"
     return "organic_social" if referrer_host in SOCIAL_SITES else "referral"
 

@@ -42,6 +42,7 @@ PAGES = (
     "https://shop.example/b?utm_source=facebook&utm_medium=cpc&utm_campaign=spring",
     "https://shop.example/c?utm_source=news&utm_medium=e-mail",
     "https://shop.example/d?gclid=abc",
+    "https://shop.example/f?utm_medium=email&dclid=",
     "https://shop.example/e?utm_source=x&utm_medium=display&ttclid=1#top",
 )
 REFERRERS = (
@@ -65,8 +66,11 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], str | float]]] = {
     "user_agent": (0.1, lambda rng: rng.choices(AGENTS, (5, 5, 1, 1))[0]),
     "device_category": (0.02, lambda rng: "tv"),
     "engagement_time_msec": (0.3, lambda rng: float(rng.randrange(60_000))),
-    "utm_source": (0.03, lambda rng: rng.choice(("facebook", "partner", "email"))),
-    "utm_medium": (0.03, lambda rng: rng.choice(("social", "affiliate", "push", "organic", "sms", "link", "other"))),
+    "utm_source": (0.03, lambda rng: rng.choice(("Facebook", "partner", "email", "Google"))),
+    "utm_medium": (
+        0.03,
+        lambda rng: rng.choice(("social", "affiliate", "push", "organic", "sms", "link", "other", "CPC", "cpm")),
+    ),
     "utm_campaign": (0.03, lambda rng: rng.choice(("spring", "autumn"))),
     "item_id": (0.9, lambda rng: f"SKU-{rng.randrange(9)}"),
     "item_category": (0.7, lambda rng: rng.choice(("coats", "hats", "shoes"))),
