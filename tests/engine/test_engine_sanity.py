@@ -24,6 +24,7 @@ from rte_server.engine.query import STATES_ANY
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
+from rte_server.models import compile_filter
 from tests.engine import sanity
 from tests.engine.attribute_samples import MODEL, TOLD, VISIT
 from tests.engine.pair import SETTINGS
@@ -32,7 +33,7 @@ from tests.engine.strategies import GAP_MS, SECRET, START_MS
 TINY = Capacity(sessions_max=8, dedup_events_max=16, strings_max=128, string_bytes_max=1_024, written_sessions_max=3)
 MODELS: Mapping[str, tuple[ModelSpec, ...]] = {
     "whole": (MODEL, TOLD),
-    "half": (replace(MODEL, attributes=MODEL.attributes[:12]),),
+    "half": (replace(MODEL, attributes=MODEL.attributes[:13]),),
     "other": (replace(MODEL, attributes=(VISIT, *MODEL.attributes[3:16])),),
 }
 RULES = (
@@ -179,6 +180,12 @@ class Readers:
 
     def _list(self, chooser: random.Random) -> None:
         found = self.engine.select(self.engine.filter((), int(STATES_ANY)), "session.event_count")
+        if len(set(found.rows.tolist())) < len(found.rows):
+            self.faults.append(f"a row was found twice: {found.rows}")
+        for never in ("price_min < price_max", "session.event_count < 1", "price_min != price_max"):
+            wanted = self.engine.filter(compile_filter(never, MODEL.attributes), int(STATES_ANY))
+            if (torn := self.engine.select(wanted, "price_sum")).count:
+                self.faults.append(f"{never} in {torn.rows}")
         bodies = self.engine.encode(found.rows, None, found.session_ids)
         for body, (low, high) in zip(bodies, found.session_ids.tolist(), strict=True):
             if body:

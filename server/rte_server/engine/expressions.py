@@ -26,7 +26,7 @@ from rte_server.engine.attributes import TAG_MASK
 from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
 from rte_server.engine.facts import fact_of
 from rte_server.engine.kernel import inner, kernel
-from rte_server.engine.native import bits_float, float_bits, put_word, span_of, text_id, word_at
+from rte_server.engine.native import float_bits, put_word, span_of, text_id, word_at
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
 from rte_server.engine.values import (
@@ -40,6 +40,7 @@ from rte_server.engine.values import (
     STRING,
     TIME,
     arithmetic,
+    compare_alike,
     equal,
     greatest,
     holds,
@@ -439,10 +440,6 @@ def _on_one(ctx, op, operand, row, texts, slot_bits, tag, bits):  # type: ignore
     return to_int(tag, bits, op == _WHOLE)
 
 
-_RELATIONS = np.int64(0x643122)
-"""Per operator from EQUAL on, 4 bits: which of less (1), same (2) and greater (4) it is true for; NOT_EQUAL negates."""
-
-
 @inner
 def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of a comparison or of arithmetic on two values."""
@@ -460,18 +457,6 @@ def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-d
     if tag_a != STRING or tag_b != STRING:
         return ERROR, np.int64(0)
     return joined(ctx, bits_a, bits_b)
-
-
-@inner
-def _compare_alike(op, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
-    """Return whether a comparison of two ints or two doubles holds; with a NaN, only NOT_EQUAL does."""
-    if tag == INT:
-        found = np.int64(bits_a < bits_b) | np.int64(bits_a == bits_b) << 1 | np.int64(bits_a > bits_b) << 2
-    else:
-        a, b = bits_float(bits_a), bits_float(bits_b)
-        found = np.int64(a < b) | np.int64(a == b) << 1 | np.int64(a > b) << 2
-    wanted = (_RELATIONS >> ((op - _EQUAL) << 2)) & 7
-    return np.int64(found & wanted != 0) ^ np.int64(op == _NOT_EQUAL)
 
 
 @inner
@@ -527,7 +512,7 @@ def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bit
                     tag = np.int64(BOOL if tag == BOOL and right_tag == BOOL else ERROR)
                     value = 1 - decides
             elif op <= _GREATER_EQUAL and tag == right_tag and (tag == INT or tag == DOUBLE):
-                value = _compare_alike(op, tag, value, right)
+                value = compare_alike(op - _EQUAL, tag, value, right)
                 tag = np.int64(BOOL)
             else:
                 tag, value = _on_two(ctx, op, tag, value, right_tag, right)

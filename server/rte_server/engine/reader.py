@@ -25,7 +25,7 @@ from rte_server.engine.lookups import has_alias, look_up
 from rte_server.engine.masks import Mask
 from rte_server.engine.native import siphash24_128, text_id
 from rte_server.engine.program import AttributeSpec, Kind, Program
-from rte_server.engine.query import Filter, Matches, make_filter, select_rows
+from rte_server.engine.query import Filter, Matches, Narrow, make_filter, select_rows
 from rte_server.engine.row_copy import RowCopy
 from rte_server.engine.rows import read_customer
 from rte_server.engine.score_view import ScoreView
@@ -326,34 +326,42 @@ class Reader:
         """
         return make_filter(code, states, self._state.program, self._written_names, self._secret)
 
-    def select(self, wanted: Filter, order_by: str = "", now_ms: int = 0) -> Matches:
+    def select(self, wanted: Filter, order_by: str = "", now_ms: int = 0, narrow: Narrow | None = None) -> Matches:
         """Return the sessions that match, in no order, with what to sort them by. Any thread.
 
         Args:
             wanted: From `filter`.
             order_by: Name of an attribute or field; empty: no matter.
             now_ms: As in `get`.
+            narrow: What is wanted of them; None: all.
 
         Raises:
             EngineError: INVALID_EXPRESSION if there is no attribute or field `order_by`.
         """
-        # A few more than there are now: sessions may start during the walk.
-        size = int(self._state.table.counts[HIGH_WATER]) + 1024
-        return self._matches(wanted, order_by, np.zeros(0, np.int64), size, now_ms)
+        room = int(self._state.table.counts[HIGH_WATER])
+        return self._matches(wanted, order_by, np.zeros(0, np.int64), room, now_ms, narrow)
 
     def match(self, wanted: Filter, rows: NDArray[np.int64], now_ms: int = 0, order_by: str = "") -> Matches:
         """Return those of the given rows that match; the others as in `select`. Any thread."""
         if len(rows) == 0:
-            return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows)
+            return Matches(rows, np.zeros((0, 2), np.int64), np.zeros(0), rows, 0)
         return self._matches(wanted, order_by, rows, len(rows), now_ms)
 
-    def _matches(self, wanted: Filter, order_by: str, candidates: NDArray[np.int64], size: int, now_ms: int) -> Matches:
+    def _matches(
+        self,
+        wanted: Filter,
+        order_by: str,
+        candidates: NDArray[np.int64],
+        room: int,
+        now_ms: int,
+        narrow: Narrow | None = None,
+    ) -> Matches:
         while True:
             state = self._state
             if wanted.program is not state.program:
                 wanted = make_filter(wanted.code, wanted.states, state.program, self._written_names, self._secret)
             clock_ms = max(now_ms, int(state.table.counts[CLOCK]))
-            found = select_rows(state.context, wanted, order_by, candidates, size, clock_ms)
+            found = select_rows(state.context, wanted, order_by, candidates, room, clock_ms, narrow)
             # Once more where models changed or strings were swept meanwhile: rows may refer to what is new.
             if state is self._state:
                 return found

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.annexes import cell_span, has_cell, own_cell_span
-from rte_server.engine.attributes import COUNT, DERIVED, load_cell, merge_cell
+from rte_server.engine.attributes import COUNT, DERIVED, MAX, MIN, load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
 from rte_server.engine.expressions import cells_place
 from rte_server.engine.kernel import inner
@@ -54,6 +54,9 @@ ONLINE = np.int64(Kind.ONLINE)
 _FIELDS_OF_WORDS = {0: EVENTS, 1: START, 2: LAST, 4: VISIT, 8: LATE}
 """Fields of a session that are a word of its row."""
 
+_IDLE = -1 - 9
+"""The number of the field that depends on the session's time."""
+
 
 def way_of(attributes: NDArray[np.int64], number: int) -> tuple[int, int]:
     """Return `L_WAY` and `L_AT` of an input: how it is loaded, with no more steps than its kind needs.
@@ -71,6 +74,40 @@ def way_of(attributes: NDArray[np.int64], number: int) -> tuple[int, int]:
     if kind == DERIVED:
         return int(OF_DERIVED), int(attributes[number, A_REGISTERS]) << int(L_PLACE_BITS) | at
     return int(IN_ITS_WAY), number
+
+
+def cell_of(attributes: NDArray[np.int64], number: int) -> int | None:
+    """Return the first word of the cell that holds an input; None for one that is elsewhere, or made of several words.
+
+    Args:
+        attributes: int64[n, A_WORDS], as in `ProgramArrays`.
+        number: As in `program.load_number`.
+    """
+    attribute = int(CELLS_OF) - number if number <= CELLS_OF else number
+    if attribute < 0:
+        word = _FIELDS_OF_WORDS.get(-1 - number)
+        return None if word is None else int(word)
+    return None if attributes[attribute, A_KIND] == SCORE else int(attributes[attribute, A_AT])
+
+
+OF_EXTREME = np.int64(3)  # a double, unless the word after it is 0
+OF_DOUBLE = np.int64(4)  # a double, unless it is infinite
+
+
+def filter_way(attributes: NDArray[np.int64], number: int) -> int:
+    """Return OF_WORD, OF_EXTREME, OF_DOUBLE or IN_ITS_WAY: how filters load an input. Arguments as for `cell_of`."""
+    if number >= 0 and attributes[number, A_KIND] in (MIN, MAX):
+        return int(OF_EXTREME)
+    if number >= 0 and attributes[number, A_KIND] == Kind.LINEAR:
+        return int(OF_DOUBLE)
+    return int(OF_WORD if way_of(attributes, number)[0] == OF_WORD else IN_ITS_WAY)
+
+
+def reads_time(attributes: NDArray[np.int64], number: int) -> bool:
+    """Return whether `load_input` looks at the session's time. Arguments as for `cell_of`."""
+    if number < 0:
+        return number == _IDLE
+    return bool(attributes[number, A_KIND] >= FIRST_OF_KINDS)
 
 
 @inner

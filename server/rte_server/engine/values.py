@@ -197,6 +197,27 @@ def on_text(predicate, texts, offset, length, bits, slots, arena):  # type: igno
     return BOOL, np.int64(0)
 
 
+_RELATIONS = np.int64(0x643122)
+"""Per comparison, 4 bits: which of less (1), same (2) and greater (4) it is true for; `!=` negates."""
+
+
+@inner
+def compare_alike(comparison, tag, bits_a, bits_b):  # type: ignore[no-untyped-def]
+    """Return whether a comparison of two ints or two doubles holds, 0 or 1; with a NaN, only `!=` does.
+
+    Args:
+        comparison: 0 for `==`, 1 for `!=`, then `<`, `<=`, `>`, `>=`.
+        tag: INT or DOUBLE, the type of both.
+    """
+    if tag == INT:
+        found = np.int64(bits_a < bits_b) | np.int64(bits_a == bits_b) << 1 | np.int64(bits_a > bits_b) << 2
+    else:
+        a, b = bits_float(bits_a), bits_float(bits_b)
+        found = np.int64(a < b) | np.int64(a == b) << 1 | np.int64(a > b) << 2
+    wanted = (_RELATIONS >> (comparison << 2)) & 7
+    return np.int64(found & wanted != 0) ^ np.int64(comparison == 1)
+
+
 @inner(error_model="numpy")
 def _arithmetic_int(operator, a, b):  # type: ignore[no-untyped-def]
     """Return (tag, bits) of int arithmetic. What does not fit 64 bits, and division by zero, is an error.

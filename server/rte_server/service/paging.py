@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.query import Matches
+from rte_server.engine.query import Matches, Narrow
 
 NUMBER, TEXT, ABSENT = 0, 1, 2
+
+ROOM = 4096
+"""Matches that are collected before those that the page does not need are given up. Choosing among so many takes 0.1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +53,74 @@ class Page:
     last: Place | None
 
 
-def take_page(
-    matches: Matches, size: int, after: Place | None, text_of: Callable[[int], str], *, descending: bool
-) -> Page:
-    """Return the first `size` sessions after a place.
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page is wanted.
 
-    Args:
-        matches: All sessions that match, in any order.
-        size: >= 1.
+    Attributes:
+        size: Sessions of a page, >= 1.
         after: Where the page before ended, or None for the first page.
         text_of: Gives the text of a string id.
         descending: Whether greater keys come first. Session ids ascend all the same.
     """
-    columns, texts = _columns(matches, text_of, descending)
-    if after is not None:
-        keep = _is_after(columns, after, texts, descending)
-        columns = tuple(column[keep] for column in columns)
-    # One more than asked for tells whether a page follows.
-    columns = _smallest(columns, size + 1)
-    rank, key, high, low, rows = columns
-    order = np.lexsort((low, high, key, rank))
-    chosen = order[:size]
-    last = None
-    if len(order) > size:
-        at = chosen[-1]
-        number = -float(key[at]) if descending else float(key[at])
-        last = Place(
-            int(rank[at]),
-            texts[int(number)] if rank[at] == TEXT else number,
-            (int(low[at].view(np.int64)), int(high[at].view(np.int64))),
-        )
-    session_ids = np.column_stack((low[chosen], high[chosen])).view(np.int64)
-    return Page(rows[chosen], session_ids, last)
+
+    size: int
+    after: Place | None
+    text_of: Callable[[int], str]
+    descending: bool
+
+    def narrow(self) -> Narrow:
+        """Return what of the matches the page needs, so that all others are given up on the way."""
+        return Narrow(max(ROOM, 4 * self.size), self._choose)
+
+    def _choose(self, matches: Matches) -> tuple[NDArray[np.int64], tuple[float, float] | None]:
+        rank, key, _, _, places = self._first(matches)[0]
+        numbers = key[rank == NUMBER]
+        if len(numbers) <= self.size:
+            return places, None
+        # Numbers come before all else, and so many are enough: what is of interest is at least as good as the last of them.
+        worst = float(np.partition(numbers, self.size)[self.size])
+        best = -np.inf if self.after is None else self._sign * float(self.after.key)
+        return places, (-worst, -best) if self.descending else (best, worst)
+
+    @property
+    def _sign(self) -> int:
+        return -1 if self.descending else 1
+
+    def _first(self, matches: Matches) -> tuple[Columns, list[str]]:
+        """Return the matches after the place, at least as many as the page shows and one more, and texts as `_columns` does."""
+        columns, texts = _columns(matches, self.text_of, self.descending)
+        if self.after is not None:
+            keep = _is_after(columns, self.after, texts, self.descending)
+            columns = tuple(column[keep] for column in columns)
+        # One more than asked for tells whether a page follows.
+        return _smallest(columns, self.size + 1), texts
+
+    def page(self, matches: Matches) -> Page:
+        """Return the first sessions after the place.
+
+        Args:
+            matches: All sessions that match, in any order; but those that `narrow` gave up.
+        """
+        columns, texts = self._first(matches)
+        rank, key, high, low, places = columns
+        order = np.lexsort((low, high, key, rank))
+        chosen = order[: self.size]
+        last = None
+        if len(order) > self.size:
+            at = chosen[-1]
+            number = self._sign * float(key[at])
+            last = Place(
+                int(rank[at]),
+                texts[int(number)] if rank[at] == TEXT else number,
+                (int(low[at].view(np.int64)), int(high[at].view(np.int64))),
+            )
+        session_ids = np.column_stack((low[chosen], high[chosen])).view(np.int64)
+        return Page(matches.rows[places[chosen]], session_ids, last)
 
 
 Columns = tuple[NDArray[Any], ...]
-"""rank int8[n], key float64[n], high and low word of the id uint64[n], row int64[n]; all ascend in the wanted order."""
+"""rank int8[n], key float64[n], high and low word of the id uint64[n], place in the matches int64[n]; all ascend in the wanted order."""
 
 
 def _columns(matches: Matches, text_of: Callable[[int], str], descending: bool) -> tuple[Columns, list[str]]:
@@ -102,7 +137,7 @@ def _columns(matches: Matches, text_of: Callable[[int], str], descending: bool) 
         key[is_text] = np.array([places[text] for text in found], np.float64)[where]
     rank = np.where(is_absent, ABSENT, np.where(is_text, TEXT, NUMBER)).astype(np.int8)
     words = np.ascontiguousarray(matches.session_ids).view(np.uint64)
-    return (rank, -key if descending else key, words[:, 1], words[:, 0], matches.rows), texts
+    return (rank, -key if descending else key, words[:, 1], words[:, 0], np.arange(len(rank))), texts
 
 
 def _is_after(columns: Columns, after: Place, texts: list[str], descending: bool) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from rte_server.service.explain import Chosen, Explainer, Wanted
 from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.model_service import PAGE_SIZE_MAX, check_page_size
-from rte_server.service.paging import ABSENT, NUMBER, Place, take_page
+from rte_server.service.paging import ABSENT, NUMBER, Paging, Place
 from rte_server.service.pipeline import Pipeline
 from rte_server.service.proto_wire import (
     int_field,
@@ -147,6 +147,7 @@ class SessionService:
         bound_to = (request.filter, str(request.state), order_by, str(descending), request.customer_id)
         after = self._place(bound_to, request.page_token) if request.page_token else None
         size = min(request.page_size or LIST_PAGE_SIZE, PAGE_SIZE_MAX)
+        paging = Paging(size, after, self._engine.text, descending)
         await self._reach(request)
         stamp = self._stamp(4)
 
@@ -156,12 +157,12 @@ class SessionService:
                 rows = self._reads.of_customer(request.customer_id)
                 matches = self._engine.match(wanted, rows, now_ms, order_by)
             else:
-                matches = self._engine.select(wanted, order_by, now_ms)
-            page = take_page(matches, size, after, self._engine.text, descending=descending)
+                matches = self._engine.select(wanted, order_by, now_ms, paging.narrow())
+            page = paging.page(matches)
             found = self._reads.encode(page.rows, mask, page.session_ids, now_ms)
             sessions = [session for session in found if session]
             token = "" if page.last is None else self._page_token(bound_to, page.last)
-            return message_fields(1, sessions) + text_field(2, token) + int_field(3, len(matches.rows))
+            return message_fields(1, sessions) + text_field(2, token) + int_field(3, matches.count)
 
         # It takes milliseconds over many sessions, most of them without the GIL: other calls go on meanwhile.
         return await asyncio.to_thread(work) + stamp
