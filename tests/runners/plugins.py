@@ -45,6 +45,18 @@ def not_for_two(rows):
     """Gives no number where the first input is 2."""
     return np.where(rows[:, 0] == 2, np.nan, 0.5)
 
+def breaks_on_three(rows):
+    """Raises where the first input of any row is at least 3."""
+    if (rows[:, 0] >= 3).any():
+        raise ValueError("three")
+    return np.full(len(rows), 0.5)
+
+def hangs_on_three(rows):
+    """Does not end where the first input of any row is at least 3."""
+    while (rows[:, 0] >= 3).any():
+        pass
+    return np.full(len(rows), 0.5)
+
 def talks(rows):
     """Prints two lines and far too much, in both ways."""
     import sys
@@ -74,6 +86,8 @@ NAMES = (
     "dies",
     "sometimes",
     "not_for_two",
+    "breaks_on_three",
+    "hangs_on_three",
     "talks",
     "parent",
     "number",

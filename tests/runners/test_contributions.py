@@ -23,10 +23,6 @@ class Formula:
         wide = inputs.astype(np.float64)
         return np.asarray(wide[:, 0] * wide[:, 1] + 3.0 * wide[:, 2] + 1000.0)
 
-    def retry_in_s(self) -> float | None:
-        """Return None."""
-        return None
-
     def abort(self) -> None:
         """It is done before anyone could."""
 

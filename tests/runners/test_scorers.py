@@ -17,7 +17,7 @@ from rte_server.runners.breaker import FAILURES_MAX, REST_S_MAX, REST_S_MIN, Bre
 from rte_server.runners.onnx import GraphError, OnnxScorer
 from rte_server.runners.plugin import PluginScorer
 from rte_server.runners.plugin_output import BYTES_MAX
-from rte_server.runners.scorer import Scorer, ScorerError
+from rte_server.runners.scorer import RestingScorer, Scorer, ScorerError
 from rte_server.training.fitting import Algorithm, fit
 from rte_server.training.graph import graph_of
 from rte_server.training.tasks import Encoding
@@ -63,7 +63,7 @@ def test_scorers_conform(check: object, make: MakeScorer) -> None:
         ("busy", TIMEOUT, "longer than 3000 ms"),
         ("number", FAILED, "not callable"),
         ("gone", FAILED, "AttributeError"),
-        ("unknown", PACKAGE_MISSING, "no plug-in 'unknown' is installed; installed are: broken"),
+        ("unknown", PACKAGE_MISSING, "no plug-in 'unknown' is installed; installed are: breaks_on_three, broken"),
     ],
 )
 def test_a_plugin_that_fails_says_how(
@@ -71,11 +71,10 @@ def test_a_plugin_that_fails_says_how(
 ) -> None:
     """In the log by its message, to those who read by its reason."""
     plugins.install(tmp_path, monkeypatch)
-    scorer = PluginScorer(name, TIME_LIMIT_S, lambda: 100.0)
+    scorer = PluginScorer(name, TIME_LIMIT_S)
     with pytest.raises(ScorerError, match=text) as failed:
         scorer.score(rows(2))
     assert failed.value.reason == reason
-    assert scorer.retry_in_s() == REST_S_MIN
     scorer.close()
 
 
@@ -84,7 +83,7 @@ def test_a_plugin_that_keeps_failing_rests_and_is_tried_again(tmp_path: Path, mo
     plugins.install(tmp_path, monkeypatch)
     (tmp_path / "fails").touch()
     now_s = 100.0
-    scorer = PluginScorer("sometimes", 60.0, lambda: now_s)
+    scorer = RestingScorer(PluginScorer("sometimes", 60.0), lambda: now_s)
     for _ in range(FAILURES_MAX):
         with pytest.raises(ScorerError, match="not now"):
             scorer.score(rows(2))
@@ -95,9 +94,7 @@ def test_a_plugin_that_keeps_failing_rests_and_is_tried_again(tmp_path: Path, mo
     with pytest.raises(ScorerError):
         scorer.score(rows(2))
     now_s += REST_S_MIN
-    assert scorer.retry_in_s() == 0.0
     assert (scorer.score(rows(2)) == 1.0).all()
-    assert scorer.retry_in_s() is None
     scorer.close()
 
 
@@ -183,10 +180,9 @@ def test_a_plugin_is_aborted_from_another_thread(name: str, tmp_path: Path, monk
 def test_a_graph_that_does_not_end_is_ended_rests_and_is_tried_again() -> None:
     """As a plug-in is; a row with which it ends closes the circuit, and nothing runs on meanwhile."""
     now_s = 100.0
-    scorer = OnnxScorer(graphs.endless(always=False), 1, TIME_LIMIT_S, lambda: now_s)
+    scorer = RestingScorer(OnnxScorer(graphs.endless(always=False), 1, TIME_LIMIT_S), lambda: now_s)
     endless, harmless = np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32)
     assert (scorer.score(harmless) == 0.0).all()
-    assert scorer.retry_in_s() is None
     for _ in range(FAILURES_MAX):
         began = time.monotonic()
         with pytest.raises(ScorerError, match="longer than 3000 ms") as failed:
@@ -196,11 +192,9 @@ def test_a_graph_that_does_not_end_is_ended_rests_and_is_tried_again() -> None:
     with pytest.raises(ScorerError) as refused:
         scorer.score(harmless)
     assert refused.value.reason == CIRCUIT_OPEN
-    assert scorer.retry_in_s() == REST_S_MIN
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "rte-onnx"])
     now_s += REST_S_MIN
     assert (scorer.score(harmless) == 0.0).all()
-    assert scorer.retry_in_s() is None
 
 
 def test_a_graph_is_aborted_from_another_thread() -> None:

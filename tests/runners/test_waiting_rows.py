@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rte_server.runners.runner import BATCH_ROWS_MAX, INTERVAL_S, REST_SHARE, rest_s
+from rte_server.runners.runner import BATCH_ROWS_MAX, INTERVAL_S, REST_S_MAX, REST_SHARE, rest_s
 from rte_server.runners.waiting_rows import WaitingRows
 
 ROWS_MAX = 32
@@ -57,3 +57,4 @@ def test_a_runner_rests_for_a_share_of_its_work_only() -> None:
     assert rest_s(0.005, 10) == INTERVAL_S - 0.005
     assert rest_s(0.005, BATCH_ROWS_MAX) == 0.005 * REST_SHARE
     assert rest_s(0.150, 10) == rest_s(0.150, BATCH_ROWS_MAX) == 0.150 * REST_SHARE
+    assert rest_s(60.0, 10) == REST_S_MAX

@@ -12,7 +12,8 @@ from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.runners.onnx import GraphError, OnnxScorer
 from rte_server.runners.packages import GraphStore
 from rte_server.runners.plugin import PluginScorer
-from rte_server.runners.runner import BATCH_ROWS_MAX, score_rows
+from rte_server.runners.runner import BATCH_ROWS_MAX
+from rte_server.runners.scored_rows import score_rows
 from rte_server.runners.scorer import Scorer, ScorerError
 
 

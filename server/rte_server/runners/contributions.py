@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.program import AttributeSpec
-from rte_server.runners.runner import checked
+from rte_server.runners.scored_rows import scored
 from rte_server.runners.scorer import Scorer, ScorerError
 
 ORDERS = 32
@@ -117,7 +117,7 @@ def _steps(count: int) -> NDArray[np.bool_]:
 
 
 def _scores(scorer: Scorer, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    scores = checked(scorer.score(rows), len(rows))
+    scores = scored(scorer, rows)
     if not np.isfinite(scores).all():
         raise ScorerError("it gives no number for some values of the inputs")
     return scores

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.scores import CIRCUIT_OPEN, TIMEOUT
-from rte_server.runners.breaker import Breaker
+from rte_server.engine.scores import TIMEOUT
 from rte_server.runners.scorer import ScorerError
 from rte_server.runners.timed_thread import TimedThread
 
@@ -36,26 +33,21 @@ class GraphError(Exception):
 class OnnxScorer:
     """Runs a graph. Only the output with the score is asked for: labels would cost a third more.
 
-    A graph may loop without end, so each batch has a time limit. One that keeps exceeding it is left alone for a while.
+    A graph may loop without end, so each batch has a time limit.
     """
 
-    def __init__(
-        self, graph: bytes, inputs: int, time_limit_s: float, clock_s: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, graph: bytes, inputs: int, time_limit_s: float) -> None:
         """Load a graph.
 
         Args:
             graph: Content of an ONNX file.
             inputs: How many inputs the score names.
             time_limit_s: How long it may take for one batch, seconds, > 0.
-            clock_s: Gives the time, seconds.
 
         Raises:
             GraphError: It is no graph, or it takes or gives something else, or takes longer than LOAD_S to load.
         """
         self._time_limit_s = time_limit_s
-        self._clock_s = clock_s
-        self._breaker = Breaker()
         self._thread = TimedThread("rte-onnx")
         try:
             self._session = self._thread.run(lambda: _session_of(graph), LOAD_S)
@@ -97,23 +89,17 @@ class OnnxScorer:
         """Return the score of each row; of several columns the last, the probability of the positive class.
 
         Raises:
-            ScorerError: TIMEOUT; CIRCUIT_OPEN, it took too long too often; FAILED, it gave something else than a number
-                or a row of numbers per row.
+            ScorerError: TIMEOUT; FAILED, it gave something else than a number or a row of numbers per row.
         """
-        if not self._breaker.allows(self._clock_s()):
-            raise ScorerError("the graph took too long too often and rests", CIRCUIT_OPEN)
         try:
             found = self._run(inputs)
         except TimeoutError:
             if self._thread.is_aborted:
                 raise ScorerError("the server is ending") from None
-            self._breaker.failed(self._clock_s())
             message = f"the graph took longer than {self._time_limit_s * 1000:.0f} ms for a batch"
             raise ScorerError(message, TIMEOUT) from None
         except Exception as error:  # noqa: BLE001 - as above
-            # The breaker knows nothing of it: with other rows the graph may do well, and failing costs no time.
             raise ScorerError(f"the graph failed: {str(error)[:200]}") from None
-        self._breaker.succeeded()
         if found.ndim not in (1, 2) or len(found) != len(inputs) or found.size == 0:
             raise ScorerError(f"the graph gave {found.shape} for {len(inputs)} rows")
         return np.ascontiguousarray(found if found.ndim == 1 else found[:, -1], np.float64)
@@ -132,10 +118,6 @@ class OnnxScorer:
             options.terminate = True
 
         return self._thread.run(run, self._time_limit_s, terminate)
-
-    def retry_in_s(self) -> float | None:
-        """Return in how many seconds to try again what took too long; what a graph cannot compute it never can."""
-        return self._breaker.retry_in_s(self._clock_s())
 
     def abort(self) -> None:
         """End what is computed, from another thread: `score` fails at once."""

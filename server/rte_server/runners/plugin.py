@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -23,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.edge import parent_death
-from rte_server.engine.scores import CIRCUIT_OPEN, PACKAGE_MISSING, TIMEOUT
-from rte_server.runners.breaker import Breaker
+from rte_server.engine.scores import PACKAGE_MISSING, TIMEOUT
 from rte_server.runners.plugin_output import log_output
 from rte_server.runners.scorer import ScorerError
 
@@ -43,43 +41,25 @@ OK, BROKEN, UNKNOWN = range(3)
 class PluginScorer:
     """Runs a plug-in."""
 
-    def __init__(self, name: str, time_limit_s: float, clock_s: Callable[[], float] = monotonic) -> None:
+    def __init__(self, name: str, time_limit_s: float) -> None:
         """Make it; its process starts with the first batch.
 
         Args:
             name: Of its entry point.
             time_limit_s: How long it may take for one batch, seconds, > 0.
-            clock_s: Gives the time, seconds.
         """
         self._name = name
         self._time_limit_s = time_limit_s
-        self._clock_s = clock_s
-        self._breaker = Breaker()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._is_aborted = False
-
-    def retry_in_s(self) -> float | None:
-        """Return in how many seconds rows without a score should be tried again, >= 0; None if there are none."""
-        return self._breaker.retry_in_s(self._clock_s())
 
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what the plug-in says of the rows.
 
         Raises:
-            ScorerError: TIMEOUT, FAILED, CIRCUIT_OPEN, PACKAGE_MISSING.
+            ScorerError: TIMEOUT, FAILED, PACKAGE_MISSING.
         """
-        if not self._breaker.allows(self._clock_s()):
-            raise ScorerError(f"the plug-in {self._name} failed too often and rests", CIRCUIT_OPEN)
-        try:
-            found = self._ask(inputs)
-        except ScorerError:
-            self._breaker.failed(self._clock_s())
-            raise
-        self._breaker.succeeded()
-        return found
-
-    def _ask(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         channel = self._started()
         deadline_s = monotonic() + self._time_limit_s
         try:

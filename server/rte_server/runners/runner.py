@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rte_server.engine.program import AttributeSpec, Program
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
-from rte_server.engine.scores import FAILED, MISSING_INPUT, REASONS, SC_STATUS, SCORED
+from rte_server.runners.isolation import IsolatedScore
 from rte_server.runners.scorer import Scorer, ScorerError
 from rte_server.runners.waiting_rows import WaitingRows
 
@@ -38,8 +38,11 @@ REST_SHARE = 1 / 3
 for as long as the batch took made every disturbance last: batches take longer where the cores are busy, and then half of
 the time is not enough for what changes."""
 
+REST_S_MAX = 0.5
+"""How long it rests at most: what waited for a plug-in has cost nobody a core."""
+
 LOG_INTERVAL_S = 60.0
-"""A failure is logged at most this often."""
+"""Failures of a score are logged at most this often."""
 
 _log = logging.getLogger("rte.runners")
 
@@ -81,9 +84,9 @@ class Runner:
         self._wake = threading.Event()
         self._stopping = False
         self._waiting = WaitingRows(view().sessions_max)
-        self._logged_at = -math.inf
+        self._logged_at = [-math.inf] * len(specs)
         self._scorers: list[Scorer | ScorerError] = []
-        self._retry_at_s: dict[int, float] = {}
+        self._scores: list[IsolatedScore] = []
         self.counts = {"rows": 0, "batches": 0, "failures": 0}
         self._thread = threading.Thread(target=self._run, name=f"rte-scores-{name}", daemon=True)
 
@@ -121,21 +124,22 @@ class Runner:
 
     def _run(self) -> None:
         try:
-            for spec in self._specs:
-                self._scorers.append(self._made(spec))
+            for number in range(len(self._specs)):
+                self._scorers.append(self._made(number))
+                self._scores.append(self._isolated(number))
             self._mark(self._view().rows_in_use())
             while not self._stopping:
                 if not self.waiting:
-                    self._wake.wait(self._retry_in_s())
+                    self._wake.wait(self._due_in_s())
                 self._wake.clear()
                 self._retry()
-                if not self.waiting or self._stopping:
+                if self._stopping or (not self.waiting and self._due_in_s() != 0.0):
                     continue
                 began = monotonic()
                 if not self._batch():
                     return
                 took_s = monotonic() - began
-                if self.waiting and not self._stopping:
+                if not self._stopping and (self.waiting or self._due_in_s() == 0.0):
                     sleep(rest_s(took_s, self.waiting))
         finally:
             for scorer in self._scorers:
@@ -143,36 +147,27 @@ class Runner:
                     continue
                 scorer.close()
 
-    def _retry_in_s(self) -> float | None:
-        """Return how long to wait for a change before what failed is tried again; None: until there is one."""
-        due_s = min(self._retry_at_s.values(), default=None)
-        return None if due_s is None else max(0.0, due_s - monotonic())
+    def _due_in_s(self) -> float | None:
+        """Return how long to wait for a change before something is tried again; None: until there is one."""
+        return min((due_s for each in self._scores if (due_s := each.due_in_s()) is not None), default=None)
 
     def _retry(self) -> None:
-        """Let the sessions wait again whose scores failed, if it is time to try those again, though nothing changed.
-
-        Each failure is good for one retry. If no session waits for it any more, nothing notes another one, and the
-        next row that has all inputs will be the next attempt.
-        """
-        now_s = monotonic()
-        due = [number for number, at_s in self._retry_at_s.items() if at_s <= now_s]
-        if not due:
-            return
-        for number in due:
-            del self._retry_at_s[number]
+        """Let the sessions wait again whose batch failed, if it is time to try those again, though nothing changed."""
         view = self._view()
-        if view.program is not self._program:
-            return
-        rows = view.rows_in_use()
-        statuses = view.scores[rows[:, None], self._places[due], SC_STATUS]
-        self._mark(rows[(statuses > REASONS + MISSING_INPUT).any(axis=1)])
+        if view.program is self._program:
+            for each in self._scores:
+                self._mark(each.rows_to_retry(view))
 
-    def _made(self, spec: AttributeSpec) -> Scorer | ScorerError:
+    def _made(self, number: int) -> Scorer | ScorerError:
         try:
-            return self._make(spec)
+            return self._make(self._specs[number])
         except ScorerError as error:
-            self._log(spec, error)
+            self._failed(number, error, is_one_session=False)
             return error
+
+    def _isolated(self, number: int) -> IsolatedScore:
+        on_failure = partial(self._failed, number)
+        return IsolatedScore(int(self._places[number]), self._scorers[number], self._inputs[number], on_failure)
 
     def _mark(self, rows: NDArray[np.int64]) -> None:
         """Let sessions wait; a part at a time, so that the fold is not held up."""
@@ -183,7 +178,11 @@ class Runner:
             self.mark(view, rows[start : start + BATCH_ROWS_MAX])
 
     def _batch(self) -> bool:
-        """Score some of the rows that wait; returns False if other models run by now."""
+        """Score some of the rows that wait, if any do, and those that are looked at alone.
+
+        Returns:
+            False if other models run by now.
+        """
         view = self._view()
         if view.program is not self._program:
             return False
@@ -191,28 +190,22 @@ class Runner:
             rows = self._waiting.take(BATCH_ROWS_MAX)
             view.take(rows, self._places)
         now_ms = self._clock_ms()
-        for number, scorer in enumerate(self._scorers):
-            error = score_rows(view, int(self._places[number]), scorer, rows, now_ms, self._inputs[number])
-            if error is None:
-                continue
-            self.counts["failures"] += 1
-            self._log(self._specs[number], error)
-            wait_s = None if isinstance(scorer, ScorerError) else scorer.retry_in_s()
-            if wait_s is not None:
-                # A later success does not change it: these rows have still failed.
-                self._retry_at_s.setdefault(number, monotonic() + wait_s)
+        others = [also for each in self._scores for also in each.compute(view, rows, now_ms)]
         self.counts["rows"] += len(rows)
         self.counts["batches"] += 1
-        self._on_scored(rows)
+        self._on_scored(np.unique(np.concatenate([rows, *others])) if others else rows)
         return True
 
-    def _log(self, spec: AttributeSpec, error: ScorerError) -> None:
-        now = monotonic()
+    def _failed(self, number: int, error: ScorerError, is_one_session: bool) -> None:
+        """Count a failure of a score, and log it if none was for a while."""
         if self._stopping:
             return  # It was ended, which is no failure of its own.
-        if now - self._logged_at >= LOG_INTERVAL_S:
-            self._logged_at = now
-            _log.error("the score %s of the model %s is absent: %s", spec.name, spec.model, error)
+        self.counts["failures"] += 1
+        now = monotonic()
+        if now - self._logged_at[number] >= LOG_INTERVAL_S:
+            self._logged_at[number] = now
+            spec, of = self._specs[number], " of one session, which is tried again alone," if is_one_session else ""
+            _log.error("the score %s of the model %s%s is absent: %s", spec.name, spec.model, of, error)
 
 
 def rest_s(took_s: float, waiting: int) -> float:
@@ -222,62 +215,5 @@ def rest_s(took_s: float, waiting: int) -> float:
         took_s: How long the last batch took, seconds.
         waiting: Rows that wait.
     """
-    share_s = took_s * REST_SHARE
+    share_s = min(REST_S_MAX, took_s * REST_SHARE)
     return share_s if waiting >= BATCH_ROWS_MAX else max(INTERVAL_S - took_s, share_s)
-
-
-def score_rows(
-    view: ScoreView,
-    place: int,
-    scorer: Scorer | ScorerError,
-    rows: NDArray[np.int64],
-    now_ms: int,
-    inputs: ScoreInputs | None = None,
-) -> ScorerError | None:
-    """Compute one score of some rows and show it, or why there is none.
-
-    Args:
-        view: Of the engine.
-        place: Which of the program's scores.
-        scorer: Computes it, or why nothing does.
-        rows: int64[n], below the high water mark.
-        now_ms: The time by the server's clock; at least that of the newest entry is taken.
-        inputs: Those of the score, if they are at hand.
-
-    Returns:
-        Why the scorer gave nothing; None if it did, or no row had all inputs.
-    """
-    gathered = view.gather(inputs or ScoreInputs.of(view.program.scores[place], view.program), rows, now_ms)
-    statuses = np.full(len(rows), int(REASONS) + MISSING_INPUT, np.int64)
-    values = np.zeros(len(rows), np.float64)
-    ready = np.isfinite(gathered.inputs).all(axis=1) & (gathered.stamps[:, 0] != 0)
-    failure = None
-    if ready.any():
-        try:
-            if isinstance(scorer, ScorerError):
-                raise scorer
-            found = checked(scorer.score(gathered.inputs[ready]), int(ready.sum()))
-        except ScorerError as error:
-            failure = error
-            statuses[ready] = int(REASONS) + error.reason
-        else:
-            is_number = np.isfinite(found)
-            statuses[ready] = np.where(is_number, int(SCORED), int(REASONS) + FAILED)
-            values[ready] = np.where(is_number, found, 0.0)
-    view.put(place, rows, gathered.stamps, statuses, values)
-    return failure
-
-
-def checked(found: object, count: int) -> NDArray[np.float64]:
-    """Return what a scorer gave as float64[count].
-
-    Raises:
-        ScorerError: It is something else.
-    """
-    try:
-        values = np.asarray(found, np.float64)
-    except (TypeError, ValueError):
-        raise ScorerError(f"it gave a {type(found).__name__}, not numbers") from None
-    if values.shape != (count,):
-        raise ScorerError(f"it gave {values.shape} for {count} rows")
-    return values

@@ -18,7 +18,7 @@ from rte_server.runners.onnx import GraphError, OnnxScorer
 from rte_server.runners.packages import GraphStore
 from rte_server.runners.plugin import PluginScorer
 from rte_server.runners.runner import Runner
-from rte_server.runners.scorer import Scorer, ScorerError
+from rte_server.runners.scorer import RestingScorer, Scorer, ScorerError
 
 JOIN_S = 2.0
 """How long the end of a server waits for a runner."""
@@ -116,7 +116,7 @@ class Runners:
                 # Scorers of their own: a plug-in that is asked here must not hold up the scores of sessions.
                 for other in self._asked.values():
                     other.close()
-                self._asked = {spec.score: self._scorer(spec, ASKED_S_MAX)}
+                self._asked = {spec.score: RestingScorer(self._scorer(spec, ASKED_S_MAX))}
             # Looked at after the scorer is known: `end_asking` has then aborted it, or is seen here.
             if self._asking_ended:
                 raise ScorerError("the server is ending")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.scores import FAILED
+from rte_server.engine.scores import CIRCUIT_OPEN, FAILED
+from rte_server.runners.breaker import Breaker
 
 
 class ScorerError(Exception):
@@ -38,10 +41,6 @@ class Scorer(Protocol):
         """
         ...
 
-    def retry_in_s(self) -> float | None:
-        """Return in how many seconds rows without a score should be tried again, >= 0; None if there are none."""
-        ...
-
     def abort(self) -> None:
         """Let `score` fail at once, now and from now on. Any thread, also while `score` runs; idempotent."""
         ...
@@ -49,3 +48,42 @@ class Scorer(Protocol):
     def close(self) -> None:
         """Give back what it holds. Called once, by the thread that has called `score`."""
         ...
+
+
+class RestingScorer:
+    """A scorer behind a circuit breaker: what keeps failing is left alone for a while, so that nobody waits for it."""
+
+    def __init__(self, scorer: Scorer, clock_s: Callable[[], float] = monotonic) -> None:
+        """Make it.
+
+        Args:
+            scorer: Whatever computes the score.
+            clock_s: Gives the time, seconds.
+        """
+        self._scorer = scorer
+        self._clock_s = clock_s
+        self._breaker = Breaker()
+
+    def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return what the scorer gives.
+
+        Raises:
+            ScorerError: As the scorer, or CIRCUIT_OPEN.
+        """
+        if not self._breaker.allows(self._clock_s()):
+            raise ScorerError("it failed too often and rests", CIRCUIT_OPEN)
+        try:
+            found = self._scorer.score(inputs)
+        except ScorerError:
+            self._breaker.failed(self._clock_s())
+            raise
+        self._breaker.succeeded()
+        return found
+
+    def abort(self) -> None:
+        """Abort the scorer."""
+        self._scorer.abort()
+
+    def close(self) -> None:
+        """Close the scorer."""
+        self._scorer.close()

@@ -1,0 +1,301 @@
+"""One score of a runner, kept from being taken from all sessions by the rows of a few.
+
+    batch ── fails ──> does the scorer work at all? ── no ──> all of the batch failed; the circuit breaker counts it
+                                                   └── yes ─> up to 16 parts, each tried by itself ── a row that fails
+                                                              alone: set aside, tried again alone, with growing pauses
+
+Whether it works at all is asked with a row that went well before. What is known or suspected to break the scorer never
+stands in a batch with other rows, and costs them a bounded time: a round ends after `FAILURES_PER_ROUND` failed attempts,
+each of which takes at most the score's time limit, and the search goes on in the next one, after the rows that have
+changed since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rte_server.engine.score_inputs import ScoreInputs
+from rte_server.engine.score_view import ScoreView
+from rte_server.engine.scores import CIRCUIT_OPEN, MISSING_INPUT, PACKAGE_MISSING, REASONS, SC_STATUS
+from rte_server.runners.breaker import Breaker
+from rte_server.runners.scored_rows import ReadRows, read_rows, scored, show
+from rte_server.runners.scorer import Scorer, ScorerError
+
+PARTS = 16
+"""Into so many parts rows are divided that fail together. A part that goes well takes milliseconds, one that does not a time
+limit: so one row among 2,048 costs 4 failed attempts, where halves would cost 12."""
+
+FAILURES_PER_ROUND = 4
+"""After so many failed attempts a round ends, and the rows that changed meanwhile are scored first. Enough to find one row
+among 2,048."""
+
+RETRY_SHARE = 0.1
+"""At most this share of the time is spent on rows that are tried again alone."""
+
+REFERENCE_TRIES = 2
+"""How many rows of a failed batch are asked alone whether the scorer works, where it has never worked yet."""
+
+
+@dataclass(slots=True)
+class _SetAside:
+    """A session that fails alone.
+
+    Attributes:
+        session: Low word of its id: the row may be another's by now.
+        error: How it failed.
+        pauses: When it is tried again.
+    """
+
+    session: int
+    error: ScorerError
+    pauses: Breaker = field(default_factory=Breaker)
+
+
+class IsolatedScore:
+    """Computes one score of the rows that changed. Belongs to the thread of its runner."""
+
+    def __init__(
+        self,
+        place: int,
+        scorer: Scorer | ScorerError,
+        inputs: ScoreInputs,
+        on_failure: Callable[[ScorerError, bool], None],
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """Make it.
+
+        Args:
+            place: Which of the program's scores.
+            scorer: Computes it, or why nothing does.
+            inputs: Those of the score.
+            on_failure: Told why rows have no score, and whether that is one session only.
+            clock_s: Gives the time, seconds.
+        """
+        self._place = place
+        self._scorer = scorer
+        self._inputs = inputs
+        self._on_failure = on_failure
+        self._clock_s = clock_s
+        self._breaker = Breaker()
+        self._retry_at_s: float | None = None
+        self._parts: deque[NDArray[np.int64]] = deque()
+        self._aside: dict[int, _SetAside] = {}
+        self._alone_at_s = -np.inf
+        self._is_held = np.zeros(0, np.bool_)
+        self._reference = np.zeros((1, len(inputs.loads)), np.float32)
+        self._has_worked = False
+        self._turn = 0
+        self._failures_left = 0
+        self._is_resting = False
+        self._also_shown: list[NDArray[np.int64]] = []
+
+    @property
+    def aside_count(self) -> int:
+        """How many sessions fail alone. Any thread."""
+        return len(self._aside)
+
+    def due_in_s(self) -> float | None:
+        """Return in how many seconds there is something to do though nothing changes, >= 0; None: never."""
+        now_s = self._clock_s()
+        rest_s = self._breaker.retry_in_s(now_s) or 0.0
+        found = [] if self._retry_at_s is None else [self._retry_at_s - now_s]
+        if self._parts:
+            found.append(rest_s if self._breaker.is_open else 0.0)
+        if self._aside:
+            alone_s = max(self._alone_at_s - now_s, self._next_alone(now_s)[0])
+            found.append(max(rest_s, alone_s) if self._breaker.is_open else alone_s)
+        return max(0.0, min(found)) if found else None
+
+    def rows_to_retry(self, view: ScoreView) -> NDArray[np.int64]:
+        """Return the rows whose batch failed, if it is time to try them again; int64[n].
+
+        Each failure is good for one retry. If no session waits for it any more, nothing notes another one, and the
+        next row that has all inputs will be the next attempt.
+        """
+        if self._retry_at_s is None or self._retry_at_s > self._clock_s():
+            return np.zeros(0, np.int64)
+        self._retry_at_s = None
+        rows = view.rows_in_use()
+        is_wanted: NDArray[np.bool_] = view.scores[rows, self._place, SC_STATUS] > REASONS + MISSING_INPUT
+        if len(self._is_held):
+            is_wanted &= ~self._is_held[rows]
+        return rows[is_wanted]
+
+    def compute(self, view: ScoreView, rows: NDArray[np.int64], now_ms: int) -> list[NDArray[np.int64]]:
+        """Score rows that changed, then some of those that are looked at alone.
+
+        Args:
+            view: Of the engine.
+            rows: int64[n], below the high water mark.
+            now_ms: The time by the server's clock.
+
+        Returns:
+            The other rows whose score may be new.
+        """
+        self._also_shown = []
+        self._failures_left = FAILURES_PER_ROUND
+        self._is_resting = False
+        rows = self._without_held(view, rows, now_ms)
+        if rows.size:
+            self._try(view, read_rows(view, self._inputs, rows, now_ms))
+        while self._parts and self._failures_left > 0 and self._breaker.allows(self._clock_s()):
+            part = self._parts.popleft()
+            self._is_held[part] = False
+            self._also_shown.append(part)
+            self._try(view, read_rows(view, self._inputs, part, now_ms))
+        if self._failures_left > 0 and self._breaker.allows(self._clock_s()):
+            self._try_alone(view, now_ms)
+        if self._failures_left < FAILURES_PER_ROUND and not self._has_worked and not self._is_resting:
+            # It answers zeros, and no session so far: that is no good reason to go on and on.
+            self._rest()
+        return self._also_shown
+
+    def _without_held(self, view: ScoreView, rows: NDArray[np.int64], now_ms: int) -> NDArray[np.int64]:
+        """Return the rows that may stand in a batch; those that fail alone say so of their newest state."""
+        if not len(self._is_held) or not self._is_held[rows].any():
+            return rows
+        aside = [row for row in rows[self._is_held[rows]].tolist() if row in self._aside]
+        found = read_rows(view, self._inputs, np.array(aside, np.int64), now_ms)
+        for number, row in enumerate(aside):
+            known = self._aside[row]
+            if found.stamps[number, 0] in (0, known.session):
+                one = np.arange(len(aside)) == number
+                show(view, self._place, found.only(one), known.error)
+            else:
+                self._release(row)
+        return rows[~self._is_held[rows]]
+
+    def _try(self, view: ScoreView, found: ReadRows) -> None:
+        """Score rows as one batch; if that fails, find out why."""
+        if not found.is_ready.any():
+            show(view, self._place, found, np.zeros(0))
+            return
+        refusal = self._refusal()
+        if refusal is not None:
+            show(view, self._place, found, refusal)
+            self._on_failure(refusal, False)
+            return
+        try:
+            values = scored(self._scorer, found.inputs[found.is_ready])
+        except ScorerError as error:
+            self._failed(view, found, error)
+        else:
+            show(view, self._place, found, values)
+            self._worked(found.inputs[found.is_ready][-1:])
+
+    def _refusal(self) -> ScorerError | None:
+        """Return why nothing is asked of the scorer now, if that is so."""
+        if isinstance(self._scorer, ScorerError):
+            return self._scorer
+        if self._breaker.allows(self._clock_s()):
+            return None
+        self._retry_later()
+        return ScorerError("it failed too often and rests", CIRCUIT_OPEN)
+
+    def _failed(self, view: ScoreView, found: ReadRows, error: ScorerError) -> None:
+        """Divide rows that failed together, unless the scorer fails for everything."""
+        self._failures_left -= 1
+        show(view, self._place, found.only(~found.is_ready), np.zeros(0))
+        ready = found.only(found.is_ready)
+        if error.reason == PACKAGE_MISSING or not self._works(ready.inputs):
+            show(view, self._place, ready, error)
+            self._on_failure(error, False)
+            self._rest()
+            return
+        if not len(self._is_held):
+            self._is_held = np.zeros(view.sessions_max, np.bool_)
+        if len(ready.rows) == 1:
+            show(view, self._place, ready, error)
+            self._set_aside(int(ready.rows[0]), _SetAside(int(ready.stamps[0, 0]), error))
+        else:
+            # Until they are tried again they are as old as they are: nothing is said against any of them.
+            self._is_held[ready.rows] = True
+            self._parts.extend(np.array_split(ready.rows, min(PARTS, len(ready.rows))))
+
+    def _works(self, inputs: NDArray[np.float32]) -> bool:
+        """Return whether the scorer answers a row that it should be able to answer.
+
+        Args:
+            inputs: float32[n, k], the rows that it has just failed for.
+        """
+        asked = [self._reference]
+        if not self._has_worked and len(inputs) > 1:
+            # Others each time, so that a few that break it do not stand for all.
+            step = len(inputs) // REFERENCE_TRIES
+            places = {(self._turn + number * step) % len(inputs) for number in range(REFERENCE_TRIES)}
+            asked += [inputs[place : place + 1] for place in places]
+            self._turn += 1
+        for number, row in enumerate(asked):
+            try:
+                scored(self._scorer, row)
+            except ScorerError:
+                self._failures_left -= 1
+                continue
+            if number:
+                self._worked(row)
+            return True
+        return False
+
+    def _worked(self, row: NDArray[np.float32]) -> None:
+        self._reference = row.copy()
+        self._has_worked = True
+        self._breaker.succeeded()
+
+    def _rest(self) -> None:
+        """Take note that the scorer failed for everything that it was asked in this round."""
+        self._failures_left = 0
+        self._is_resting = True
+        self._breaker.failed(self._clock_s())
+        self._retry_later()
+
+    def _retry_later(self) -> None:
+        # A later success does not change it: these rows have still failed.
+        if self._retry_at_s is None:
+            now_s = self._clock_s()
+            self._retry_at_s = now_s + (self._breaker.retry_in_s(now_s) or 0.0)
+
+    def _try_alone(self, view: ScoreView, now_ms: int) -> None:
+        """Try the session again whose pause has ended first, if any has; those that are gone are forgotten."""
+        began_s = self._clock_s()
+        while self._aside and began_s >= self._alone_at_s:
+            in_s, row = self._next_alone(began_s)
+            if in_s > 0:
+                return
+            known = self._aside[row]
+            found = read_rows(view, self._inputs, np.array([row], np.int64), now_ms)
+            self._release(row)
+            self._also_shown.append(found.rows)
+            if int(found.stamps[0, 0]) != known.session:
+                continue
+            if not found.is_ready[0]:
+                show(view, self._place, found, np.zeros(0))
+                continue
+            try:
+                show(view, self._place, found, scored(self._scorer, found.inputs))
+            except ScorerError as error:
+                known.error = error
+                show(view, self._place, found, error)
+                self._set_aside(row, known)
+            now_s = self._clock_s()
+            self._alone_at_s = now_s + (now_s - began_s) * (1 / RETRY_SHARE - 1)
+            return
+
+    def _next_alone(self, now_s: float) -> tuple[float, int]:
+        """Return in how many seconds a session is to be tried alone, and its row."""
+        return min((each.pauses.retry_in_s(now_s) or 0.0, row) for row, each in self._aside.items())
+
+    def _set_aside(self, row: int, known: _SetAside) -> None:
+        known.pauses.failed(self._clock_s())
+        self._aside[row] = known
+        self._is_held[row] = True
+        self._on_failure(known.error, True)
+
+    def _release(self, row: int) -> None:
+        del self._aside[row]
+        self._is_held[row] = False
