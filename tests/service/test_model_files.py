@@ -89,6 +89,91 @@ def test_a_file_and_its_list_are_followed(tmp_path: Path) -> None:
         until(lambda: caller.attributes("v")["hits"] == 1)
 
 
+CARDS = (
+    "model: cards\nversion: {version}\nlists:\n  bad: {{file: bad.csv}}\n{more}attributes:\n"
+    "  hits: {{count: view_item, where: event.item_id in lists.bad}}\n"
+)
+
+
+def test_a_list_that_changes_changes_the_list_of_the_version_that_runs(tmp_path: Path) -> None:
+    """Whether it was gone back to or applied by a call; the version in the file has its say when that changes."""
+    lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
+    lists.write_text("x\n")
+    path.write_text(CARDS.format(version=1, more=""))
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+
+        def version() -> int:
+            return caller.models.GetModel(pb.GetModelRequest(name="cards")).model.version
+
+        def newest() -> str:
+            return caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations[0].note
+
+        caller.view("v", 7)
+        put(path, CARDS.format(version=2, more=""))
+        until(lambda: version() == 2)
+        caller.models.RollBackModels(pb.RollBackModelsRequest())
+        assert version() == 1
+        put(lists, "x\ni7\n")
+        until(lambda: caller.attributes("v")["hits"] == 1)
+        assert (version(), newest()) == (1, "changed lists of: cards")
+        two = CARDS.format(version=7, more="  more: {file: more.csv}\n")
+        files = {"bad.csv": b"y\n", "more.csv": b"z\n"}
+        caller.apply(pb.ModelSource(yaml=two, file="cards.yaml"), files=files)
+        assert caller.attributes("v")["hits"] == 0
+        put(lists, "x\ni7\nother\n")
+        until(lambda: caller.attributes("v")["hits"] == 1)
+        assert version() == 7
+        put(path, CARDS.format(version=3, more=""))
+        until(lambda: version() == 3)
+        assert caller.attributes("v")["hits"] == 1
+
+
+def test_going_back_passes_over_lists(tmp_path: Path) -> None:
+    """Without a position the last other model runs again, with the lists of now; with one, all that ran then."""
+    lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
+    lists.write_text("x\n")
+    path.write_text(CARDS.format(version=1, more=""))
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.view("v", 7)
+        first = caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations[0].position
+
+        def reloads() -> int:
+            return server.application.model_files.stats()["reloads"]
+
+        put(path, CARDS.format(version=2, more=""))
+        until(lambda: caller.models.GetModel(pb.GetModelRequest(name="cards")).model.version == 2)
+        for number in range(3):
+            put(lists, f"x\ni7\n{number}\n")
+            until(lambda: reloads() > 1 + number)  # noqa: B023 - it is called in this round
+        (change,) = caller.models.RollBackModels(pb.RollBackModelsRequest()).models
+        assert (change.version_before, change.version_after) == (2, 1)
+        assert caller.attributes("v")["hits"] == 1
+        caller.models.RollBackModels(pb.RollBackModelsRequest(position=first))
+        assert caller.attributes("v")["hits"] == 0
+
+
+def test_a_list_that_is_gone_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    """As any broken file; it is followed when it is there again."""
+    lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
+    lists.write_text("i7\n")
+    path.write_text(CARDS.format(version=1, more=""))
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
+        caller = Caller(channel)
+        caller.view("v", 7)
+        lists.unlink()
+        until(lambda: server.application.model_files.problems)
+        assert "no file `bad.csv`" in server.application.model_files.problems["cards"][0].message
+        assert caller.attributes("v")["hits"] == 1
+        put(lists, "other\n")
+        until(lambda: caller.attributes("v")["hits"] == 0)
+        until(lambda: not server.application.model_files.problems)
+
+
 def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its beginning is a model, too, but it never runs: a file is followed when it looks the same twice."""
     path = tmp_path / "views.yaml"

@@ -1,19 +1,20 @@
 """Models that the configuration names: their files as they are now, and what changes by them.
 
 What runs may have come from somewhere else since. So the configuration in force remembers what the files were like when
-they were last followed, and a file has its say again only when it has changed: the last word wins.
+they were last followed, and a file has its say again only when it has changed: the last word wins. A look-up list is a file
+of its own: one that changes changes the list of whatever version of its model runs, and no more.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rte_server.engine.program import ModelSpec
 from rte_server.models.documents import read_document
-from rte_server.models.given import next_sources
+from rte_server.models.given import list_names, next_sources
 from rte_server.models.lists import list_files
 from rte_server.models.loader import Source, compile_sources, header, read_source
 from rte_server.models.problems import ModelError, Problem
@@ -28,8 +29,8 @@ Accept = Callable[[Sequence[ModelSpec], Mapping[str, str]], None]
 It raises ModelError for what cannot be used."""
 
 Seen = Mapping[str, Sequence[str]]
-"""What files were like: name of the model and digest, by path, or by name for what ships. The member `configured` of a
-configuration."""
+"""What files were like: name of the model, digest of its text and graphs, then `file:digest` of each look-up list; by path, or
+by name for what ships. The member `configured` of a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ class Followed:
         seen: What the files were like: what the next time is compared with.
         problems: What is wrong with files: the models that they would change run on as they are.
         changed: Names of the models that are taken from files, and of those that are given up.
+        lists_changed: Names of the models that run on with other look-up lists.
     """
 
     sources: dict[str, Source]
     seen: dict[str, list[str]]
     problems: dict[str, tuple[Problem, ...]]
     changed: list[str]
+    lists_changed: list[str]
 
 
 def read_configured(paths: Iterable[str]) -> Configured:
@@ -99,9 +102,13 @@ def follow(
     Raises:
         ModelError: Even what ran without the files cannot be used, or nothing runs yet and a file is broken.
     """
-    now = {path: [header(source)[0], digest(source)] for path, source in configured.sources.items()}
+    now = {path: _look_of(source) for path, source in configured.sources.items()}
     broken = dict(configured.problems)
-    given = {path: source for path, source in configured.sources.items() if list(seen.get(path, ())) != now[path]}
+    given = {
+        path: source for path, source in configured.sources.items() if list(seen.get(path, ()))[:2] != now[path][:2]
+    }
+    lists = _with_lists(configured.sources, now, seen, running)
+    given |= {path: source for path, source in lists.items() if path not in given}
     gone: dict[str, tuple[Problem, ...]] = {}
     while True:
         removed = _given_up(now, seen, broken, running)
@@ -130,7 +137,9 @@ def follow(
     problems = gone | {
         (seen.get(path) or now.get(path) or [Path(path).stem])[0]: found for path, found in broken.items()
     }
-    return Followed(sources, next_seen, problems, sorted([*(now[path][0] for path in given), *removed]))
+    by_lists = {path for path, source in given.items() if lists.get(path) is source}
+    changed = sorted([*(now[path][0] for path in given.keys() - by_lists), *removed])
+    return Followed(sources, next_seen, problems, changed, sorted(now[path][0] for path in by_lists))
 
 
 def _of_file(error: ModelError, file: str) -> tuple[Problem, ...]:
@@ -143,16 +152,36 @@ def _given_up(
     """Return the models that run, came from a file, and do no more. As long as a file is broken nobody can say."""
     if broken:
         return []
-    kept = {name for name, _ in now.values()}
-    return [name for name, _ in seen.values() if name not in kept and name in running]
+    kept = {name for name, *_ in now.values()}
+    return [name for name, *_ in seen.values() if name not in kept and name in running]
 
 
-def digest(source: Source) -> str:
-    """Return the SHA-256 of a model and of the files that it names, in hexadecimal."""
+def _look_of(source: Source) -> list[str]:
+    """Return what a file is like: a value of `Seen`."""
+    lists = list_names(source)
     found = hashlib.sha256(source.text.encode())
     for name, text in sorted(source.files.items()):
-        found.update(f"\0{name}\0".encode() + text.encode())
-    return found.hexdigest()
+        if name not in lists:
+            found.update(f"\0{name}\0".encode() + text.encode())
+    digests = {name: hashlib.sha256(source.files[name].encode()).hexdigest() for name in lists & source.files.keys()}
+    return [header(source)[0], found.hexdigest(), *(f"{name}:{digest}" for name, digest in sorted(digests.items()))]
+
+
+def _with_lists(
+    sources: Mapping[str, Source], now: Seen, seen: Seen, running: Mapping[str, Source]
+) -> dict[str, Source]:
+    """Return the models that run with the look-up lists that changed, by path of the file; those whose text changed, too."""
+    found: dict[str, Source] = {}
+    for path, source in sources.items():
+        runs = running.get(now[path][0])
+        if runs is None or path not in seen:
+            continue
+        changed = {each.rpartition(":")[0] for each in set(now[path][2:]) ^ set(seen[path][2:])} & list_names(runs)
+        if changed:
+            kept = {name: text for name, text in runs.files.items() if name not in changed}
+            given = {name: source.files[name] for name in changed if name in source.files}
+            found[path] = replace(runs, file=source.file, files=kept | given)
+    return found
 
 
 def files_of(path: str | Path, source: Source) -> list[Path]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rte_server.models.documents import read_document
+from rte_server.models.lists import list_files
 from rte_server.models.loader import Source, header, read_source
 from rte_server.models.problems import ModelError, Problem
-from rte_server.models.scores import DIGEST_TEXT, digest_text, graph_files
+from rte_server.models.scores import DIGEST_TEXT, digest_text, digests_in, graph_files
 from rte_server.models.shipped import shipped_names
 
 
@@ -96,6 +98,28 @@ def _text(path: str, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise ModelError([Problem(path, 0, f"the file `{path}` is not UTF-8", "save it as UTF-8")]) from None
+
+
+def list_names(source: Source) -> set[str]:
+    """Return the names of the files of a model's look-up lists, leniently."""
+    content = read_document(source.text, source.file).content
+    return set(list_files(content)) if isinstance(content, dict) else set()
+
+
+def differs(earlier: Mapping[str, Any], running: Mapping[str, Any]) -> bool:
+    """Return whether two configurations have other models or graphs; look-up lists may differ without."""
+    graphs = [digests_in(each.get("files", {}).values()) for each in (earlier, running)]
+    return bool(earlier.get("models") != running.get("models") or sorted(graphs[0]) != sorted(graphs[1]))
+
+
+def with_lists_of(sources: Mapping[str, Source], running: Mapping[str, Source]) -> dict[str, Source]:
+    """Return models with the look-up lists of those that run, where these have lists of the same files."""
+    found = dict(sources)
+    for name in sources.keys() & running.keys():
+        shared = list_names(sources[name]) & list_names(running[name]) & running[name].files.keys()
+        lists = {file: running[name].files[file] for file in shared}
+        found[name] = replace(sources[name], files={**sources[name].files, **lists})
+    return found
 
 
 def version_of(source: Source) -> str:

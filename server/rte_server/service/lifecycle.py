@@ -29,7 +29,7 @@ from rte_server.models import ModelError, compile_models, configuration_of
 from rte_server.models.changes import AttributeChange, ModelChange, attribute_changes, model_changes
 from rte_server.models.comparison import Compared, Comparison, ScoreRows
 from rte_server.models.configured import Accept, Configured, Followed, Problems, Seen, follow
-from rte_server.models.given import next_sources, with_files
+from rte_server.models.given import differs, next_sources, with_files, with_lists_of
 from rte_server.models.loader import Source, compile_sources, sources_of
 from rte_server.service.errors import ModelsRefused
 from rte_server.service.history_facts import with_history_facts
@@ -243,7 +243,7 @@ class ModelLifecycle:
         """Let the models of an earlier configuration run again.
 
         Args:
-            position: Its position; None: the one before the present one.
+            position: Its position; None: the last one with other models than the present one. Look-up lists stay then.
             request_id: As in an order.
             note: Why.
             author: Who.
@@ -258,7 +258,7 @@ class ModelLifecycle:
         """Activate the files of the configuration that changed.
 
         Returns:
-            What is wrong with files, by name of their model; and the models that changed.
+            What is wrong with files, by name of their model; and the models that changed, or whose look-up lists did.
 
         Raises:
             EngineError: As `activate`.
@@ -271,10 +271,10 @@ class ModelLifecycle:
             followed = await asyncio.to_thread(follow, configured, running.get("configured", {}), sources, self._accept)
             found.append(followed)
             plan = await self._accepted(self._planned, followed.sources, followed.seen)
-            return await self._take_over(plan, _About(note=f"changed files: {', '.join(followed.changed)}"))
+            return await self._take_over(plan, _About(note=_what_changed(followed)))
 
         await self._once(_About(), work)
-        return found[0].problems, found[0].changed
+        return found[0].problems, [*found[0].changed, *found[0].lists_changed]
 
     async def close(self) -> None:
         """End what is under way, before the pipeline is stopped; an activation that is submitted is finished."""
@@ -359,8 +359,12 @@ class ModelLifecycle:
         known = self._known(about)
         if known is not None:
             return known
-        entries = self._engine.configurations.entries
-        found = [entry for entry in entries[:-1] if position is None or entry.position == position]
+        running = self._engine.configuration
+        found = [
+            entry
+            for entry in self._engine.configurations.entries[:-1]
+            if (entry.position == position if position is not None else differs(entry.configuration, running))
+        ]
         if not found:
             shown = "before the present one" if position is None else f"at position {position_text(position)}"
             message = f"there is no configuration {shown} that can be gone back to; see ListModelVersions"
@@ -368,8 +372,10 @@ class ModelLifecycle:
             raise EngineError(Reason.CONFIGURATION_NOT_FOUND, message, field="position", value=value)
         earlier = found[-1].configuration
         # What the files of the configuration were like when they were last looked at is no part of what is gone back to.
-        configured = self._engine.configuration.get("configured")
+        configured = running.get("configured")
         sources = sources_of(earlier["models"], earlier.get("files", {}))
+        if position is None:
+            sources = with_lists_of(sources, sources_of(running["models"], running.get("files", {})))
         plan = await self._accepted(self._planned, sources, configured)
         note = about.note or f"back to position {position_text(found[-1].position)}"
         return await self._take_over(plan, replace(about, note=note))
@@ -500,6 +506,14 @@ class ModelLifecycle:
             return refold.take()
         finally:
             self._pipeline.retention.release_base(base)
+
+
+def _what_changed(followed: Followed) -> str:
+    """Return a note for those who look at the versions."""
+    models, lists = ", ".join(followed.changed), ", ".join(followed.lists_changed)
+    return "; ".join(
+        [*([f"changed files: {models}"] if models else []), *([f"changed lists of: {lists}"] if lists else [])]
+    )
 
 
 def _digest_of(order: ModelOrder) -> str:
