@@ -320,9 +320,9 @@ def _purchase(session: Session, fields: Any, keys: set[str], time_ms: int) -> No
     session.mean_order_value = session.revenue / purchases
     if session.time_to_purchase is None:
         session.time_to_purchase = (time_ms - session.start_ms) / 1000
-    run = session.run3
+    run = session.run3 if session.run2 is None else (*session.run2, None)
     if run is not None:
-        session.run3 = None
+        session.run2 = session.run3 = None
         if time_ms - run[0] <= RUN_MS:
             session.run4 = (*run, time_ms)
             session.furthest = 4

@@ -159,11 +159,11 @@ class Session:
     click_times: list[Click] | None = None
     changes: list[Change] | None = None
     lines: dict[str, Line] | None = None
-    run1: tuple[int, ...] | None = None
-    run2: tuple[int, ...] | None = None
-    run3: tuple[int, ...] | None = None
-    run4: tuple[int, ...] | None = None
-    """Times of the steps of the newest run that reached 1, 2, 3 or all 4 of them."""
+    run1: tuple[int] | None = None
+    run2: tuple[int, int] | None = None
+    run3: tuple[int, int, int | None] | None = None
+    run4: tuple[int, int, int | None, int] | None = None
+    """Times of the steps of the newest run that reached 1, 2, 3 or all 4 of them; of the last one, whose third is optional."""
 
 
 def new_session(start_ms: int, visit: int, delay_ms: int) -> Session:

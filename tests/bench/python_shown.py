@@ -100,17 +100,18 @@ def _run(session: Session, now_ms: int) -> dict[str, Any]:
     """Return the parts of the sequence `checkout`."""
     run = _present_run(session, now_ms)
     stage = len(run)
+    started_ms = run[0] if run else None
     return {
         "checkout.stage": stage,
         "checkout.furthest": session.furthest,
         "checkout.completed": session.furthest == 4,
         "checkout.step_times": [*run, *[None] * (4 - stage)] if run else [],
-        "checkout.time_left_s": (run[0] + RUN_MS - now_ms) / 1000 if 0 < stage < 4 else None,
+        "checkout.time_left_s": (started_ms + RUN_MS - now_ms) / 1000 if started_ms and stage < 4 else None,
         "furthest_step": FURTHEST[session.furthest],
     }
 
 
-def _present_run(session: Session, now_ms: int) -> tuple[int, ...]:
+def _present_run(session: Session, now_ms: int) -> tuple[int | None, ...]:
     """Return the step times of the run that is shown: one that has just been completed, else the furthest since then."""
     done_ms = 0
     if session.run4 is not None:

@@ -31,7 +31,7 @@ from rte_server.models.trials import Trial, _encoded, _play, attributes_of, read
 from tests.engine.pair import new_engine
 from tests.engine.strategies import SECRET, START_MS, Batch
 
-SESSION_BYTES_MAX = 3_392
+SESSION_BYTES_MAX = 3_776
 """What the attributes of `base` and `retail` may take per session: a model that needs more takes it from another one."""
 ORDERS = 5
 """Shuffled orders in which the events of each case are sent."""
