@@ -6,7 +6,7 @@ import pytest
 
 from rte_server.engine.expressions import input_names
 from rte_server.engine.program import ModelSpec
-from rte_server.models import ModelError, compile_models
+from rte_server.models import ModelError, compile_model, compile_models
 from rte_server.models.alongside import local_name, names_inside
 from rte_server.models.changes import Change, attribute_changes, model_changes
 from rte_server.models.given import next_sources, with_files
@@ -89,3 +89,23 @@ def test_files_are_for_all_models_or_for_one() -> None:
     given = [Source("a.yaml", "model: a\n", {}), Source("b.yaml", "model: b\n", {})]
     found = with_files(given, {"x.csv": b"all", "b/x.csv": b"one"})
     assert [source.files["x.csv"] for source in found] == ["all", "one"]
+
+
+def test_what_reads_a_trigger_or_an_input_of_a_score_that_changes_has_other_values() -> None:
+    """Through a trigger, which stands after what reads it, and through the inputs of a plug-in."""
+    text = """
+model: told
+attributes:
+  views: {count: view_item}
+derived:
+  back: left.count > 0
+scores:
+  p: {plugin: some, inputs: [back]}
+triggers:
+  left: {when: views > 0, quiet_for: 10m}
+"""
+    models = [[compile_model(text.replace("10m", quiet), "told.yaml", {})] for quiet in ("10m", "25m")]
+    changes = {each.name: each.change for each in attribute_changes(*models)}
+    assert changes["left"] is Change.CHANGED
+    assert (changes["back"], changes["p"]) == (Change.OTHER_VALUES, Change.OTHER_VALUES)
+    assert "views" not in changes

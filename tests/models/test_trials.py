@@ -59,6 +59,61 @@ def test_a_trial_that_does_not_hold_says_what_is_instead() -> None:
     ]
 
 
+TIMED = """
+model: timed
+attributes:
+  views: {count: view_item}
+derived:
+  came_back: told.count > 0 && !told
+  dozes: session.idle_s > 60.0
+triggers:
+  told: {when: views > 0, quiet_for: 3s, once_per: quiet}
+  dozed: {when: dozes}
+tests: timed_tests.yaml
+"""
+TIMED_TESTS = """
+tests:
+  - name: The trigger fires between two events, and in each quiet
+    given: [{event: view_item}, {event: view_item, at: 4s}, {event: view_item, at: 6s}, {event: view_item, at: 9s}]
+    when: {passes: 1s}
+    then: {views: 4, told: false, told.count: 2, told.time: 1704067209000, came_back: true, dozed: false}
+  - name: What the time does between two events has been told
+    given: [{event: view_item}, {event: view_item, at: 2m}]
+    then: {dozed: true, dozed.count: 1, dozes: false}
+  - name: An event that comes late does not take back what was told
+    given: [{event: view_item}, {event: view_item, at: 2s, received: 10s}]
+    then: {views: 2, told.count: 2, told: true}
+  - name: One that happened before the one above it comes with that one
+    given: [{event: view_item}, {event: view_item, at: 10s}, {event: view_item, at: 2s}]
+    then: {views: 3, told.count: 1, came_back: true}
+  - name: Nothing holds up the time of another visitor
+    given: [{event: view_item}, {event: view_item, at: 70s, visitor: visitor-2}]
+    then: {dozes: true, told: true}
+  - name: The look is at one moment, to the second, whenever a server would have looked last
+    given: [{event: view_item}]
+    when: {passes: 61s}
+    then: {dozes: true}
+"""
+
+
+def test_time_passes_between_events_as_on_a_server(tmp_path: Path) -> None:
+    """Triggers fire at their time and not after all events, with what follows from them; late events come when they come."""
+    (tmp_path / "timed.yaml").write_text(TIMED)
+    (tmp_path / "timed_tests.yaml").write_text(TIMED_TESTS)
+    count, failures = run_file(tmp_path / "timed.yaml")
+    assert (count, [str(failure) for failure in failures]) == (6, [])
+
+
+def test_what_triggers_tell_is_looked_at_where_events_come_in_order() -> None:
+    """A wrong count is found in order and twice; of events that come all at once triggers tell something else."""
+    (trial, *_) = read_trials(TIMED_TESTS.replace("told.count: 2", "told.count: 1"), "timed_tests.yaml")
+    failures = run_trial([compile_model(TIMED, "timed.yaml", {})], trial)
+    assert [(failure.attribute, failure.arrival) for failure in failures] == [
+        ("told.count", "in order"),
+        ("told.count", "twice"),
+    ]
+
+
 def test_a_trial_without_a_session_fails() -> None:
     """Looking at a visitor that sent nothing is a failure, not an error."""
     (trial,) = read_trials(TESTS.replace("    when:", "    of: nobody\n    when:"), "shop_tests.yaml")
@@ -74,6 +129,11 @@ def test_a_trial_without_a_session_fails() -> None:
         ("tests:\n  - {name: x, given: [], then: {}}", 2, "a case needs"),
         ("tests:\n  - {name: x, given: [{event: a}], than: {}}", 2, "did you mean `then`?"),
         ("tests:\n  - name: x\n    given: [{event: a, at: soon}]\n    then: {}", 3, "`soon` is not a duration"),
+        (
+            "tests:\n  - name: x\n    given: [{event: a, at: 9s},\n      {event: a, received: 5s}]\n    then: {}",
+            4,
+            "before the one above it; give it a later `received`",
+        ),
         ("tests:\n  - name: x\n    given: [{evnt: a}]\n    then: {}", 3, "did you mean `event`?"),
         ("tests:\n  - name: x\n    given: [{event: a}]\n    then: {a: {near: 1}}", 4, "needs `near` and `within`"),
     ],

@@ -38,6 +38,7 @@ from rte_server.engine.table import (
     FREE,
     HIGH_WATER,
     LAST,
+    NEVER_MS,
     SESSION_HI,
     SESSION_LO,
     STATE,
@@ -150,10 +151,24 @@ class Reader:
 
     def due_count(self, now_ms: int) -> int:
         """Return how many things are due at `now_ms`; if any, append a TICK. Any thread; about 1 ms per million rows."""
-        table = self._state.table
-        due = int(due_rows(self._state.context, now_ms))
-        idle = table.counts[VISITORS] > 0 and now_ms - table.counts[CLOCK] >= IDLE_TICK_MS
-        return due + int(idle)
+        return int(due_rows(self._state.context, now_ms)) + int(now_ms >= self.idle_due_ms())
+
+    @property
+    def clock_ms(self) -> int:
+        """The latest received time of an entry, milliseconds since 1970. Any thread."""
+        return int(self._state.table.counts[CLOCK])
+
+    def idle_due_ms(self) -> int:
+        """Return when the clock is to move though nothing is due for any session, or NEVER_MS. Any thread."""
+        counts = self._state.table.counts
+        return int(counts[CLOCK]) + IDLE_TICK_MS if counts[VISITORS] > 0 else int(NEVER_MS)
+
+    def due_times(self) -> NDArray[np.int64]:
+        """Return int64[rows]: when something is due for a row in use, by the clock; not a copy.
+
+        Only between two calls of `apply`, by who calls it.
+        """
+        return self._state.table.due
 
     def find_session(self, session_id: str) -> int:
         """Return the row of the session with this id, or of the one that it was merged into, or -1. Any thread."""

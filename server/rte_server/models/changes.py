@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -74,22 +74,39 @@ def attribute_changes(before: Sequence[ModelSpec], after: Sequence[ModelSpec]) -
     old, new = ({spec.name: spec for model in models for spec in model.attributes} for models in (before, after))
     changes = {name: AttributeChange(name, spec.model, Change.REMOVED) for name, spec in old.items() if name not in new}
     lists = list_values(before), list_values(after)
-    # In the order of the models each attribute comes after those that it reads, so one pass finds all that follows.
     for name, spec in new.items():
-        change = None
         if name not in old:
-            change = Change.ADDED
+            changes[name] = AttributeChange(name, spec.model, Change.ADDED)
         elif definition(spec, lists[1]) != definition(old[name], lists[0]):
-            change = Change.CHANGED
-        elif any(read in changes for read in reads(spec)):
-            change = Change.OTHER_VALUES
-        if change is not None:
-            changes[name] = AttributeChange(name, spec.model, change)
+            changes[name] = AttributeChange(name, spec.model, Change.CHANGED)
+    for name in following(list(new.values()), changes).intersection(new).difference(changes):
+        changes[name] = AttributeChange(name, new[name].model, Change.OTHER_VALUES)
     return sorted(changes.values(), key=lambda each: each.name)
+
+
+def following(specs: Sequence[AttributeSpec], names: Iterable[str]) -> set[str]:
+    """Return some attributes and all that are computed from them, through however many others.
+
+    Args:
+        specs: All attributes, in any order: what reads a trigger stands before it.
+        names: Where to begin.
+    """
+    readers: dict[str, list[str]] = {}
+    for spec in specs:
+        for read in reads(spec):
+            readers.setdefault(read, []).append(spec.name)
+    found = set(names)
+    todo = list(found)
+    while todo:
+        more = set(readers.get(todo.pop(), ())) - found
+        found |= more
+        todo += more
+    return found
 
 
 def reads(spec: AttributeSpec) -> frozenset[str]:
     """Return the attributes and fields of the session that an attribute is computed from."""
     read = {name.removesuffix(CELLS_SUFFIX) for name in input_names(spec.code)}
     owner = {spec.owner} if spec.owner else set()
-    return frozenset(read | {name for name, _, _ in spec.weights} | owner)
+    inputs = {name for name, _ in spec.score.inputs} if spec.score is not None else set()
+    return frozenset(read | {name for name, _, _ in spec.weights} | inputs | owner)
