@@ -28,7 +28,6 @@ EXAMPLES = (
     "  rte models diff retail my_retail.yaml --journal rte-data\n\n"
     "  rte models diff old.yaml new.yaml --events day.csv.gz --mapping day.yaml"
 )
-BATCH_EVENTS = 1000
 FOREVER_MS = 1 << 50
 """Sessions stay for so long, so that all of the recording can be compared at its end."""
 
@@ -53,7 +52,8 @@ def diff(
 ) -> None:
     """Compare two versions of a model over recorded events, without a server.
 
-    Both see every event; the sessions are compared as they are at the end.
+    Both see every event when it was received (of --events: when it happened),
+    and time passes between them. The sessions are compared as they are at the end.
     """
     if (journal is None) == (not events):
         raise CommandError("Say what to compare over: --journal DIR or --events FILE.", USAGE)
@@ -113,7 +113,7 @@ def _of_events(files: list[str], mapping: Path | None) -> tuple[NDArray[np.uint6
     from rte.wire_events import batch_request
     from rte_server.engine.entries import Entry, EntryType
     from rte_server.engine.native import secret_from_bytes
-    from rte_server.replay.files import Recording, batches
+    from rte_server.replay.files import Recording
     from rte_server.replay.mapping import ColumnMapping, read_mapping
     from rte_server.replay.problems import ReplayError, RowProblems
 
@@ -122,9 +122,9 @@ def _of_events(files: list[str], mapping: Path | None) -> tuple[NDArray[np.uint6
         try:
             with Recording(files, read_mapping(mapping) if mapping else ColumnMapping()) as recording:
                 problems = RowProblems(strict=False)
-                for batch in batches(recording.events(problems, 0, by_time=True), BATCH_EVENTS):
-                    received_ms = max(received_ms, *(event[0] for event in batch))
-                    yield Entry(EntryType.EVENTS, received_ms, batch_request(event[1] for event in batch))
+                for time_ms, event, *_ in recording.events(problems, 0, by_time=True):
+                    received_ms = max(received_ms, time_ms)
+                    yield Entry(EntryType.EVENTS, received_ms, batch_request([event]))
         except ReplayError as error:
             raise CommandError(str(error)) from None
 
@@ -137,21 +137,22 @@ def _folded(comparison: Comparison, secret: NDArray[np.uint64], entries: Iterato
     from rte_server.engine.entries import Entry, EntryType
     from rte_server.engine.table import Capacity
     from rte_server.journal.recovery import to_body
-    from rte_server.models.facts import fold_request
+    from rte_server.models.clocked import ClockedFold
 
     engine = Engine(secret, comparison.compile, Capacity(sessions_max=sessions_max))
     stay = {"closed_retention_ms": FOREVER_MS, "closed_max": sessions_max}
     engine.begin_refold(comparison.configuration)
     engine.apply(1, Entry(EntryType.CONFIGURE, 0, to_body({"settings": stay, "models": {}})))
+    fold = ClockedFold(engine)
     for entry in entries:
         if entry.type == EntryType.CONFIGURE:
             # The settings that were in force then, but that sessions stay; the models are those of the comparison.
             settings = json.loads(entry.body)["settings"] | stay
             entry = Entry(entry.type, entry.received_ms, to_body({"settings": settings, "models": {}}))  # noqa: PLW2901
         if entry.type == EntryType.EVENTS:
-            fold_request(engine, entry.received_ms, entry.body)
+            fold.events(entry.received_ms, entry.body)
         else:
-            engine.apply(engine.position + 1, entry)
+            fold.entry(entry)
     return engine
 
 
