@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import time
@@ -39,8 +40,11 @@ from rte_server.training.package import train
 from rte_server.training.recordings import read_events
 from rte_server.training.reports import write_package
 from rte_server.training.tasks import PURCHASE, Task
+from tests.cli.conftest import Rte, rte
 from tests.service.live_server import LiveServer, live_server
 from tests.training.test_training import available, small_file
+
+__all__ = ["rte"]
 
 SMALL_COLUMNS = ("Administrative", "ProductRelated", "PageValues", "Month", "VisitorType", "Weekend")
 TASK: Task = available(PURCHASE, SMALL_COLUMNS)
@@ -105,6 +109,47 @@ def test_scores_equal_offline_prediction(server: LiveServer, package: Path) -> N
     assert np.abs(found.scores - offline).max() < 1e-5
     assert found.auc == pytest.approx(area_under_curve(offline, examples.labels), abs=1e-9)
     assert found.auc > 0.8
+
+
+def test_who_has_no_visit_summary_has_no_score(server: LiveServer) -> None:
+    """Of a visitor that the model was told nothing of it says nothing; single values that are missing have defaults."""
+    with server.channel() as channel:
+        event = Event(event_id="n1", name="view_item", visitor_id="nobody")
+        EventServiceStub(channel).IngestEvents(IngestEventsRequest(events=[event], wait=WAIT_APPLIED))
+    until(lambda: session(server, "nobody").scores[0].reason == Score.REASON_MISSING_INPUT)
+    found = session(server, "nobody")
+    assert found.scores[0].status == Score.STATUS_ABSENT
+    assert "purchase_probability" not in found.attributes
+    send(server, "somebody", "n2", ProductRelated=1.0)
+    until_fresh(server, "somebody")
+
+
+def test_only_the_model_that_was_given_is_evaluated(
+    rte: Rte, server: LiveServer, package: Path, tmp_path: Path
+) -> None:
+    """Another package with a score of that name is refused, with what to do; alongside, its own score is measured."""
+    at = ("--server", server.address)
+    other = tmp_path / "other"
+    events = list(read_events(TASK, package / "rows.csv"))
+    write_package(other, train(TASK, Algorithm.LOGISTIC, ("ProductRelated",), events, lambda _: None)[1])
+    for folder, without in ((package, []), (other, ["ProductRelated"])):
+        report = json.loads((folder / "report.json").read_text())
+        unused = [each.column for each in PURCHASE.inputs if each.column and each.column not in SMALL_COLUMNS]
+        (folder / "report.json").write_text(json.dumps(report | {"without": [*unused, *without]}))
+    rows = package / "rows.csv"
+    first = rte("models", "evaluate", package, rows, *at)
+    assert first.out.startswith("purchase_probability: AUC 0.9"), first.err
+    result = rte("models", "evaluate", other, rows, *at)
+    assert result.exit_code == 1
+    assert f"does not run the model of {other}: its model `purchase` is another one" in result.err
+    assert "--alongside" in result.err
+    assert rte("models", "apply", other / "model.yaml", "--alongside", *at).exit_code == 0
+    try:
+        result = rte("models", "evaluate", other, rows, *at)
+        assert result.out.startswith("purchase_v1.purchase_probability: AUC "), result.err
+        assert result.out.split()[2] != first.out.split()[2]
+    finally:
+        rte("models", "apply", "--remove", "purchase_v1", *at)
 
 
 def test_a_score_says_how_it_stands(server: LiveServer) -> None:

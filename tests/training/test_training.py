@@ -116,10 +116,27 @@ def test_a_package_is_a_model_with_golden_rows(tmp_path: Path) -> None:
     assert json.loads(files["report.json"])["examples"] == 200
 
 
+def test_who_was_not_told_of_has_no_score_and_what_is_missing_is_typical(tmp_path: Path) -> None:
+    """The required input has no default; the others have one that occurs, in training and in the server: no zeros."""
+    task = available(PURCHASE, ("Administrative", "ProductRelated", "Month", "VisitorType"))
+    path = tmp_path / "rows.csv"
+    rows = [f"{n},{n % 3 + 1},{5 if n % 4 else ''},{'May' if n % 3 else 'Nov'},New_Visitor,{n % 2}" for n in range(40)]
+    path.write_text("row_id,Administrative,ProductRelated,Month,VisitorType,Revenue\n" + "\n".join(rows) + "\n")
+    events = list(read_events(task, path))
+    examples = examples_of(task, events)
+    assert set(examples.inputs[:, examples.names.index("product_related")]) == {5.0}
+    files = train(task, Algorithm.LOGISTIC, (), events, lambda _: None)[1]
+    score = yaml.safe_load(files["model.yaml"])["scores"]["purchase_probability"]
+    assert score["inputs"][0] == "has_visit_summary"
+    assert score["defaults"] == {"administrative": 2.0, "product_related": 5.0, "month": 5.0, "visitor_type": 2.0}
+    for known in TASKS.values():
+        assert [each.encoding for each in known.inputs].count(Encoding.REQUIRED) == 1
+
+
 def available(task: Task, columns: tuple[str, ...]) -> Task:
     """Return a task without what comes from other columns."""
     for feature in task.features:
-        if feature.column not in columns:
+        if feature.column and feature.column not in columns:
             task = task.without(feature.column)
     return task
 
@@ -174,7 +191,12 @@ def test_buyers_are_told_from_others(without: tuple[str, ...], algorithm: str, a
         kept = {feature.name for feature in task.inputs}
         columns = [place for place in columns if examples.names[place] in kept]
     encodings = [feature.encoding for feature in task.inputs if feature.encoding is not None]
-    reduced = Examples(tuple(kept for kept in examples.names), examples.inputs[:, columns], examples.labels)
+    reduced = Examples(
+        tuple(examples.names[place] for place in columns),
+        examples.inputs[:, columns],
+        examples.labels,
+        examples.defaults[columns],
+    )
     assert cross_validate(Algorithm(algorithm), encodings, reduced).auc > auc - 0.01
 
 

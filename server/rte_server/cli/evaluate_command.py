@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.connection import call, connect
 from rte_server.cli.errors import CommandError
 from rte_server.cli.options import SERVER_DEFAULT, ServerOption, TimeoutOption
+
+if TYPE_CHECKING:
+    from rte.v1.model_pb2 import Model
+    from rte.v1.model_service_pb2_grpc import ModelServiceStub
 
 EXAMPLES = "Example:\n\n  rte models evaluate purchase online_shoppers_test.csv.gz"
 
@@ -29,14 +33,19 @@ def evaluate(
 ) -> None:
     """Send each labelled row to a running server as a new visitor's event, read its score back, print the AUC.
 
-    The server must run the model of the package: models.packs, or `rte models apply`.
+    The server must run just the model of the package, also alongside another version:
+    models.packs, or `rte models apply`.
     """
+    from dataclasses import replace
+
     from rte.v1.event_service_pb2 import IngestEventsResponse
+    from rte.v1.model_service_pb2_grpc import ModelServiceStub
     from rte.v1.session_service_pb2 import BatchGetSessionsRequest, BatchGetSessionsResponse
     from rte.v1.session_service_pb2_grpc import SessionServiceStub
     from rte_server.training.evaluation import evaluate as measure
+    from rte_server.training.evaluation import running_score
     from rte_server.training.recordings import RecordingError
-    from rte_server.training.reports import PackageError, read_report
+    from rte_server.training.reports import PackageError, model_sha256, read_report
 
     def progress(sentence: str) -> None:
         typer.echo(sentence, err=True)
@@ -51,9 +60,15 @@ def evaluate(
         def get(request: BatchGetSessionsRequest) -> BatchGetSessionsResponse:
             return call(sessions.BatchGetSessions, request, timeout)
 
+        def score_name() -> str:
+            return running_score(trained, package, sha256, _running(ModelServiceStub(channel), timeout))
+
         try:
-            task = read_report(package).trained_task()
+            trained, sha256 = read_report(package).trained_task(), model_sha256(package)
+            task = replace(trained, score=score_name())
             found = measure(task, recording, lambda body: call(send, body, timeout), get, wait, progress)
+            if score_name() != task.score:
+                raise PackageError("The server runs the model under another name than before; evaluate it again.")
         except (RecordingError, PackageError) as error:
             raise CommandError(str(error)) from None
     if output is OutputFormat.JSON:
@@ -65,3 +80,17 @@ def evaluate(
             typer.echo(f"  {count} without a score: {reason}")
     if not found.scored:
         raise CommandError("No example has a score; does the server run the model of this package?")
+
+
+def _running(stub: ModelServiceStub, timeout: float) -> list[Model]:
+    """Return the models that the server runs."""
+    from rte.v1.model_service_pb2 import ListModelsRequest
+
+    found: list[Model] = []
+    request = ListModelsRequest()
+    while True:
+        answer = call(stub.ListModels, request, timeout)
+        found += answer.models
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rte.v1.model_pb2 import Model
 from rte.v1.session_pb2 import Score, Session
 from rte.v1.session_service_pb2 import BatchGetSessionsRequest, BatchGetSessionsResponse
 from rte.wire_events import batch_request
 from rte_server.training.recordings import labels_of, read_events
+from rte_server.training.reports import MODEL_FILE, PackageError
 from rte_server.training.tasks import Progress, Task
 
 BATCH_EVENTS = 500
@@ -44,6 +46,31 @@ class Evaluation:
     scores: NDArray[np.float64]
     labels: NDArray[np.bool_]
     visitor_ids: tuple[str, ...]
+
+
+def running_score(task: Task, folder: Path, source_sha256: str, models: Iterable[Model]) -> str:
+    """Return the name that the score of a package has in a server.
+
+    Args:
+        task: Of the package.
+        folder: The package.
+        source_sha256: Of its model file.
+        models: What the server runs.
+
+    Raises:
+        PackageError: It does not run just this model, be it alongside another version.
+    """
+    running = list(models)
+    for model in running:
+        if model.source_sha256 == source_sha256:
+            return f"{model.name}.{task.score}" if model.is_alongside else task.score
+    names = {model.name for model in running}
+    found = f"its model `{task.model}` is another one" if task.model in names else f"it has no model `{task.model}`"
+    apply = f"rte models apply {folder / MODEL_FILE}"
+    raise PackageError(
+        f"The server does not run the model of {folder}: {found}. "
+        f"Run it with `{apply}`, or with `{apply} --alongside` beside what runs."
+    )
 
 
 def evaluate(

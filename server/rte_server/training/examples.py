@@ -17,7 +17,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.table import Capacity
 from rte_server.models import compile_models, fold_request
 from rte_server.training.recordings import LabelledEvent, RecordingError, labels_of
-from rte_server.training.tasks import Task
+from rte_server.training.tasks import Encoding, Task
 
 EXAMPLES_MIN = 20
 BATCH_EVENTS = 500
@@ -33,11 +33,14 @@ class Examples:
         names: Names of the inputs.
         inputs: float32[n, inputs], one row per visitor: what the server would hand to the score.
         labels: bool[n].
+        defaults: float32[inputs], what stands for a value that is missing, here and in the server: the median of the others, or
+            the most frequent one of codes.
     """
 
     names: tuple[str, ...]
     inputs: NDArray[np.float32]
     labels: NDArray[np.bool_]
+    defaults: NDArray[np.float32]
 
 
 def model_text(task: Task, scores: str = "") -> str:
@@ -73,13 +76,27 @@ def examples_of(task: Task, events: Sequence[LabelledEvent]) -> Examples:
     names = tuple(feature.name for feature in task.inputs)
     mask = engine.mask([f"attributes.{name}" for name in names])
     bodies = engine.encode([engine.find_visitor(visitor_id) for visitor_id in labels], mask)
-    inputs = np.zeros((len(bodies), len(names)), np.float32)
+    inputs = np.full((len(bodies), len(names)), np.nan, np.float32)
     for place, body in enumerate(bodies):
         attributes = Session.FromString(body).attributes.fields
         for column, name in enumerate(names):
             if name in attributes:
                 inputs[place, column] = _number(attributes[name])
-    return Examples(names, inputs, found)
+    defaults = np.array(
+        [_typical(feature.encoding, inputs[:, column]) for column, feature in enumerate(task.inputs)], np.float32
+    )
+    return Examples(names, np.where(np.isnan(inputs), defaults, inputs), found, defaults)
+
+
+def _typical(encoding: Encoding | None, column: NDArray[np.float32]) -> np.float32:
+    """Return a value that stands for missing ones: one that occurs, so that a row of them is a session that could be."""
+    present = column[~np.isnan(column)]
+    if not len(present):
+        return np.float32(0.0)
+    if encoding is Encoding.CATEGORY:
+        codes, counts = np.unique(present, return_counts=True)
+        return np.float32(codes[np.argmax(counts)])
+    return np.float32(np.quantile(present, 0.5, method="lower"))
 
 
 def _folded(task: Task, events: Sequence[LabelledEvent]) -> Engine:

@@ -18,10 +18,9 @@ from rte_server.training.examples import Examples, examples_of, model_text
 from rte_server.training.fitting import Algorithm, Fitted, cross_validate, fit
 from rte_server.training.graph import graph_of
 from rte_server.training.recordings import LabelledEvent
-from rte_server.training.reports import REPORT_FILE, PackageError, Quality, Report
+from rte_server.training.reports import MODEL_FILE, REPORT_FILE, PackageError, Quality, Report
 from rte_server.training.tasks import Encoding, Progress, Task
 
-MODEL_FILE = "model.yaml"
 GRAPH_FILE = "model.onnx"
 
 GOLDEN_ROWS = 8
@@ -71,7 +70,7 @@ def _files(
     difference = float(np.abs(probabilities - fitted.probabilities(examples.inputs)).max())
     if difference > DIFFERENCE_MAX:
         raise PackageError(f"The graph differs from the model by {difference:.2g}, more than {DIFFERENCE_MAX:g}.")
-    scores = _scores_text(task, hashlib.sha256(graph).hexdigest(), examples.inputs, probabilities)
+    scores = _scores_text(task, hashlib.sha256(graph).hexdigest(), examples, probabilities)
     return {
         GRAPH_FILE: graph,
         MODEL_FILE: model_text(task, scores).encode(),
@@ -87,17 +86,23 @@ def _run(graph: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(session.run(None, {session.get_inputs()[0].name: inputs})[0], np.float64)[:, 0]
 
 
-def _scores_text(task: Task, sha256: str, inputs: NDArray[np.float32], probabilities: NDArray[np.float64]) -> str:
+def _scores_text(task: Task, sha256: str, examples: Examples, probabilities: NDArray[np.float64]) -> str:
     """Return the score of a model file. Its golden rows are spread evenly from the least to the greatest probability."""
     places = np.argsort(probabilities, kind="stable")[
         np.linspace(0, len(probabilities) - 1, GOLDEN_ROWS).astype(np.int64)
     ]
     names = [feature.name for feature in task.inputs]
+    optional = [feature.encoding is not Encoding.REQUIRED for feature in task.inputs]
+    defaults = [
+        f"      {name}: {_number(value)}"
+        for name, value, may_be_absent in zip(names, examples.defaults, optional, strict=True)
+        if may_be_absent
+    ]
     lines = [f"  {task.score}:", f"    onnx: {GRAPH_FILE}", f"    sha256: {sha256}", "    inputs:"]
     lines += [f"      - {name}" for name in names]
-    lines += ["    defaults:", *(f"      {name}: 0.0" for name in names), "    golden:"]
+    lines += ["    defaults:", *defaults, "    golden:"]
     for place in places:
-        row = ", ".join(_number(value) for value in inputs[place])
+        row = ", ".join(_number(value) for value in examples.inputs[place])
         lines.append(f"      - {{inputs: [{row}], score: {float(probabilities[place])!r}}}")
     lines.append(f"    description: {task.description}")
     return "\n".join(lines)

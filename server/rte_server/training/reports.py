@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from rte_server.training.tasks import TASKS, Task
 
+MODEL_FILE = "model.yaml"
 REPORT_FILE = "report.json"
 
 
@@ -68,6 +70,21 @@ def write_package(folder: Path, files: dict[str, bytes]) -> None:
             (folder / name).write_bytes(content)
     except OSError as error:
         raise PackageError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
+def model_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the model file of a package, in hexadecimal, as a server tells it of a model that it runs.
+
+    The file names the digest of its graph, so another graph is another model, too.
+
+    Raises:
+        PackageError: It cannot be read.
+    """
+    path = folder / MODEL_FILE
+    try:
+        return hashlib.sha256(path.read_text("utf-8").encode()).hexdigest()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError(f"{path} cannot be read: {error}; name the folder of a package.") from None
 
 
 def read_report(folder: Path) -> Report:

@@ -22,6 +22,8 @@ class Encoding(Enum):
     """As it is."""
     CATEGORY = "category"
     """A code without order: one 0 or 1 per code that occurs."""
+    REQUIRED = "required"
+    """No column at all: a session without a value has no score, since it has nothing of what the model was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ def _code(name: str, column: str, codes: Mapping[str, int]) -> Feature:
     return Feature(name, definition, Encoding.CATEGORY, column=column)
 
 
+def _required(name: str, counted: str) -> Feature:
+    """Return the input that only sessions have in which something was counted."""
+    return Feature(name, f"'{counted} > 0 ? 1.0 : null'", Encoding.REQUIRED, is_derived=True)
+
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "June", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 PURCHASE = Task(
@@ -117,6 +124,8 @@ PURCHASE = Task(
     event_default="visit_summary",
     left_out=("row_id",),
     features=(
+        Feature("visit_summaries", "{count: visit_summary}", None),
+        _required("has_visit_summary", "visit_summaries"),
         _last("administrative", "Administrative", Encoding.AMOUNT),
         _last("administrative_duration", "Administrative_Duration", Encoding.AMOUNT),
         _last("informational", "Informational", Encoding.AMOUNT),
@@ -167,6 +176,7 @@ BOT = Task(
     left_out=("event_id", "ts", "visitor_id", "src_session_id", "event_type"),
     features=(
         Feature("wiki_edits", "{count: [edit, page_create]}", Encoding.AMOUNT),
+        _required("has_wiki_edit", "wiki_edits"),
         Feature("wiki_page_creates", "{count: page_create}", None),
         _of_events("wiki_pages", "distinct", "event.item_id", Encoding.AMOUNT, ", keep: 64"),
         _of_events("wiki_projects", "distinct", "event.channel", Encoding.AMOUNT),
