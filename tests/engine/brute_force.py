@@ -23,6 +23,8 @@ TOPS = {"category_interest": "item_category", "brand_interest": "item_brand"}
 TOP_KEEP, TOP_OF = 3, 4
 """Values that a top shows, and number of values up to which it is exact."""
 STEPS = ("view_item", "add_to_cart", "begin_checkout", "purchase")
+OPTIONAL_STEP = 2
+"""The place of `begin_checkout`, which is not waited for."""
 STEP_NAMES = ("none", "product", "basket", "checkout", "purchase")
 STEP_KEEP = 3
 """Occurrences of a step up to which the way to a purchase is exact: the first 2 and the last one."""
@@ -348,7 +350,9 @@ def _way(visit: list[Row]) -> Shown:
         if len(times) == len(STEPS):
             # A run that came to its end is shown until another begins, and those that began before are over.
             stage, shown_times = len(times), list(times)
-        elif now_ms - row.time_ms <= WITHIN_MS and (len(times) >= stage or stage == len(STEPS)):
+        elif now_ms - row.time_ms <= WITHIN_MS and (
+            len(times) >= stage if stage < len(STEPS) else row.time_ms > (shown_times[-1] or 0)
+        ):
             stage, shown_times = len(times), [*times, *[None] * (len(STEPS) - len(times))]
     started_ms = shown_times[0] if shown_times else None
     return {
@@ -361,12 +365,16 @@ def _way(visit: list[Row]) -> Shown:
     }
 
 
-def _run(rows: list[Row]) -> list[int]:
-    """Return when the run that begins with the first row reached its steps, within its time."""
-    times: list[int] = []
+def _run(rows: list[Row]) -> list[int | None]:
+    """Return when the run that begins with the first row reached its steps, within its time; None: a checkout that was left out."""
+    times: list[int | None] = []
     for row in rows:
-        if len(times) < len(STEPS) and row.name == STEPS[len(times)] and row.time_ms - rows[0].time_ms <= WITHIN_MS:
+        if row.time_ms - rows[0].time_ms > WITHIN_MS or len(times) == len(STEPS):
+            break
+        if row.name == STEPS[len(times)]:
             times.append(row.time_ms)
+        elif len(times) == OPTIONAL_STEP and row.name == STEPS[OPTIONAL_STEP + 1]:
+            times += [None, row.time_ms]
     return times
 
 
