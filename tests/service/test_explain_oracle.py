@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
-from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation
+from rte.v1.session_explanation_pb2 import ExplainedEvent, Explanation, ExpressionPart
 from rte.v1.session_service_pb2 import UpdateSessionRequest
 from rte_server.config import ExplainSettings
 from rte_server.engine.entries import EntryType
@@ -313,29 +314,94 @@ def test_facts_about_texts_and_lists_are_known(explaining: Explaining) -> None:
     assert found.events.events[0].reason == "`event.user_agent in lists.known` is false"
 
 
-def test_a_trigger_says_what_it_waits_for(explaining: Explaining) -> None:
-    """A trigger says when it is looked at next, its condition with values, and that it has fired."""
-    source = (
-        "model: m\nattributes:\n  adds: {count: add_to_cart}\nderived: {is_open: adds > 0}\n"
-        "triggers:\n  left: {when: is_open, quiet_for: 10m, once_per: session}\n"
-    )
-    explaining.configure([compile_model(source, "m.yaml", {})])
-    event = event_of("v", 0, "add_to_cart")
-    event.event_time.FromMilliseconds(explaining.now_ms)
-    explaining.send(event)
+TRIGGERED = """model: m
+attributes:
+  adds: {count: add_to_cart}
+derived:
+  is_open: adds > 0
+  state: 'left ? "left" : "none"'
+triggers:
+  left: {when: is_open, quiet_for: 10m, once_per: ONCE}
+  first: {when: adds > 1}
+"""
+
+
+def deciding(part: ExpressionPart) -> list[str]:
+    """Return the texts along which a part has its value, from the outside."""
+    return [part.text, *(text for each in part.parts if each.decides for text in deciding(each))]
+
+
+@pytest.mark.parametrize("once_per", ["session", "quiet"])
+def test_a_trigger_says_what_it_waits_for(once_per: str, explaining: Explaining) -> None:
+    """The wait, since when it is quiet, when it fires or fired, the round; its condition decides where it was looked at."""
+    explaining.configure([compile_model(TRIGGERED.replace("ONCE", once_per), "m.yaml", {})])
+
+    def send(number: int, name: str) -> str:
+        event = event_of("v", number, name)
+        event.event_time.FromMilliseconds(explaining.now_ms)
+        explaining.send(event)
+        return time_text(explaining.now_ms)
+
+    rule = f"when is_open, quiet for 10m, once per {once_per}"
+    began_ms = explaining.now_ms
+    began, due = send(0, "add_to_cart"), time_text(began_ms + 600_000)
     found = explaining.explain("v", "left")
     assert found.value.bool_value is False
-    assert found.timer.change_time.ToMilliseconds() == explaining.now_ms + 600_000
-    assert found.timer.waits_for == "it fires if its condition holds when the session was quiet for 10m"
-    assert found.rule.value.bool_value is True
-    assert "`is_open` is true because `adds > 0` is true (`adds` = 1)" in found.summary
-    assert found.definition.source == "left: {when: is_open, quiet_for: 10m, once_per: session}"
-    explaining.now_ms += 600_000
+    assert found.timer.change_time.ToMilliseconds() == began_ms + 600_000
+    waits = f"the session is quiet since {began}, and it fires at {due}, after 10m, if its condition holds then"
+    assert found.timer.waits_for == waits
+    assert deciding(found.rule) == [rule, f"quiet for 10m since {began}"]
+    assert [each.value.bool_value for each in found.rule.parts] == [True, False]
+    condition = "its condition now: `is_open` is true because `adds > 0` is true (`adds` = 1)"
+    assert found.summary == f"`left` is false: {waits}; {condition}"
+    assert found.definition.source == f"left: {{when: is_open, quiet_for: 10m, once_per: {once_per}}}"
+    found = explaining.explain("v", "state")
+    assert found.summary == f'`state` is "none": `left` is false because `quiet for 10m since {began}` is false'
+    explaining.now_ms += 660_000
     explaining.apply(EntryType.TICK, b"")
     found = explaining.explain("v", "left")
     assert found.value.bool_value is True
-    assert found.timer.waits_for == "it fired; it fires once per session"
+    again = "after the next event it may fire again" if once_per == "quiet" else "it fires once per session"
+    assert found.timer.waits_for == f"it fired at {due} (round 1); {again}"
+    assert deciding(found.rule) == [rule, f"fired at {due} (round 1)"]
+    found = explaining.explain("v", "state")
+    assert found.summary == f'`state` is "left": `left` is true because `fired at {due} (round 1)` is true'
     assert explaining.explain("v", "left.count").value.number_value == 1
+    later = send(1, "page_view")
+    found = explaining.explain("v", "left")
+    assert found.value.bool_value == (once_per == "session")
+    if once_per == "quiet":
+        assert found.timer.waits_for.startswith(f"the session is quiet since {later}, and it fires at ")
+        assert found.timer.waits_for.endswith(f"; so far it fired at {due} (round 1)")
+
+
+def test_a_trigger_whose_condition_did_not_hold_is_false_because_of_it(explaining: Explaining) -> None:
+    """After its wait, or where it has none."""
+    explaining.configure([compile_model(TRIGGERED.replace("ONCE", "session"), "m.yaml", {})])
+    event = event_of("v", 0, "page_view")
+    event.event_time.FromMilliseconds(explaining.now_ms)
+    explaining.send(event)
+    found = explaining.explain("v", "first")
+    assert found.timer.waits_for == "it fires as soon as its condition holds"
+    assert deciding(found.rule) == ["when adds > 1, once per session", "adds > 1", "adds"]
+    due = time_text(explaining.now_ms + 600_000)
+    explaining.now_ms += 660_000
+    explaining.apply(EntryType.TICK, b"")
+    found = explaining.explain("v", "left")
+    assert found.timer.waits_for.startswith(
+        f"its condition did not hold at {due}, when the session had been quiet for 10m"
+    )
+    assert deciding(found.rule)[1:] == ["is_open", "adds > 0", "adds"]
+    found = explaining.explain("v", "state")
+    because = "`is_open` is false because `adds > 0` is false (`adds` = 0)"
+    assert found.summary == f'`state` is "none": `left` is false because {because}'
+
+
+def time_text(time_ms: int) -> str:
+    """Return a time as JSON has it."""
+    stamp = Timestamp()
+    stamp.FromMilliseconds(time_ms)
+    return stamp.ToJsonString()
 
 
 def test_merged_sessions_are_explained_as_one(explaining: Explaining) -> None:

@@ -49,6 +49,7 @@ from rte_server.service.explain.scores import (
     score_summary,
 )
 from rte_server.service.explain.stories import Behind, story_of, waits_for
+from rte_server.service.explain.triggers import trigger_states
 from rte_server.service.explain.values import text_of
 from rte_server.service.explain.writes import write_evidence
 from rte_server.service.model_service import attribute_message
@@ -211,7 +212,8 @@ class _Work:
         self._program = copied.program
         self._story = story_of(spec.kind)
         codes = Codes()
-        reader = RuleReader(self._program, codes)
+        self._triggers = trigger_states(copied, now_ms)
+        reader = RuleReader(self._program, codes, self._triggers)
         self._rule = reader.rule_of(spec.name) if self._story.behind is Behind.RULE else None
         self._inputs = reader.inputs_of(spec) if self._story.behind is Behind.SCORE else ()
         read = {spec.name, *_read_by(self._rule)}
@@ -237,10 +239,9 @@ class _Work:
         if self._rule is not None:
             explanation.rule.CopyFrom(shown(self._rule, self._values))
             why = "; ".join(reasons(explanation.rule))
-            if spec.kind == Kind.TRIGGER:
-                why = (
-                    f"{waits_for(spec, self._value, is_due=bool(self._change_ms < NEVER_MS))}; its condition now: {why}"
-                )
+            if self._rule.trigger is not None:
+                why = "; ".join(reasons(shown(self._rule.parts[0], self._values)))
+                why = f"{self._rule.trigger.sentence()}; its condition now: {why}"
         elif self._story.behind is Behind.SCORE:
             values = {rule.part.input: self._values[rule.name] for rule in self._inputs if rule.name in self._values}
             if spec.kind == Kind.SCORE:
@@ -282,7 +283,8 @@ class _Work:
 
     def _add_timer(self, explanation: Explanation) -> None:
         change_ms = None if self._change_ms >= NEVER_MS else self._change_ms
-        text = waits_for(self._spec, self._value, is_due=change_ms is not None)
+        trigger = self._triggers.get(self._spec.name)
+        text = trigger.sentence() if trigger else waits_for(self._spec, self._value, is_due=change_ms is not None)
         if change_ms is not None:
             explanation.timer.change_time.FromMilliseconds(change_ms)
         if text:

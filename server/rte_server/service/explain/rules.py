@@ -15,6 +15,7 @@ from rte_server.models.definitions import find_definition
 from rte_server.models.expression_parts import Part, renamed_part, take_apart
 from rte_server.models.problems import ExpressionError
 from rte_server.models.types import TypeSet, row_inputs
+from rte_server.service.explain.triggers import WHEN, TriggerState
 from rte_server.service.explain.values import text_of
 
 ATTRIBUTES_DEPTH_MAX = 8
@@ -36,12 +37,14 @@ class Rule:
         name: Name by which its value is asked for.
         parts: Its parts; for an attribute that is derived: its rule.
         cut: Whether there is more than is shown.
+        trigger: How the trigger stands whose rule it is; its only part is the condition.
     """
 
     part: Part
     name: str
     parts: tuple[Rule, ...]
     cut: bool = False
+    trigger: TriggerState | None = None
 
 
 class Codes:
@@ -66,17 +69,18 @@ class Codes:
 class RuleReader:
     """Takes the rules of derived attributes apart."""
 
-    def __init__(self, program: Program, codes: Codes) -> None:
+    def __init__(self, program: Program, codes: Codes, triggers: Mapping[str, TriggerState]) -> None:
         self._specs = {spec.name: spec for spec in program.attributes}
         self._models = {model.name: model for model in program.models}
         self._inputs: Mapping[str, TypeSet] = row_inputs(program.attributes)
         self._lists = list_names(program.models)
         self._inside = {model.name: names_inside(model, program.models) for model in program.models}
         self._codes = codes
+        self._triggers = triggers
         self._count = 0
 
     def rule_of(self, name: str) -> Rule | None:
-        """Return the rule of a derived attribute, or None if it is none or has no text."""
+        """Return the rule of a derived attribute or a trigger, or None if it is none or has no text."""
         return self._rule_of(name, ())
 
     def inputs_of(self, spec: AttributeSpec) -> tuple[Rule, ...]:
@@ -97,7 +101,9 @@ class RuleReader:
             part = renamed_part(take_apart(definition.value, inputs, self._lists | names.keys()), names)
         except ExpressionError:
             return None
-        return self._rule(part, (*inside, name))
+        rule = self._rule(part, (*inside, name))
+        state = self._triggers.get(name)
+        return rule if state is None else Rule(Part(part.text, "", "", (), ()), "", (rule,), trigger=state)
 
     def _rule(self, part: Part, inside: tuple[str, ...]) -> Rule:
         self._count += 1
@@ -139,6 +145,8 @@ def shown(rule: Rule, values: Mapping[str, Value], *, decides: bool = True) -> E
         values: What the expressions give, by their names; those that give nothing are not there.
         decides: Whether what it stands in has its value because of it.
     """
+    if rule.trigger is not None:
+        return rule.trigger.shown(rule.part.text, shown(rule.parts[0], values, decides=decides), decides=decides)
     found = ExpressionPart(text=rule.part.text, input=rule.part.input, decides=decides, cut=rule.cut)
     if rule.name in values:
         found.value.CopyFrom(values[rule.name])
@@ -190,7 +198,7 @@ def _reasons(part: ExpressionPart) -> Iterator[str]:
     if part.input:
         below = [reason for each in deciding for reason in _reasons(each)] if _is_truth(part) else []
         yield f"`{part.input}` {_is(part)}" + (f" because {' and '.join(below)}" if below else "")
-    elif deciding and (_is_logic(part) or not _is_truth(part)):
+    elif deciding and (_is_logic(part) or not _is_truth(part) or part.text.startswith(WHEN)):
         for each in deciding:
             yield from _reasons(each)
     else:

@@ -113,17 +113,6 @@ def _absence(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
     return f"it waits for {began}" + (f"; after the latest one {ends} came" if ends else "")
 
 
-def _trigger(spec: AttributeSpec, value: Value | None, is_due: bool) -> str:
-    quiet_ms, each_quiet = spec.params
-    if value is not None and value.WhichOneof("kind") == "bool_value" and value.bool_value:
-        return "it fired; " + ("after the next event it may fire again" if each_quiet else "it fires once per session")
-    if quiet_ms and is_due:
-        return f"it fires if its condition holds when the session was quiet for {duration_text(quiet_ms)}"
-    return "it fires as soon as its condition holds" + (
-        f", {duration_text(quiet_ms)} after the last event at the earliest" if quiet_ms else ""
-    )
-
-
 def _sequence(spec: AttributeSpec, _value: Value | None, is_due: bool) -> str:
     within = duration_text(spec.params[WITHIN])
     return (
@@ -173,7 +162,7 @@ STORIES: Mapping[Kind, Story] = MappingProxyType(
         ),
         Kind.DERIVED: Story(Behind.RULE),
         Kind.LINEAR: Story(Behind.SCORE),
-        Kind.TRIGGER: Story(Behind.RULE, waits=_trigger),
+        Kind.TRIGGER: Story(Behind.RULE),
         Kind.ONLINE: Story(Behind.SCORE),
         Kind.SCORE: Story(Behind.SCORE),
         Kind.WRITTEN: Story(Behind.WRITES),
