@@ -77,7 +77,7 @@ def _queries(channel: grpc.Channel, queries: int, sessions: int) -> Figure:
 def _memory(per_session: float, sessions: int) -> Figure:
     plain = _python_bytes()
     ratio = f"{per_session / plain:.2f} of plain Python ({plain:,.0f} bytes)"
-    what = f"memory per live session at {sessions:,}, `base` + `retail`, all of the process's growth"
+    what = f"memory per live session of one event at {sessions:,}, `base` + `retail`, all of the process's growth"
     met = per_session <= SESSION_BYTES_MAX
     return Figure(PART, what, f"{per_session:,.0f} bytes", ratio, "<= 2 KiB", met)
 
