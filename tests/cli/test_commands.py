@@ -162,11 +162,15 @@ def test_models_are_checked_and_tested(rte: Rte, tmp_path: Path) -> None:
     tests = "tests:\n- name: A tea counts.\n  given: [{event: drink_tea}]\n  then: {teas: 2}\n"
     (tmp_path / "mine_tests.yaml").write_text(tests)
     path.write_text(path.read_text() + "tests: mine_tests.yaml\n")
+    assert rte("models", "check", path).exit_code == 0
     result = rte("models", "test", path)
     assert result.exit_code == 1
     assert "`teas` is 1.0, not 2" in result.out
     (tmp_path / "mine_tests.yaml").write_text(tests.replace("teas: 2", "teas: 1"))
     assert rte("models", "test", path).out == f"{path}: 1 test, all is well\n"
+    (tmp_path / "mine_tests.yaml").unlink()
+    result = rte("models", "check", path)
+    assert (result.exit_code, f"{path}:6: the tests `mine_tests.yaml` cannot be read" in result.out) == (1, True)
     path.write_text("model: mine\nattributes:\n  teas: {cuont: drink_tea}\n")
     result = rte("models", "check", path)
     assert result.exit_code == 1
@@ -183,6 +187,32 @@ def test_packs_are_checked_by_name(rte: Rte, tmp_path: Path) -> None:
     missing = rte("models", "check", tmp_path / "missing.yaml")
     assert (missing.exit_code, "cannot be read" in missing.out) == (1, True)
     assert rte("models", "test", "basket").exit_code == 0
+
+
+def test_a_pack_is_tested_by_its_name(rte: Rte) -> None:
+    """The tests of all models that it uses are run, those of one that stands twice once."""
+    result = rte("models", "test", "media", "content_interest")
+    assert result.exit_code == 0, result.err
+    tested = [line.split(":")[0] for line in result.out.splitlines()]
+    assert {"content_interest", "subscription_readiness"} <= set(tested)
+    assert len(tested) == len(set(tested))
+
+
+def test_a_graph_that_cannot_be_used_is_found_in_the_file_that_was_given(rte: Rte, tmp_path: Path) -> None:
+    """Whatever the model in it is called."""
+    path = tmp_path / "model.yaml"
+    path.write_text("model: teas\nattributes:\n  t: {count: t}\nscores:\n  p: {onnx: g.onnx, inputs: [t]}\n")
+    (tmp_path / "g.onnx").write_bytes(b"no graph")
+    result = rte("models", "check", path)
+    assert (result.exit_code, result.out.startswith(f"{path}:5: score `p`: ")) == (1, True)
+    path.write_text(path.read_text().replace("onnx: g.onnx", "plugin: mine"))
+    result = rte("models", "check", path)
+    assert "p\tscore\t64\twhat the plugin says, some milliseconds later, of inputs that are exact" in result.out
+
+
+def test_help_names_the_extra_that_training_needs(rte: Rte) -> None:
+    """Its brackets are text, not markup."""
+    assert "rte-server[train]" in rte("models", "train", "--help").out
 
 
 def test_simulate_writes_what_replay_reads(rte: Rte, tmp_path: Path) -> None:

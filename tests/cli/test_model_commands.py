@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from rte.v1.model_pb2 import ModelChange
+from rte.v1.model_service_pb2 import ApplyModelsResponse
+from rte_server.cli.model_changes import _print_summary
 from tests.cli.conftest import Rte
 from tests.service.live_server import LiveServer
 from tests.service.test_dry_run import graph
@@ -86,6 +91,19 @@ def test_a_wrong_model_is_told_before_anything_happens(rte: Rte, server: LiveSer
     assert "2 problems found; nothing was changed." in result.err
     result = rte("models", "apply", tmp_path / "none.yaml", "--server", server.address)
     assert "cannot be read" in result.out
+
+
+@pytest.mark.parametrize(
+    ("skip_history", "why"), [(True, "their history was skipped"), (False, "the journal has no more")]
+)
+def test_why_new_attributes_are_not_complete_is_told(
+    skip_history: bool, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Because somebody wanted it so, or because the journal goes back no further."""
+    answer = ApplyModelsResponse(models=[ModelChange(name="teas")], position="0-6")
+    answer.complete_since_time.FromSeconds(1_700_000_000)
+    _print_summary(answer, dry_run=False, skip_history=skip_history)
+    assert f"that began after 2023-11-14 22:13:20 UTC: {why}." in capsys.readouterr().out
 
 
 def test_a_graph_that_is_too_large_for_a_call_is_told_with_the_remedy(

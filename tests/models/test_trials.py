@@ -158,3 +158,19 @@ def test_tests_lie_beside_their_model(tmp_path: Path) -> None:
     path.write_text(MODEL.replace("tests: shop_tests.yaml", ""))
     with pytest.raises(ModelError, match="names no tests"):
         run_file(path)
+
+
+def test_what_is_no_utf8_says_so_with_its_line(tmp_path: Path) -> None:
+    """A model file and its tests: not the path is to be looked at, but the line that some other program wrote."""
+    path = tmp_path / "shop.yaml"
+    path.write_bytes(MODEL.encode() + b"# \xff\n")
+    with pytest.raises(ModelError) as caught:
+        run_file(path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.remedy) == (MODEL.count("\n") + 1, "save it as UTF-8")
+    path.write_text(MODEL)
+    (tmp_path / "shop_tests.yaml").write_bytes(b"tests:\n# \xe4\n")
+    with pytest.raises(ModelError) as caught:
+        run_file(path)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.remedy) == ("shop_tests.yaml", 2, "save it as UTF-8")

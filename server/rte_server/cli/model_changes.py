@@ -36,6 +36,8 @@ APPLY_EXAMPLES = (
 NoteOption = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why; stands in the list of versions.")]
 FormatOption = Annotated[OutputFormat, typer.Option("--format", help="How it is printed.")]
 
+JOURNAL_ENDS = "the journal has no more"
+
 LONG_S = 600.0
 PAGE_SIZE = 100
 VALUE_CHARS_MAX = 40
@@ -85,7 +87,7 @@ def apply(
         typer.echo(_as_json(answer))
         return
     _print_changes(answer.models, answer.attributes, compared=answer.compared_session_count if dry_run else None)
-    _print_summary(answer, dry_run=dry_run)
+    _print_summary(answer, dry_run=dry_run, skip_history=skip_history)
 
 
 def roll_back(
@@ -114,7 +116,7 @@ def roll_back(
         typer.echo(_as_json(answer))
         return
     _print_changes(answer.models, answer.attributes, compared=None)
-    typer.echo(f"These models run since position {answer.position}.{_since(answer)}")
+    typer.echo(f"These models run since position {answer.position}.{_since(answer, JOURNAL_ENDS)}")
 
 
 def versions(
@@ -222,25 +224,26 @@ def _print_changes(
             typer.echo(f"{each.name} was not compared: {each.not_compared}.", err=True)
 
 
-def _print_summary(answer: ApplyModelsResponse, *, dry_run: bool) -> None:
+def _print_summary(answer: ApplyModelsResponse, *, dry_run: bool, skip_history: bool) -> None:
+    why = "their history was skipped" if skip_history else JOURNAL_ENDS
     memory = f"{answer.session_bytes_before:,} bytes per session"
     if answer.session_bytes_after != answer.session_bytes_before:
         memory += f" before, {answer.session_bytes_after:,} after"
     if dry_run:
         count, compared = answer.session_count, answer.compared_session_count
         sessions = f"{count:,} sessions" if count == compared else f"{compared:,} of {count:,} sessions"
-        typer.echo(f"A dry run over {sessions}: nothing was changed. {memory}.{_since(answer)}")
+        typer.echo(f"A dry run over {sessions}: nothing was changed. {memory}.{_since(answer, why)}")
     elif not answer.models:
         typer.echo(f"These models run already: nothing to do. {memory}.")
     else:
-        typer.echo(f"These models run since position {answer.position}. {memory}.{_since(answer)}")
+        typer.echo(f"These models run since position {answer.position}. {memory}.{_since(answer, why)}")
 
 
-def _since(answer: ApplyModelsResponse | RollBackModelsResponse) -> str:
+def _since(answer: ApplyModelsResponse | RollBackModelsResponse, why: str) -> str:
     if not answer.HasField("complete_since_time"):
         return ""
     since = answer.complete_since_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
-    return f"\nNew attributes are complete for sessions that began after {since} UTC: the journal has no more."
+    return f"\nNew attributes are complete for sessions that began after {since} UTC: {why}."
 
 
 def _versions(change: ModelChange) -> str:

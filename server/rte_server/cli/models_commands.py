@@ -17,7 +17,7 @@ from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rte.v1.model_pb2 import Attribute, Model, ModelProblem
-    from rte_server.engine.program import ModelSpec
+    from rte_server.engine.program import AttributeSpec, ModelSpec
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -127,33 +127,36 @@ FilesArgument = Annotated[
 def check(files: FilesArgument) -> None:
     """Check models without a server: whether they are valid, and what their attributes cost and promise.
 
-    Models may use one another and the packs that ship. Of a pack, all models that it uses are shown. `rte models test`
-    runs their tests.
+    Models may use one another and the packs that ship. Of a pack, all models that it uses are shown. Their tests are read;
+    `rte models test` runs them.
     """
     from rte_server.models import ModelError, load_models, read_source
+    from rte_server.models.trials import trials_of
     from rte_server.runners.packages import keep_graphs
 
     try:
         models = load_models(files)
-        keep_graphs(models, None)
+        named = {read_source(file).text: file for file in files}
+        keep_graphs(models, None, {model.name: str(named[model.source]) for model in models if model.source in named})
+        for file in files:
+            trials_of(file, models)
     except ModelError as error:
         for problem in error.problems:
             typer.echo(str(problem))
         count = len(error.problems)
         raise CommandError(f"{count} problem{'s' if count != 1 else ''} found.") from None
-    given = {read_source(file).text for file in files}
     for model in models:
-        if model.source in given:
+        if model.source in named:
             _print_declared(model, models)
 
 
 @app.command("test")
 def test(files: FilesArgument) -> None:
-    """Run the tests that model files name.
+    """Run the tests that model files name; of a pack, those of all models that it uses.
 
     Each case is played in order, in reverse, and with every event twice.
     """
-    failed = sum(_run_tests(path) for path in files)
+    failed = sum(_run_tests(path) for path in dict.fromkeys(path for file in files for path in _parts(file)))
     if failed:
         raise CommandError(f"{failed} expectation{'s' if failed != 1 else ''} not met.")
 
@@ -168,7 +171,7 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
         sizes = [session_bytes(spec) for spec in model.attributes]
         known = {spec.name: spec for each in models for spec in each.attributes}
         rows = [
-            (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec, known)))
+            (spec.name, spec.kind.name.lower(), str(size), _promise(spec, str(exactness(spec, known))))
             for spec, size in zip(model.attributes, sizes, strict=True)
         ]
         print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])
@@ -187,9 +190,31 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
     )
 
 
+def _promise(spec: AttributeSpec, declared: str) -> str:
+    """Return how exact an attribute is, in words; what a graph or a plug-in says is no count that could be exact."""
+    if spec.score is None:
+        return declared
+    return f"what the {spec.score.runner} says, some milliseconds later, of inputs that are {declared}"
+
+
 def _used_by(model: ModelSpec, models: Mapping[str, ModelSpec]) -> set[str]:
     """Return the names of the models that a model uses, and that these use."""
     return set(model.uses).union(*(_used_by(models[name], models) for name in model.uses))
+
+
+def _parts(path: str) -> list[str]:
+    """Return a model, or the models of a pack that name tests, the pack itself last."""
+    from rte_server.models import ModelError, load_models, read_source
+    from rte_server.models.trials import trials_of
+
+    try:
+        models = load_models([path])
+        source = read_source(path).text
+        (model,) = (each for each in models if each.source == source)
+        names = [] if model.attributes else sorted(_used_by(model, {each.name: each for each in models}))
+        return [each for each in (*names, path) if not names or trials_of(each, models) is not None]
+    except ModelError:
+        return [path]  # Running its tests says what is wrong.
 
 
 def _run_tests(path: str) -> int:

@@ -48,9 +48,9 @@ def train(
         list[str] | None, typer.Option("--without", metavar="COLUMN", help="Repeatable: a column to leave out.")
     ] = None,
 ) -> None:
-    """Fit a model to labelled rows and write its package: model.yaml, model.onnx, report.json.
+    r"""Fit a model to labelled rows and write its package: model.yaml, model.onnx, report.json.
 
-    Needs the extra `train`: pip install 'rte-server[train]'.
+    Needs the extra `train`: pip install 'rte-server\[train]'.
     """
     try:
         from rte_server.training.fitting import Algorithm

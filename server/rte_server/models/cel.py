@@ -26,6 +26,7 @@ from rte_server.engine.reasons import EngineError, Reason
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.lowering import URL_FUNCTIONS, Lowering
 from rte_server.models.problems import ExpressionError
+from rte_server.models.refusals import syntax_remedy
 from rte_server.models.types import BOOL, TypeSet, row_inputs, type_name
 
 EXPRESSION_BYTES_MAX = 2048  # UTF-8 bytes of one expression
@@ -39,17 +40,6 @@ _MAKERS = {Op.URL: "url.", Op.FACT: "ua.", Op.LOWER: "lowerAscii", Op.UPPER: "up
 _POSITION = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 # `has(` outside of strings: strings are matched first.
 _HAS = re.compile(r"""'[^'\n]*'|"[^"\n]*"|(\bhas\s*\()""")
-_TOKEN = re.compile(r"(?:input|reference to|at:) '(.*?)'(?: |$|\))")
-_SYNTAX_REMEDIES = {
-    "and": "write `&&`",
-    "or": "write `||`",
-    "not": "write `!`, and `!(x in [...])` for `not in`",
-    "= ": "write `==`",
-    "=": "write `==`",
-    ">": "write `!=` for `<>`",
-    "<EOF>": "the expression is not complete",
-    ",": "numbers have no thousands separator",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +248,10 @@ def _translated(official: str, text: str) -> ExpressionError:
     if found is None or "recursion" in official:
         return ExpressionError("the expression is nested more than 32 deep", "split it into several derived attributes")
     line, column, message = int(found[1]), int(found[2]), found[3].strip()
-    message = message.replace("Syntax error: ", "").split(" expecting {")[0].replace(" (in container '')", "")
-    token = _TOKEN.search(message)
-    remedy = _SYNTAX_REMEDIES.get(token[1], "") if token else ""
-    message = message.replace("<EOF>", "end of the expression")
-    if message.startswith("reserved identifier"):
-        remedy = "that word is reserved in CEL; choices are written `condition ? a : b`"
-    elif "'" in text and "token recognition" in message:
-        remedy = remedy or "strings end with the quote that they begin with"
+    line, column = max(line, 1), max(column, 1)
+    message = message.replace("Syntax error: ", "").replace(" (in container '')", "")
+    before = text.split("\n")[: line - 1]
+    remedy = syntax_remedy(message, text, sum(len(each) + 1 for each in before) + column - 1)
+    message = message.split(" expecting {")[0].replace("<EOF>", "end of the expression")
     kind = "syntax error" if "Syntax error" in official else "CEL refuses this"
-    return ExpressionError(f"{kind}: {message}", remedy, line=max(line, 1), column=max(column, 1))
+    return ExpressionError(f"{kind}: {message}", remedy, line=line, column=column)

@@ -17,7 +17,7 @@ from rte_server.models.customers import CUSTOMER_ATTRIBUTES_MAX, customer_names,
 from rte_server.models.documents import Item, read_document
 from rte_server.models.keyed_attributes import names_of, parts_of
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
-from rte_server.models.problems import ModelError, Problem, did_you_mean
+from rte_server.models.problems import ModelError, Problem, did_you_mean, unreadable
 from rte_server.models.schema import (
     ATTRIBUTES_MAX,
     MODEL_MEMBERS,
@@ -121,8 +121,7 @@ def read_source(path: str | Path) -> Source:
     try:
         source = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ModelError([Problem(text, 0, f"the file cannot be read: {reason}", "check the path")]) from None
+        raise ModelError([unreadable(text, error)]) from None
     return Source(text, source, *_read_files(source, text, file.parent))
 
 
@@ -151,7 +150,8 @@ def _read_files(source: str, file: str, folder: Path) -> tuple[dict[str, str], d
         except UnicodeDecodeError:
             problems.append(Problem(file, item.line, f"the file `{name}` is not UTF-8", "save it as UTF-8"))
         except OSError as error:
-            problems.append(Problem(file, item.line, f"the file `{name}` cannot be read: {error.strerror}"))
+            message = f"the file `{name}` cannot be read: {error.strerror}"
+            problems.append(Problem(file, item.line, message, "let the file be readable"))
         else:
             if name in scores and len(found) > GRAPH_BYTES_MAX:
                 message = f"the file `{name}` has more than {GRAPH_BYTES_MAX} bytes"

@@ -15,6 +15,7 @@ from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.patterns import Budget, compile_pattern
 from rte_server.models.problems import ExpressionError, did_you_mean
+from rte_server.models.refusals import type_remedy
 from rte_server.models.types import (
     BOOL,
     DOUBLE,
@@ -68,6 +69,9 @@ _INSTEAD = {
     "duration": "durations are seconds, as in `session.duration_s > 60`",
     "min": "write `math.least(a, b)`",
     "max": "write `math.greatest(a, b)`",
+    "abs": "write `x < 0.0 ? -x : x`",
+    "round": "write `int(x + 0.5)` where x is not negative",
+    "floor": "write `int(x)` where x is not negative: it cuts the fraction off",
     "lower": "write `x.lowerAscii()`",
     "upper": "write `x.upperAscii()`",
     "split": "use `startsWith`, `endsWith` or `contains`",
@@ -185,7 +189,7 @@ class Lowering:
         raise ExpressionError(message, remedy, line=line, column=len(before) - (before.rfind("\n") + 1) + 1)
 
     def _refuse_call(self, node: Node, function: str) -> NoReturn:
-        remedy = _INSTEAD.get(function, "") or did_you_mean(function, _SUPPORTED_CALLS)
+        remedy = _INSTEAD.get(function.removeprefix("math."), "") or did_you_mean(function, _SUPPORTED_CALLS)
         self._refuse(node, f"`{function}` is not part of the expressions here", remedy)
 
     def _emit(self, op: Op, *, number: float = 0, text: bytes | None = None, name: str | None = None) -> None:
@@ -313,8 +317,8 @@ class Lowering:
 
     def _require(self, node: Node, types: TypeSet, wanted: TypeSet, what: str) -> None:
         if not types & wanted:
-            remedy = "compare it with something, as in `x > 0`" if wanted == BOOL else ""
-            self._refuse(node, f"{what} must be {type_name(wanted)}, but it is {type_name(types)}", remedy)
+            message = f"{what} must be {type_name(wanted)}, but it is {type_name(types)}"
+            self._refuse(node, message, type_remedy(wanted, types))
 
     def _sign(self, node: Node) -> str:
         return str(node.call_expr.function).strip("_@")

@@ -31,6 +31,19 @@ class Problem:
         return f"{place}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
 
+def unreadable(file: str, error: OSError | UnicodeDecodeError) -> Problem:
+    """Return what is wrong with a file that cannot be read as text.
+
+    Args:
+        file: Its name as the caller gave it.
+        error: What came of reading it as a whole.
+    """
+    if isinstance(error, OSError):
+        return Problem(file, 0, f"the file cannot be read: {error.strerror}", "check the path")
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return Problem(file, line, f"the file is not UTF-8: byte 0x{error.object[error.start]:02x}", "save it as UTF-8")
+
+
 class ModelError(Exception):
     """A model file cannot be used. It carries all of its problems, not only the first.
 

@@ -31,7 +31,7 @@ from rte_server.models.changes import following
 from rte_server.models.clocked import ClockedFold
 from rte_server.models.documents import Item, read_document
 from rte_server.models.loader import compile_models, configuration_of, load_models
-from rte_server.models.problems import ModelError, Problem, did_you_mean
+from rte_server.models.problems import ModelError, Problem, did_you_mean, unreadable
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
 from rte_server.models.shipped import shipped_path
 
@@ -303,20 +303,38 @@ def run_file(path: str | Path, score_all: ScoreAll | None = None) -> tuple[int, 
         ModelError: The model or its tests cannot be read, or it names no tests.
     """
     models = load_models([path])
+    trials = trials_of(path, models)
+    if trials is None:
+        raise ModelError([Problem(str(path), 0, "the model names no tests", "write `tests: my_tests.yaml`")])
+    return len(trials), [failure for trial in trials for failure in run_trial(models, trial, score_all)]
+
+
+def trials_of(path: str | Path, models: Sequence[ModelSpec]) -> list[Trial] | None:
+    """Return the trials that a model names; None if it names none.
+
+    Args:
+        path: Name of a model that ships, or path of a model file. Its tests are looked for beside it.
+        models: The model, and those that it uses.
+
+    Raises:
+        ModelError: The tests cannot be read, or look at what no model has.
+    """
     text = str(path)
     file = shipped_path(text) if any(model.name == text for model in models) else Path(path)
     content = read_document(file.read_text("utf-8"), text).content
     named = content.get("tests") if isinstance(content, dict) else None
     if named is None or not isinstance(named.content, str):
-        raise ModelError([Problem(text, 0, "the model names no tests", "write `tests: my_tests.yaml`")])
+        return None
     try:
         tests = file.with_name(named.content).read_text("utf-8")
     except OSError as error:
         message = f"the tests `{named.content}` cannot be read: {error.strerror}"
         raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None
+    except UnicodeDecodeError as error:
+        raise ModelError([unreadable(named.content, error)]) from None
     trials = read_trials(tests, named.content)
     _refuse_unknown(models, trials)
-    return len(trials), [failure for trial in trials for failure in run_trial(models, trial, score_all)]
+    return trials
 
 
 def _refuse_unknown(models: Sequence[ModelSpec], trials: Sequence[Trial]) -> None:
