@@ -18,7 +18,7 @@ from tests.bench.python_sources import channel_of, read_address, read_agent
 RUN_MS = 1_800_000
 RECENT_ITEMS = 8
 RECENT_PAGES = 3
-CHANGES_MAX = 6
+CHANGES_MAX = 24
 ADDS, REMOVES, SETS = range(3)
 CAMPAIGN = ("utm_source", "utm_medium", "utm_campaign")
 
@@ -203,8 +203,8 @@ def _search(session: Session, fields: Any, keys: set[str], time_ms: int) -> None
         session.zero_result_searches += 1
 
 
-def _change_basket(session: Session, fields: Any, keys: set[str], role: int) -> float:
-    """Apply a change of the basket; return its value, price times quantity.
+def _change_basket(session: Session, fields: Any, keys: set[str], role: int) -> tuple[float, float]:
+    """Apply a change of the basket; return its quantity, and its value, price times quantity.
 
     The basket is what the latest changes come to: where there are more than it keeps, it is made from them anew.
     """
@@ -224,7 +224,7 @@ def _change_basket(session: Session, fields: Any, keys: set[str], role: int) -> 
             lines.clear()
             for each in changes:
                 _change_line(lines, *each)
-    return quantity * price if price is not None else 0.0
+    return quantity, quantity * price if price is not None else 0.0
 
 
 def _change_line(lines: dict[str, Line], role: int, item: str, quantity: float, price: float | None) -> None:
@@ -248,17 +248,21 @@ def _value_basket(session: Session) -> None:
                 if price is not None:
                     value += quantity * price
     session.basket_items, session.basket_quantity, session.basket_value = items, total, value
-    session.has_open_basket = items > 0
-    if items and (session.purchases > 0 or session.add_to_carts + session.removals <= CHANGES_MAX):
-        session.open_basket_value = value
+    changes = session.add_to_carts + session.removals
+    if changes > CHANGES_MAX and session.purchases == 0 and session.cart_updates == 0:
+        is_open = session.has_open_basket = items > 0 or session.added_quantity > session.removed_quantity
+        session.open_basket_value = max(session.added_value - session.removed_value, 0.0) if is_open else 0.0
     else:
-        session.open_basket_value = max(session.added_value - session.removed_value, 0.0) if items else 0.0
+        session.has_open_basket = items > 0
+        session.open_basket_value = value
 
 
 def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.add_to_carts += 1
     session.search_open_ms = 0
-    session.added_value += _change_basket(session, fields, keys, ADDS)
+    quantity, value = _change_basket(session, fields, keys, ADDS)
+    session.added_quantity += quantity
+    session.added_value += value
     if session.time_to_first_add is None:
         session.time_to_first_add = (time_ms - session.start_ms) / 1000
     run = session.run1
@@ -276,11 +280,14 @@ def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) ->
 
 def _remove_from_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.removals += 1
-    session.removed_value += _change_basket(session, fields, keys, REMOVES)
+    quantity, value = _change_basket(session, fields, keys, REMOVES)
+    session.removed_quantity += quantity
+    session.removed_value += value
     _value_basket(session)
 
 
 def _update_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
+    session.cart_updates += 1
     _change_basket(session, fields, keys, SETS)
     _value_basket(session)
 

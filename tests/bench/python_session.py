@@ -61,6 +61,7 @@ class Session:
     price_count: int = 0
     add_to_carts: int = 0
     removals: int = 0
+    cart_updates: int = 0
     bot_hits: int = 0
     bargain_signs: int = 0
     repeat_views: int = 0
@@ -80,6 +81,8 @@ class Session:
     active_s: float = 0.0
     revenue: float = 0.0
     price_sum: float = 0.0
+    added_quantity: float = 0.0
+    removed_quantity: float = 0.0
     added_value: float = 0.0
     removed_value: float = 0.0
     basket_value: float = 0.0

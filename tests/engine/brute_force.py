@@ -29,7 +29,7 @@ STEP_NAMES = ("none", "product", "basket", "checkout", "purchase")
 STEP_KEEP = 3
 """Occurrences of a step up to which the way to a purchase is exact: the first 2 and the last one."""
 WITHIN_MS = 1_800_000
-BASKET_KEEP = 6
+BASKET_KEEP = 24
 """Changes of a basket up to which it is exact."""
 APPROXIMATE = frozenset({"purchase_propensity", "bot_score", "exit_risk", "engagement_score"})
 GOALS = ("purchase", "sign_up", "generate_lead")
@@ -291,7 +291,12 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
     added, removed = math.fsum(_line_values(adds)), math.fsum(_line_values(removals))
     lines = _lines_of(visit)
     value = math.fsum(float(str(line["quantity"])) * float(str(line.get("price", 0.0))) for line in lines)
-    is_summed = len(adds) + len(removals) > BASKET_KEEP and not shown["purchases"]
+    updates = len(_named(visit, "update_cart"))
+    is_summed = len(adds) + len(removals) > BASKET_KEEP and not shown["purchases"] and not updates
+    put_in, taken_out = (
+        math.fsum(float(row.properties.get("quantity", 1.0)) for row in rows) for rows in (adds, removals)
+    )
+    is_open = bool(lines) or (is_summed and put_in > taken_out)
     return {
         "basket": lines or None,
         "basket.value": value,
@@ -299,11 +304,14 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
         "basket.items": len(lines),
         "add_to_carts": len(adds),
         "removals": len(removals),
+        "cart_updates": updates,
+        "added_quantity": put_in,
+        "removed_quantity": taken_out,
         "added_value": added,
         "removed_value": removed,
         "time_to_first_add": _until(visit, "add_to_cart"),
-        "has_open_basket": bool(lines),
-        "open_basket_value": (max(added - removed, 0.0) if is_summed else value) if lines else 0.0,
+        "has_open_basket": is_open,
+        "open_basket_value": (max(added - removed, 0.0) if is_summed else value) if is_open else 0.0,
     }
 
 

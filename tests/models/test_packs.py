@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rte.v1.event_pb2 import Event
+from rte_server.engine.blocks import X_LENGTH, X_TAKEN
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.exactness import session_bytes
@@ -40,11 +41,17 @@ from rte_server.models.trials import (
     together_ms,
     what_triggers_tell,
 )
+from tests.bench.engine_part import engine_fold
+from tests.bench.engine_part import new_engine as bench_engine
+from tests.bench.workload import one_event_each
 from tests.engine.pair import new_engine
 from tests.engine.strategies import SECRET, START_MS, Batch
 
-SESSION_BYTES_MAX = 3_776
-"""What the attributes of `base` and `retail` may take per session: a model that needs more takes it from another one."""
+SESSION_BYTES_MAX = 4_608
+"""What the attributes of `base` and `retail` may take in a session that has all of them: a model that needs more takes it from another
+one. What most sessions take is far less, since cells are taken when they are needed: see `EVENT_BYTES_MAX`."""
+EVENT_BYTES_MAX = 1_480
+"""What a row may take, with its annexes, in sessions of one event each, of the benchmark's mixture."""
 ORDERS = 5
 """Shuffled orders in which the events of each case are sent."""
 
@@ -177,6 +184,18 @@ def test_base_and_retail_together_stay_within_their_memory() -> None:
     """A row of a real engine with `base` and `retail` takes no more for its attributes than SESSION_BYTES_MAX."""
     words = new_engine(load_models(["retail"])).program.row_words - int(HEADER_WORDS)
     assert 8 * words <= SESSION_BYTES_MAX
+
+
+def test_sessions_of_one_event_stay_within_their_memory() -> None:
+    """Rows of sessions of one event, with the annexes that they took, take no more than EVENT_BYTES_MAX on average."""
+    engine = bench_engine(Capacity(sessions_max=4_096))
+    fold = engine_fold(engine)
+    workload = one_event_each(range(1, 2_001))
+    for request in workload.requests:
+        fold(request, START_MS)
+    table = engine._state.table
+    annexes = int((table.annexes[:, X_LENGTH] * table.annexes[:, X_TAKEN]).sum())
+    assert 8 * (table.rows.shape[1] + annexes / 2_000) <= EVENT_BYTES_MAX
 
 
 def test_all_packs_run_side_by_side() -> None:
