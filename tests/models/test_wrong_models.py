@@ -99,3 +99,27 @@ def test_there_are_cases_of_every_sort() -> None:
     """There are at least 130 cases, no two under one name."""
     names = [case.id for case in cases()]
     assert len(names) >= CASES_MIN and len(set(names)) == len(names)
+
+
+MISSPELT = """model: shop
+attributes:
+  views: {coutn: view_item, where: event.price > 3.0}
+  seen: {recnt: event.item_id, on: view_item}
+  cart: {add: add_to_cart, baskett: event.item_id, set: update_cart, clear: purchase}
+derived:
+  keen: views > 3 && 'a' in seen && cart.value > 2.0
+scores:
+  p: {linear: {weights: {views: 1, cart.value: 2, keen: 3}}}
+  q: {plugin: some, inputs: [views, cart.items]}
+triggers:
+  t: {when: keen, quiet_for: 10m}
+  u: {when: views}
+"""
+
+
+def test_a_misspelt_kind_is_one_problem() -> None:
+    """What reads such an attribute is not refused on its account: nobody knows what it will be."""
+    with pytest.raises(ModelError) as caught:
+        compile_model(MISSPELT, MODEL_FILE, {})
+    found = [(problem.line, problem.remedy) for problem in caught.value.problems]
+    assert found == [(3, "did you mean `count`?"), (4, "did you mean `recent`?"), (5, "did you mean `basket`?")]

@@ -49,6 +49,10 @@ _UNITS = {Kind.ELAPSED: "s", Kind.RATE: "1/min"}
 _TYPES = {"any": BOOL | DOUBLE | STRING | INT, "bool": BOOL, "int": NUMBER, "double": NUMBER, "string": STRING}
 _EXAMPLE = "product_views: {count: view_item}"
 
+_OF_BASKETS = frozenset(("add", "remove", "clear"))
+_NO_KINDS = frozenset(word for members in MEMBERS.values() for word in members) - KINDS.keys() | {"event"}
+"""Members that are not what was meant as the kind."""
+
 
 def read_attribute(
     reader: Reader, model: str, name: str, item: Item, lists: frozenset[str] = frozenset()
@@ -63,6 +67,8 @@ def read_attribute(
     words = [word for word in members if word in KINDS]
     if "basket" in words:
         words = ["basket"]  # `set` is a member of it, too.
+    if words == ["set"] and _OF_BASKETS & members.keys():
+        words = []  # The same, of a misspelt one.
     if len(words) != 1:
         _refuse_kinds(reader, item, members, where, words)
         return None
@@ -118,7 +124,7 @@ def _refuse_kinds(reader: Reader, item: Item, members: Mapping[str, Item], where
         if word in NOT_IN_THIS_VERSION:
             reader.problem(members[word], f"{where}: this version has no `{word}`", did_you_mean("", KINDS))
             return
-    candidates = [word for word in members if word not in ("on", "where", "unit", "description", "keep", "type")]
+    candidates = [word for word in members if word not in _NO_KINDS]
     word = candidates[0] if candidates else ""
     message = f"{where} has no kind" + (f", and `{word}` is none" if word else "")
     reader.problem(item, message, did_you_mean(word, KINDS))

@@ -32,7 +32,7 @@ from rte_server.models.scores import digest_text, graph_files, read_score, score
 from rte_server.models.sequences import read_sequence
 from rte_server.models.shipped import shipped_names, shipped_path
 from rte_server.models.triggers import TRIGGERS_MAX, read_trigger, trigger_inputs
-from rte_server.models.types import NULL, NUMBER, PROPERTY, TypeSet, row_inputs
+from rte_server.models.types import UNKNOWN, TypeSet, row_inputs
 
 MODELS_MAX = 64  # models loaded together
 GRAPH_BYTES_MAX = 64 * 1024 * 1024  # of one ONNX file
@@ -46,8 +46,6 @@ _WORD = re.compile(
       | (?P<name>[A-Za-z_][A-Za-z0-9_.]*+)(?P<is_call>\s*\()?""",
     re.VERBOSE | re.DOTALL,
 )
-# An attribute that could not be read is taken to be of any type: its own problem is enough.
-_UNKNOWN_TYPE: TypeSet = PROPERTY | NUMBER | NULL
 
 
 def load_pack(name: str) -> ModelSpec:
@@ -509,11 +507,11 @@ class _ModelReader:
         others = [spec for model in self.known.values() for spec in model.attributes if spec.kind == Kind.CUSTOMER]
         inputs = row_inputs([*others, *used, *self.specs.values()])
         unread = plain.keys() - {name.partition(".")[0] for name in self.specs}
-        inputs.update({each: _UNKNOWN_TYPE for name in unread for each in names_of(name)})
+        inputs.update({each: UNKNOWN for name in unread for each in names_of(name)})
         for name in triggers:
             inputs.update(trigger_inputs(name))
         order = self._order({**derived, **scores})
-        inputs.update(dict.fromkeys(self.left_out, _UNKNOWN_TYPE))
+        inputs.update(dict.fromkeys(self.left_out, UNKNOWN))
         for name in order:
             item = derived[name] if name in derived else scores[name]
             if self._refuse_unused(name, item) or self._refuse_scores(name, item):
@@ -524,7 +522,7 @@ class _ModelReader:
                 spec = read_score(self.reader, self.name, name, item, inputs, self.source.files)
             if spec is not None and name not in self.specs:
                 self.specs[name] = spec
-            inputs.update(row_inputs([spec]) if spec is not None else {name: _UNKNOWN_TYPE})
+            inputs.update(row_inputs([spec]) if spec is not None else {name: UNKNOWN})
         self._read_triggers(triggers, inputs)
 
     def _read_triggers(self, triggers: Mapping[str, Item], inputs: Mapping[str, TypeSet]) -> None:

@@ -26,6 +26,7 @@ from rte_server.models.types import (
     NUMBER,
     PROPERTY,
     STRING,
+    UNKNOWN,
     TypeSet,
     type_name,
 )
@@ -237,7 +238,7 @@ class Lowering:
                 remedy = "what no model reads of a customer is not in the sessions; read it in a derived attribute"
             self._refuse(node, f"there is no attribute `{name}`", remedy)
         types = self._inputs[name]
-        if types & ENTRIES:
+        if types & ENTRIES and types != UNKNOWN:
             self._refuse(node, f"`{name}` is a list, which stands only after `in`", f"write `'a' in {name}`")
         if types & LIST:
             self._refuse(node, f"`{name}` is a list that expressions cannot read", self._instead_of(name))

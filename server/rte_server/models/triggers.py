@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.expressions import Instruction, Op, input_names
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.trigger_cells import PART_COUNT, PART_TIME
 from rte_server.models.attributes import read_derived
 from rte_server.models.documents import Item
 from rte_server.models.schema import TEXT_CHARS_MAX, Reader
-from rte_server.models.types import BOOL, INT, NULL, TypeSet
+from rte_server.models.types import BOOL, INT, NULL, UNKNOWN, TypeSet
 
 TRIGGERS_MAX = 16  # of one model
 QUIET_MS_MIN = 1_000
@@ -46,7 +46,8 @@ def read_trigger(
         reader.problem(item, f"{where} has no `when`", f"write for example `{_EXAMPLE}`")
         return ()
     condition = read_derived(reader, model, f"{name}.when", members["when"], inputs, lists)
-    if condition is not None and condition.value_type != "bool":
+    is_known = condition is None or UNKNOWN not in {inputs.get(read) for read in input_names(condition.code)}
+    if condition is not None and condition.value_type != "bool" and is_known:
         reader.problem(members["when"], f"{where}: `when` must be true or false", "compare it, as in `views > 3`")
     quiet_ms = reader.duration_ms(members["quiet_for"], QUIET_MS_MIN) if "quiet_for" in members else 0
     each_quiet = reader.choice(members, "once_per", "session", _ONCE_PER) == "quiet"

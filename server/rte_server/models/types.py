@@ -25,6 +25,8 @@ ENTRIES: TypeSet = 64  # a list of plain values, which `x in name` looks through
 NUMBER: TypeSet = INT | DOUBLE
 # A property is what google.protobuf.Value can be; its numbers are doubles. Lists and objects are no values.
 PROPERTY: TypeSet = NULL | BOOL | DOUBLE | STRING
+# An attribute that could not be read is taken to be whatever its readers want: its own problem is enough.
+UNKNOWN: TypeSet = PROPERTY | NUMBER | ENTRIES
 
 LISTS_OF_VALUES = frozenset((Kind.RECENT, Kind.SET))
 """Kinds whose value is a list of plain values, in a cell of `keep` entries as `expressions.cells_place` says."""
