@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rte_server.models import ModelError
 from rte_server.models.configured import Configured, Problems, read_configured
 from rte_server.service import model_files
 from tests.service.live_server import live_server
+from tests.service.test_dry_run import graph
 from tests.service.test_lifecycle import VIEWS, Caller
 
 
@@ -172,6 +174,32 @@ def test_a_list_that_is_gone_is_told_and_changes_nothing(tmp_path: Path) -> None
         put(lists, "other\n")
         until(lambda: caller.attributes("v")["hits"] == 0)
         until(lambda: not server.application.model_files.problems)
+
+
+GRAPHED = (
+    "model: graphed\nattributes:\n  n: {count: view_item}\nscores:\n  p: {onnx: g.onnx, sha256: %s, inputs: [n]}\n"
+)
+
+
+def test_a_graph_that_is_gone_is_no_sound_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong graph that is deleted is told as gone: what is kept of the right one runs on."""
+    path, file = tmp_path / "graphed.yaml", tmp_path / "g.onnx"
+    file.write_bytes(graph(2.0))
+    path.write_text(GRAPHED % hashlib.sha256(graph(2.0)).hexdigest())
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(tmp_path / "data", **settings) as server:
+        files = server.application.model_files
+        caplog.set_level("INFO", "rte.models")
+        file.write_bytes(graph(3.0))
+        until(lambda: files.problems)
+        file.unlink()
+        until(lambda: not files.problems)
+        until(lambda: f"runs with what is kept of files that are gone: {file}" in caplog.text)
+        assert "sound again" not in caplog.text
+        file.write_bytes(graph(3.0))
+        until(lambda: files.problems)
+        file.write_bytes(graph(2.0))
+        until(lambda: "the file of the model graphed is sound again" in caplog.text)
 
 
 def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,15 @@ from pathlib import Path
 from rte_server.engine.reasons import EngineError
 from rte_server.models import shipped_names
 from rte_server.models.configured import Configured, Problems, files_of, read_configured
+from rte_server.models.loader import header
 from rte_server.service.lifecycle import ModelLifecycle
 
 _log = logging.getLogger("rte.models")
 
 _Looks = dict[Path, tuple[int, int, int]]
-"""Of each file: time of its last change in ns, size in bytes, number; zeros where there is none."""
+"""Of each file: time of its last change in ns, size in bytes, number; `_NO_FILE` where there is none."""
+
+_NO_FILE = (0, 0, 0)
 
 
 class ModelFiles:
@@ -50,6 +53,7 @@ class ModelFiles:
         self._looks: _Looks | None = self._look()
         self._settling: Configured | None = None
         self._told = ""
+        self._gone: dict[str, list[str]] = {}
         self.problems = problems
         """What is wrong with files now, by name of the model that runs on as it was."""
         self.reloads = 0
@@ -100,7 +104,12 @@ class ModelFiles:
         for name, found in problems.items():
             if self.problems.get(name) != found:
                 _log.error("the model %s runs on as it was, its file is broken: %s", name, "; ".join(map(str, found)))
-        for name in self.problems.keys() - problems.keys():
+        gone = _gone(configured, looks)
+        for name, paths in gone.items():
+            if self._gone.get(name) != paths and name not in problems:
+                _log.warning("the model %s runs with what is kept of files that are gone: %s", name, ", ".join(paths))
+        self._gone = gone
+        for name in self.problems.keys() - problems.keys() - gone.keys():
             _log.info("the file of the model %s is sound again", name)
         self.problems = problems
         self.reloads += bool(changed)
@@ -122,5 +131,15 @@ class ModelFiles:
                 found = path.stat()
                 looks[path] = found.st_mtime_ns, found.st_size, found.st_ino
             except OSError:
-                looks[path] = 0, 0, 0
+                looks[path] = _NO_FILE
         return looks
+
+
+def _gone(configured: Configured, looks: _Looks) -> dict[str, list[str]]:
+    """Return the files that are not there, by name of the model that names them: a graph whose digest is stated may be kept."""
+    found: dict[str, list[str]] = {}
+    for path, source in configured.sources.items():
+        paths = [str(each) for each in files_of(path, source) if looks.get(each) == _NO_FILE]
+        if paths:
+            found[header(source)[0]] = paths
+    return found
