@@ -178,6 +178,18 @@ def test_a_look_up_list_belongs_to_the_definition() -> None:
     assert engine.begins(first | {"models": {"shop": described}}) == []
 
 
+def test_configurations_that_differ_by_lists_go_first() -> None:
+    """However often a list changes, the models that ran before can be gone back to."""
+    found = Configurations().followed_by(1, 1, {"models": {"a": "first"}, "files": {}})
+    for number in range(2, 200):
+        found = found.followed_by(
+            number, number, {"models": {"a": "second"}, "files": {"a/l": f"{number}" * 1_000_000}}
+        )
+    kept = [entry.position for entry in found.entries]
+    assert kept[0] == 1 and kept[-1] == 199 and 3 < len(kept) < 100
+    assert kept[1:] == list(range(kept[1], 200))
+
+
 def test_configurations_are_remembered_up_to_a_limit() -> None:
     """Equal texts are kept once, the oldest configurations go first, and a snapshot holds all of it."""
     found = Configurations()

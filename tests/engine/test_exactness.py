@@ -57,8 +57,24 @@ def test_what_is_computed_from_estimates_declares_them() -> None:
     assert exactness(derived, known).exactness == Exactness.APPROXIMATE
     assert str(exactness(linear, known)).endswith(", as pace")
     assert exactness(plain, known).exactness == Exactness.EXACT
-    for kind in (Kind.ONLINE, Kind.SCORE):
-        assert exactness(NOT_SAMPLED[kind], known).exactness == Exactness.EXACT_UP_TO
+    assert exactness(NOT_SAMPLED[Kind.ONLINE], known).exactness == Exactness.EXACT_UP_TO
+
+
+def test_what_has_no_bound_says_so() -> None:
+    """A basket, and what follows from it, beyond the changes that are kept; a graph's score is no estimate of anything."""
+    basket = AttributeSpec("basket", "m", Kind.BASKET, "list", keep=6)
+    derived = AttributeSpec("d", "m", Kind.DERIVED, "bool", code=load("basket"))
+    score = NOT_SAMPLED[Kind.SCORE]
+    reads = AttributeSpec("r", "m", Kind.DERIVED, "bool", code=load(score.name))
+    known = {"basket": basket, "d": derived, score.name: score}
+    found = exactness(basket, known)
+    assert (found.exactness, found.exact_up_to, found.error) == (Exactness.NO_BOUND, 6, 0.0)
+    assert str(found) == "exact up to 6 changes since it was emptied, then from the latest, no bound beyond"
+    assert exactness(derived, known).exactness == Exactness.NO_BOUND
+    assert str(exactness(derived, known)) == "exact up to 6, no bound beyond, as basket"
+    for spec in (score, reads):
+        assert exactness(spec, known).exactness == Exactness.NOT_APPLICABLE
+        assert str(exactness(spec, known)).startswith("no true value to compare with")
 
 
 @pytest.mark.parametrize("keep", [8, 16, 64])

@@ -11,7 +11,6 @@ from rte_server.cli.session_text import value_text
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from rte.v1.model_pb2 import Attribute
     from rte.v1.session_explanation_pb2 import (
         CustomerEvidence,
         EventEvidence,
@@ -26,7 +25,6 @@ EVENT_COLUMNS = ("time", "event", "id", "outcome", "gives", "properties", "why")
 TEXT_CHARS_MAX = 48
 """Longer texts of a table's cell are cut."""
 
-_EXACTNESS = {1: "exact", 2: "exact up to {count}, then within {error:.0%}", 3: "within {error:.2g}"}
 _OUTCOMES = (
     "",
     "contributed",
@@ -46,7 +44,7 @@ def heading(explanation: Explanation) -> Iterator[str]:
     yield ""
     unit = f", in {attribute.unit}" if attribute.unit else ""
     model = f"{attribute.model} version {explanation.model_version}" if attribute.model else "an application"
-    yield f"{attribute.name}: {attribute.kind} of {model}{unit}, {_exactness(attribute)}"
+    yield f"{attribute.name}: {attribute.kind} of {model}{unit}, {attribute.exactness_note}"
     if attribute.description:
         yield attribute.description
     for number, line in enumerate(explanation.definition.source.splitlines(), explanation.definition.line):
@@ -62,11 +60,6 @@ def customer_lines(customer: CustomerEvidence) -> Iterator[str]:
         yield f"the row was written at {_time(customer.as_of_time)}"
     if customer.HasField("received_time"):
         yield f"in the session since position {customer.position}, {_time(customer.received_time)}"
-
-
-def _exactness(attribute: Attribute) -> str:
-    text = _EXACTNESS.get(attribute.exactness, "")
-    return text.format(count=attribute.exact_up_to, error=attribute.relative_error)
 
 
 def rule_lines(rule: ExpressionPart) -> Iterator[str]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 CONFIGURATIONS_MAX = 100
-"""Configurations that are remembered; the oldest go first."""
+"""Configurations that are remembered; which go first: see `Configurations.followed_by`."""
 
 CONFIGURATION_CHARS_MAX = 16 * 1024 * 1024
-"""Characters of all different texts (models, lists) of remembered configurations; the oldest go first."""
+"""Characters of all different texts (models, lists) of remembered configurations."""
 
 REFOLD_FROM = "refold_from"
 """Member of a CONFIGURE entry: the position from whose state on its models have been folded, see `Engine.adopt`."""
@@ -63,15 +63,20 @@ class Configurations:
     count: int = 0
 
     def followed_by(self, position: int, received_ms: int, configuration: Mapping[str, Any]) -> Configurations:
-        """Return them with one more; equal texts are kept once."""
+        """Return them with one more; equal texts are kept once.
+
+        Where they are too many, those go first that the next one differs from by look-up lists only, then the oldest: lists may
+        change every hour, and models are what is gone back to.
+        """
         known = {text: text for entry in self.entries for text in _texts(entry)}
         body = without_facts(configuration)
         for member in TEXTS:
             if member in body:
                 body[member] = {name: known.get(text, text) for name, text in body[member].items()}
-        entries = (*self.entries, Configured(position, received_ms, body))[-CONFIGURATIONS_MAX:]
-        while len(entries) > 1 and _chars(entries) > CONFIGURATION_CHARS_MAX:
-            entries = entries[1:]
+        entries = (*self.entries, Configured(position, received_ms, body))
+        while len(entries) > 1 and (len(entries) > CONFIGURATIONS_MAX or _chars(entries) > CONFIGURATION_CHARS_MAX):
+            place = _least_wanted(entries)
+            entries = (*entries[:place], *entries[place + 1 :])
         return Configurations(entries, self.count + 1)
 
     def to_meta(self) -> dict[str, Any]:
@@ -108,6 +113,12 @@ def without_facts(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 Since = Mapping[str, tuple[int, int]]
 """By attribute that does not have all of the history: (position after which its events count, the clock there, ms)."""
+
+
+def _least_wanted(entries: Sequence[Configured]) -> int:
+    """Return the place of the configuration that goes first."""
+    models = [entry.configuration.get("models") for entry in entries]
+    return next((place for place in range(len(entries) - 1) if models[place] == models[place + 1]), 0)
 
 
 def _texts(entry: Configured) -> list[str]:

@@ -29,6 +29,8 @@ class Exactness(IntEnum):
     EXACT = 1
     EXACT_UP_TO = 2
     APPROXIMATE = 3
+    NO_BOUND = 4
+    NOT_APPLICABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,10 @@ class Declared:
 
     Attributes:
         exactness: Whether it is exact.
-        exact_up_to: EXACT_UP_TO: the value up to which it is; else 0.
-        error: EXACT_UP_TO: standard error or bound of the error beyond, as a fraction of the true value; 0 where the note says
-            what comes. APPROXIMATE: what each number that went into the value may add to its error, as a fraction of the
-            number, which is taken as 1 if it is less.
+        exact_up_to: EXACT_UP_TO, NO_BOUND: the number up to which it is; else 0.
+        error: EXACT_UP_TO: standard error or bound of the error beyond, as a fraction of the true value. APPROXIMATE: what each
+            number that went into the value may add to its error, as a fraction of the number, which is taken as 1 if it
+            is less; NO_BOUND: the same, up to `exact_up_to`.
         is_standard_error: Whether `error` is a standard error: two of three values are within it.
         note: What else there is to know, in some words, or empty.
     """
@@ -53,11 +55,21 @@ class Declared:
 
     def __str__(self) -> str:
         words = "exact"
+        if self.exactness == Exactness.NO_BOUND:
+            return self._without_bound()
+        if self.exactness == Exactness.NOT_APPLICABLE:
+            words = "no true value to compare with"
         if self.exactness == Exactness.EXACT_UP_TO:
             words = f"exact up to {self.exact_up_to}{self._beyond()}"
         elif self.exactness == Exactness.APPROXIMATE:
             words = f"within {self.error:.2g} of each number, those below 1 taken as 1"
         return f"{words}, {self.note}" if self.note else words
+
+    def _without_bound(self) -> str:
+        words = f"within {self.error:.2g} of each weight" if self.error else "exact"
+        if self.note.startswith(_AS):
+            return f"{words} up to {self.exact_up_to}, no bound beyond, {self.note}"
+        return f"{words} up to {self.exact_up_to} {self.note}, no bound beyond"
 
     def _beyond(self) -> str:
         if self.is_standard_error:
@@ -94,16 +106,15 @@ def exactness(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -> Declar
         case Kind.RATE | Kind.EWMA:
             return Declared(Exactness.APPROXIMATE, error=DECAY_ERROR)
         case Kind.TOP if spec.params[HALF_LIFE]:
-            note = f"exact up to {spec.keep} {BEYOND[spec.kind]}"
-            return Declared(Exactness.APPROXIMATE, error=DECAY_ERROR, note=note)
+            return Declared(Exactness.NO_BOUND, exact_up_to(spec), DECAY_ERROR, note=BEYOND[spec.kind])
         case Kind.SET | Kind.BASKET | Kind.RESET_SUM | Kind.SEQUENCE | Kind.TOP:
-            return Declared(Exactness.EXACT_UP_TO, exact_up_to(spec), note=BEYOND[spec.kind])
+            return Declared(Exactness.NO_BOUND, exact_up_to(spec), note=BEYOND[spec.kind])
         case Kind.DERIVED | Kind.TRIGGER:
             return _worst_of(input_names(spec.code), known)
         case Kind.LINEAR | Kind.ONLINE:
             return _worst_of([name for name, _, _ in spec.weights], known)
         case Kind.SCORE:
-            return _worst_of([name for name, _ in spec.score.inputs] if spec.score else (), known)
+            return Declared(Exactness.NOT_APPLICABLE, note="a graph or a plug-in computes it")
     raise ValueError(f"kind {spec.kind} does not say how exact it is")
 
 

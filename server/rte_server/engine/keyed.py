@@ -86,7 +86,7 @@ EXTRAS_READ = {Kind.BASKET: 2, Kind.TOP: 1}
 
 
 BEYOND = {
-    Kind.SET: "then so many of them, a fair sample",
+    Kind.SET: "values, then so many of them, a fair sample",
     Kind.BASKET: "changes since it was emptied, then from the latest",
     Kind.RESET_SUM: "contributions since a reset, then the latest",
     Kind.TOP: "values, then among so many, a fair sample",

@@ -248,4 +248,5 @@ def attribute_message(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -
         exactness=model_pb2.Attribute.Exactness.Name(declared.exactness),
         exact_up_to=declared.exact_up_to,
         relative_error=declared.error,
+        exactness_note=str(declared),
     )

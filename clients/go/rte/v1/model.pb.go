@@ -35,6 +35,12 @@ const (
 	Attribute_EXACTNESS_EXACT_UP_TO Attribute_Exactness = 2
 	// The value is within `relative_error` of the true one.
 	Attribute_EXACTNESS_APPROXIMATE Attribute_Exactness = 3
+	// The value is exact up to `exact_up_to`, or within `relative_error` if that is not 0. Beyond it there is no bound for the
+	// error; `exactness_note` says what the value is then.
+	Attribute_EXACTNESS_NO_BOUND Attribute_Exactness = 4
+	// There is no true value that it could be compared with: a graph or a plug-in computes it, or something that it
+	// follows from.
+	Attribute_EXACTNESS_NOT_APPLICABLE Attribute_Exactness = 5
 )
 
 // Enum value maps for Attribute_Exactness.
@@ -44,12 +50,16 @@ var (
 		1: "EXACTNESS_EXACT",
 		2: "EXACTNESS_EXACT_UP_TO",
 		3: "EXACTNESS_APPROXIMATE",
+		4: "EXACTNESS_NO_BOUND",
+		5: "EXACTNESS_NOT_APPLICABLE",
 	}
 	Attribute_Exactness_value = map[string]int32{
-		"EXACTNESS_UNSPECIFIED": 0,
-		"EXACTNESS_EXACT":       1,
-		"EXACTNESS_EXACT_UP_TO": 2,
-		"EXACTNESS_APPROXIMATE": 3,
+		"EXACTNESS_UNSPECIFIED":    0,
+		"EXACTNESS_EXACT":          1,
+		"EXACTNESS_EXACT_UP_TO":    2,
+		"EXACTNESS_APPROXIMATE":    3,
+		"EXACTNESS_NO_BOUND":       4,
+		"EXACTNESS_NOT_APPLICABLE": 5,
 	}
 )
 
@@ -337,16 +347,19 @@ type Attribute struct {
 	SessionBytes int32 `protobuf:"varint,7,opt,name=session_bytes,json=sessionBytes,proto3" json:"session_bytes,omitempty"`
 	// Says how exact it is.
 	Exactness Attribute_Exactness `protobuf:"varint,8,opt,name=exactness,proto3,enum=rte.v1.Attribute_Exactness" json:"exactness,omitempty"`
-	// Gives the count up to which it is exact, with EXACT_UP_TO.
+	// Gives the count up to which it is exact, with EXACT_UP_TO and NO_BOUND.
 	ExactUpTo int32 `protobuf:"varint,9,opt,name=exact_up_to,json=exactUpTo,proto3" json:"exact_up_to,omitempty"`
 	// Gives the standard error of an estimate, or else a bound of the error, as a fraction of the true value, with
-	// EXACT_UP_TO and APPROXIMATE.
+	// EXACT_UP_TO, APPROXIMATE and NO_BOUND.
 	RelativeError float64 `protobuf:"fixed64,10,opt,name=relative_error,json=relativeError,proto3" json:"relative_error,omitempty"`
 	// Says since when it is complete, where the journal no longer had all of the history when its model was activated: a
 	// session that began before may lack what came before. Absent: it is complete for all sessions alive.
 	CompleteSinceTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=complete_since_time,json=completeSinceTime,proto3" json:"complete_since_time,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Says how exact it is in some words, for example `exact up to 6 changes since it was emptied, then from the latest, no
+	// bound beyond`.
+	ExactnessNote string `protobuf:"bytes,12,opt,name=exactness_note,json=exactnessNote,proto3" json:"exactness_note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attribute) Reset() {
@@ -454,6 +467,13 @@ func (x *Attribute) GetCompleteSinceTime() *timestamppb.Timestamp {
 		return x.CompleteSinceTime
 	}
 	return nil
+}
+
+func (x *Attribute) GetExactnessNote() string {
+	if x != nil {
+		return x.ExactnessNote
+	}
+	return ""
 }
 
 // Something that is wrong with a model or a file that it needs.
@@ -801,9 +821,18 @@ type Scorer struct {
 	// Names the attributes that it reads, in order.
 	Inputs []string `protobuf:"bytes,6,rep,name=inputs,proto3" json:"inputs,omitempty"`
 	// Says how it learns. Only for `online`.
-	Online        *OnlineLearning `protobuf:"bytes,7,opt,name=online,proto3" json:"online,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Online *OnlineLearning `protobuf:"bytes,7,opt,name=online,proto3" json:"online,omitempty"`
+	// Counts the sessions that have no score now, because a graph or a plug-in failed for them, took too long, rests after
+	// failures, or is not there.
+	FailedSessionCount int32 `protobuf:"varint,8,opt,name=failed_session_count,json=failedSessionCount,proto3" json:"failed_session_count,omitempty"`
+	// Counts the failures since the server started or its models changed.
+	FailureCount int32 `protobuf:"varint,9,opt,name=failure_count,json=failureCount,proto3" json:"failure_count,omitempty"`
+	// Says in one sentence how it failed last. Empty if it has not.
+	LastFailure string `protobuf:"bytes,10,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
+	// Says when that was. Absent if it has not failed.
+	LastFailureTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_failure_time,json=lastFailureTime,proto3" json:"last_failure_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Scorer) Reset() {
@@ -881,6 +910,34 @@ func (x *Scorer) GetInputs() []string {
 func (x *Scorer) GetOnline() *OnlineLearning {
 	if x != nil {
 		return x.Online
+	}
+	return nil
+}
+
+func (x *Scorer) GetFailedSessionCount() int32 {
+	if x != nil {
+		return x.FailedSessionCount
+	}
+	return 0
+}
+
+func (x *Scorer) GetFailureCount() int32 {
+	if x != nil {
+		return x.FailureCount
+	}
+	return 0
+}
+
+func (x *Scorer) GetLastFailure() string {
+	if x != nil {
+		return x.LastFailure
+	}
+	return ""
+}
+
+func (x *Scorer) GetLastFailureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFailureTime
 	}
 	return nil
 }
@@ -1154,7 +1211,7 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\rsession_bytes\x18\x06 \x01(\x05R\fsessionBytes\x12#\n" +
 	"\rsource_sha256\x18\a \x01(\tR\fsourceSha256\x12!\n" +
 	"\fis_alongside\x18\b \x01(\bR\visAlongside\x120\n" +
-	"\bproblems\x18\t \x03(\v2\x14.rte.v1.ModelProblemR\bproblems\"\x84\x04\n" +
+	"\bproblems\x18\t \x03(\v2\x14.rte.v1.ModelProblemR\bproblems\"\xe2\x04\n" +
 	"\tAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x12\n" +
@@ -1168,12 +1225,15 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\vexact_up_to\x18\t \x01(\x05R\texactUpTo\x12%\n" +
 	"\x0erelative_error\x18\n" +
 	" \x01(\x01R\rrelativeError\x12J\n" +
-	"\x13complete_since_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x11completeSinceTime\"q\n" +
+	"\x13complete_since_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x11completeSinceTime\x12%\n" +
+	"\x0eexactness_note\x18\f \x01(\tR\rexactnessNote\"\xa7\x01\n" +
 	"\tExactness\x12\x19\n" +
 	"\x15EXACTNESS_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fEXACTNESS_EXACT\x10\x01\x12\x19\n" +
 	"\x15EXACTNESS_EXACT_UP_TO\x10\x02\x12\x19\n" +
-	"\x15EXACTNESS_APPROXIMATE\x10\x03\"h\n" +
+	"\x15EXACTNESS_APPROXIMATE\x10\x03\x12\x16\n" +
+	"\x12EXACTNESS_NO_BOUND\x10\x04\x12\x1c\n" +
+	"\x18EXACTNESS_NOT_APPLICABLE\x10\x05\"h\n" +
 	"\fModelProblem\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x18\n" +
@@ -1219,7 +1279,7 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12#\n" +
-	"\rsource_sha256\x18\x03 \x01(\tR\fsourceSha256\"\xc2\x01\n" +
+	"\rsource_sha256\x18\x03 \x01(\tR\fsourceSha256\"\x84\x03\n" +
 	"\x06Scorer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x16\n" +
@@ -1227,7 +1287,12 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
 	"\x06sha256\x18\x05 \x01(\tR\x06sha256\x12\x16\n" +
 	"\x06inputs\x18\x06 \x03(\tR\x06inputs\x12.\n" +
-	"\x06online\x18\a \x01(\v2\x16.rte.v1.OnlineLearningR\x06online\"\xc9\x02\n" +
+	"\x06online\x18\a \x01(\v2\x16.rte.v1.OnlineLearningR\x06online\x120\n" +
+	"\x14failed_session_count\x18\b \x01(\x05R\x12failedSessionCount\x12#\n" +
+	"\rfailure_count\x18\t \x01(\x05R\ffailureCount\x12!\n" +
+	"\flast_failure\x18\n" +
+	" \x01(\tR\vlastFailure\x12F\n" +
+	"\x11last_failure_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0flastFailureTime\"\xc9\x02\n" +
 	"\x0eOnlineLearning\x12#\n" +
 	"\rexample_count\x18\x01 \x01(\x05R\fexampleCount\x12%\n" +
 	"\x0epositive_count\x18\x02 \x01(\x05R\rpositiveCount\x12\x19\n" +
@@ -1284,13 +1349,14 @@ var file_rte_v1_model_proto_depIdxs = []int32{
 	13, // 6: rte.v1.ModelConfiguration.activated_time:type_name -> google.protobuf.Timestamp
 	12, // 7: rte.v1.ModelConfiguration.models:type_name -> rte.v1.ModelConfiguration.Member
 	10, // 8: rte.v1.Scorer.online:type_name -> rte.v1.OnlineLearning
-	14, // 9: rte.v1.AttributeChange.Sample.before:type_name -> google.protobuf.Value
-	14, // 10: rte.v1.AttributeChange.Sample.after:type_name -> google.protobuf.Value
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 9: rte.v1.Scorer.last_failure_time:type_name -> google.protobuf.Timestamp
+	14, // 10: rte.v1.AttributeChange.Sample.before:type_name -> google.protobuf.Value
+	14, // 11: rte.v1.AttributeChange.Sample.after:type_name -> google.protobuf.Value
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_rte_v1_model_proto_init() }

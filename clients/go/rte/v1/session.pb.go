@@ -145,9 +145,9 @@ const (
 	Score_REASON_MISSING_INPUT Score_Reason = 1
 	// The runner failed, or gave no number for this session. The server's log says more.
 	Score_REASON_FAILED Score_Reason = 2
-	// The plug-in took longer than its time limit.
+	// The graph or plug-in took longer for this session than its time limit.
 	Score_REASON_TIMEOUT Score_Reason = 3
-	// The plug-in failed several times and is left alone for a while.
+	// The graph or plug-in failed several times for everything that it was asked, and is left alone for a while.
 	Score_REASON_CIRCUIT_OPEN Score_Reason = 4
 	// The server has no file or plug-in of this score.
 	Score_REASON_PACKAGE_MISSING Score_Reason = 5

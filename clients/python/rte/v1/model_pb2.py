@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rte/v1/model.proto\x12\x06rte.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04uses\x18\x04 \x03(\t\x12\x17\n\x0f\x61ttribute_count\x18\x05 \x01(\x05\x12\x15\n\rsession_bytes\x18\x06 \x01(\x05\x12\x15\n\rsource_sha256\x18\x07 \x01(\t\x12\x14\n\x0cis_alongside\x18\x08 \x01(\x08\x12&\n\x08problems\x18\t \x03(\x0b\x32\x14.rte.v1.ModelProblem\"\x8d\x03\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x12\n\nvalue_type\x18\x04 \x01(\t\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x15\n\rsession_bytes\x18\x07 \x01(\x05\x12.\n\texactness\x18\x08 \x01(\x0e\x32\x1b.rte.v1.Attribute.Exactness\x12\x13\n\x0b\x65xact_up_to\x18\t \x01(\x05\x12\x16\n\x0erelative_error\x18\n \x01(\x01\x12\x37\n\x13\x63omplete_since_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\tExactness\x12\x19\n\x15\x45XACTNESS_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45XACTNESS_EXACT\x10\x01\x12\x19\n\x15\x45XACTNESS_EXACT_UP_TO\x10\x02\x12\x19\n\x15\x45XACTNESS_APPROXIMATE\x10\x03\"K\n\x0cModelProblem\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\xc4\x01\n\x0bModelChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.rte.v1.ModelChange.Kind\x12\x16\n\x0eversion_before\x18\x03 \x01(\x05\x12\x15\n\rversion_after\x18\x04 \x01(\x05\"P\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x10\n\x0cKIND_CHANGED\x10\x03\"\x90\x03\n\x0f\x41ttributeChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.rte.v1.AttributeChange.Kind\x12\x15\n\rsession_count\x18\x04 \x01(\x05\x12/\n\x07samples\x18\x05 \x03(\x0b\x32\x1e.rte.v1.AttributeChange.Sample\x12\x14\n\x0cnot_compared\x18\x06 \x01(\t\x1ak\n\x06Sample\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12&\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12%\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"i\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x12\n\x0eKIND_REDEFINED\x10\x03\x12\x15\n\x11KIND_OTHER_VALUES\x10\x04\"\xfe\x01\n\x12ModelConfiguration\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x32\n\x0e\x61\x63tivated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x31\n\x06models\x18\x05 \x03(\x0b\x32!.rte.v1.ModelConfiguration.Member\x12\x11\n\tis_active\x18\x06 \x01(\x08\x1a>\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x15\n\rsource_sha256\x18\x03 \x01(\t\"\x8d\x01\n\x06Scorer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06runner\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x0e\n\x06inputs\x18\x06 \x03(\t\x12&\n\x06online\x18\x07 \x01(\x0b\x32\x16.rte.v1.OnlineLearning\"\xd8\x01\n\x0eOnlineLearning\x12\x15\n\rexample_count\x18\x01 \x01(\x05\x12\x16\n\x0epositive_count\x18\x02 \x01(\x05\x12\x10\n\x08log_loss\x18\x03 \x01(\x01\x12\x19\n\x11\x62\x61seline_log_loss\x18\x04 \x01(\x01\x12\x0b\n\x03\x61uc\x18\x05 \x01(\x01\x12\x10\n\x08is_shown\x18\x06 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x10\n\x08versions\x18\t \x03(\x05\x12\x16\n\x0erollback_count\x18\n \x01(\x05\x42\x41\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rte/v1/model.proto\x12\x06rte.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04uses\x18\x04 \x03(\t\x12\x17\n\x0f\x61ttribute_count\x18\x05 \x01(\x05\x12\x15\n\rsession_bytes\x18\x06 \x01(\x05\x12\x15\n\rsource_sha256\x18\x07 \x01(\t\x12\x14\n\x0cis_alongside\x18\x08 \x01(\x08\x12&\n\x08problems\x18\t \x03(\x0b\x32\x14.rte.v1.ModelProblem\"\xdc\x03\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x12\n\nvalue_type\x18\x04 \x01(\t\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x15\n\rsession_bytes\x18\x07 \x01(\x05\x12.\n\texactness\x18\x08 \x01(\x0e\x32\x1b.rte.v1.Attribute.Exactness\x12\x13\n\x0b\x65xact_up_to\x18\t \x01(\x05\x12\x16\n\x0erelative_error\x18\n \x01(\x01\x12\x37\n\x13\x63omplete_since_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x65xactness_note\x18\x0c \x01(\t\"\xa7\x01\n\tExactness\x12\x19\n\x15\x45XACTNESS_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45XACTNESS_EXACT\x10\x01\x12\x19\n\x15\x45XACTNESS_EXACT_UP_TO\x10\x02\x12\x19\n\x15\x45XACTNESS_APPROXIMATE\x10\x03\x12\x16\n\x12\x45XACTNESS_NO_BOUND\x10\x04\x12\x1c\n\x18\x45XACTNESS_NOT_APPLICABLE\x10\x05\"K\n\x0cModelProblem\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\xc4\x01\n\x0bModelChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.rte.v1.ModelChange.Kind\x12\x16\n\x0eversion_before\x18\x03 \x01(\x05\x12\x15\n\rversion_after\x18\x04 \x01(\x05\"P\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x10\n\x0cKIND_CHANGED\x10\x03\"\x90\x03\n\x0f\x41ttributeChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x1c.rte.v1.AttributeChange.Kind\x12\x15\n\rsession_count\x18\x04 \x01(\x05\x12/\n\x07samples\x18\x05 \x03(\x0b\x32\x1e.rte.v1.AttributeChange.Sample\x12\x14\n\x0cnot_compared\x18\x06 \x01(\t\x1ak\n\x06Sample\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12&\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12%\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x16.google.protobuf.Value\"i\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_ADDED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x12\n\x0eKIND_REDEFINED\x10\x03\x12\x15\n\x11KIND_OTHER_VALUES\x10\x04\"\xfe\x01\n\x12ModelConfiguration\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x32\n\x0e\x61\x63tivated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x31\n\x06models\x18\x05 \x03(\x0b\x32!.rte.v1.ModelConfiguration.Member\x12\x11\n\tis_active\x18\x06 \x01(\x08\x1a>\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x15\n\rsource_sha256\x18\x03 \x01(\t\"\x8f\x02\n\x06Scorer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06runner\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x0e\n\x06inputs\x18\x06 \x03(\t\x12&\n\x06online\x18\x07 \x01(\x0b\x32\x16.rte.v1.OnlineLearning\x12\x1c\n\x14\x66\x61iled_session_count\x18\x08 \x01(\x05\x12\x15\n\rfailure_count\x18\t \x01(\x05\x12\x14\n\x0clast_failure\x18\n \x01(\t\x12\x35\n\x11last_failure_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd8\x01\n\x0eOnlineLearning\x12\x15\n\rexample_count\x18\x01 \x01(\x05\x12\x16\n\x0epositive_count\x18\x02 \x01(\x05\x12\x10\n\x08log_loss\x18\x03 \x01(\x01\x12\x19\n\x11\x62\x61seline_log_loss\x18\x04 \x01(\x01\x12\x0b\n\x03\x61uc\x18\x05 \x01(\x01\x12\x10\n\x08is_shown\x18\x06 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x10\n\x08versions\x18\t \x03(\x05\x12\x16\n\x0erollback_count\x18\n \x01(\x05\x42\x41\n\ncom.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,27 +37,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL']._serialized_start=94
   _globals['_MODEL']._serialized_end=300
   _globals['_ATTRIBUTE']._serialized_start=303
-  _globals['_ATTRIBUTE']._serialized_end=700
-  _globals['_ATTRIBUTE_EXACTNESS']._serialized_start=587
-  _globals['_ATTRIBUTE_EXACTNESS']._serialized_end=700
-  _globals['_MODELPROBLEM']._serialized_start=702
-  _globals['_MODELPROBLEM']._serialized_end=777
-  _globals['_MODELCHANGE']._serialized_start=780
-  _globals['_MODELCHANGE']._serialized_end=976
-  _globals['_MODELCHANGE_KIND']._serialized_start=896
-  _globals['_MODELCHANGE_KIND']._serialized_end=976
-  _globals['_ATTRIBUTECHANGE']._serialized_start=979
-  _globals['_ATTRIBUTECHANGE']._serialized_end=1379
-  _globals['_ATTRIBUTECHANGE_SAMPLE']._serialized_start=1165
-  _globals['_ATTRIBUTECHANGE_SAMPLE']._serialized_end=1272
-  _globals['_ATTRIBUTECHANGE_KIND']._serialized_start=1274
-  _globals['_ATTRIBUTECHANGE_KIND']._serialized_end=1379
-  _globals['_MODELCONFIGURATION']._serialized_start=1382
-  _globals['_MODELCONFIGURATION']._serialized_end=1636
-  _globals['_MODELCONFIGURATION_MEMBER']._serialized_start=1574
-  _globals['_MODELCONFIGURATION_MEMBER']._serialized_end=1636
-  _globals['_SCORER']._serialized_start=1639
-  _globals['_SCORER']._serialized_end=1780
-  _globals['_ONLINELEARNING']._serialized_start=1783
-  _globals['_ONLINELEARNING']._serialized_end=1999
+  _globals['_ATTRIBUTE']._serialized_end=779
+  _globals['_ATTRIBUTE_EXACTNESS']._serialized_start=612
+  _globals['_ATTRIBUTE_EXACTNESS']._serialized_end=779
+  _globals['_MODELPROBLEM']._serialized_start=781
+  _globals['_MODELPROBLEM']._serialized_end=856
+  _globals['_MODELCHANGE']._serialized_start=859
+  _globals['_MODELCHANGE']._serialized_end=1055
+  _globals['_MODELCHANGE_KIND']._serialized_start=975
+  _globals['_MODELCHANGE_KIND']._serialized_end=1055
+  _globals['_ATTRIBUTECHANGE']._serialized_start=1058
+  _globals['_ATTRIBUTECHANGE']._serialized_end=1458
+  _globals['_ATTRIBUTECHANGE_SAMPLE']._serialized_start=1244
+  _globals['_ATTRIBUTECHANGE_SAMPLE']._serialized_end=1351
+  _globals['_ATTRIBUTECHANGE_KIND']._serialized_start=1353
+  _globals['_ATTRIBUTECHANGE_KIND']._serialized_end=1458
+  _globals['_MODELCONFIGURATION']._serialized_start=1461
+  _globals['_MODELCONFIGURATION']._serialized_end=1715
+  _globals['_MODELCONFIGURATION_MEMBER']._serialized_start=1653
+  _globals['_MODELCONFIGURATION_MEMBER']._serialized_end=1715
+  _globals['_SCORER']._serialized_start=1718
+  _globals['_SCORER']._serialized_end=1989
+  _globals['_ONLINELEARNING']._serialized_start=1992
+  _globals['_ONLINELEARNING']._serialized_end=2208
 # @@protoc_insertion_point(module_scope)

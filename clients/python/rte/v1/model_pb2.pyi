@@ -34,17 +34,21 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., description: _Optional[str] = ..., uses: _Optional[_Iterable[str]] = ..., attribute_count: _Optional[int] = ..., session_bytes: _Optional[int] = ..., source_sha256: _Optional[str] = ..., is_alongside: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[ModelProblem, _Mapping]]] = ...) -> None: ...
 
 class Attribute(_message.Message):
-    __slots__ = ("name", "model", "kind", "value_type", "unit", "description", "session_bytes", "exactness", "exact_up_to", "relative_error", "complete_since_time")
+    __slots__ = ("name", "model", "kind", "value_type", "unit", "description", "session_bytes", "exactness", "exact_up_to", "relative_error", "complete_since_time", "exactness_note")
     class Exactness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         EXACTNESS_UNSPECIFIED: _ClassVar[Attribute.Exactness]
         EXACTNESS_EXACT: _ClassVar[Attribute.Exactness]
         EXACTNESS_EXACT_UP_TO: _ClassVar[Attribute.Exactness]
         EXACTNESS_APPROXIMATE: _ClassVar[Attribute.Exactness]
+        EXACTNESS_NO_BOUND: _ClassVar[Attribute.Exactness]
+        EXACTNESS_NOT_APPLICABLE: _ClassVar[Attribute.Exactness]
     EXACTNESS_UNSPECIFIED: Attribute.Exactness
     EXACTNESS_EXACT: Attribute.Exactness
     EXACTNESS_EXACT_UP_TO: Attribute.Exactness
     EXACTNESS_APPROXIMATE: Attribute.Exactness
+    EXACTNESS_NO_BOUND: Attribute.Exactness
+    EXACTNESS_NOT_APPLICABLE: Attribute.Exactness
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +60,7 @@ class Attribute(_message.Message):
     EXACT_UP_TO_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_ERROR_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXACTNESS_NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     kind: str
@@ -67,7 +72,8 @@ class Attribute(_message.Message):
     exact_up_to: int
     relative_error: float
     complete_since_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[str] = ..., value_type: _Optional[str] = ..., unit: _Optional[str] = ..., description: _Optional[str] = ..., session_bytes: _Optional[int] = ..., exactness: _Optional[_Union[Attribute.Exactness, str]] = ..., exact_up_to: _Optional[int] = ..., relative_error: _Optional[float] = ..., complete_since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    exactness_note: str
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[str] = ..., value_type: _Optional[str] = ..., unit: _Optional[str] = ..., description: _Optional[str] = ..., session_bytes: _Optional[int] = ..., exactness: _Optional[_Union[Attribute.Exactness, str]] = ..., exact_up_to: _Optional[int] = ..., relative_error: _Optional[float] = ..., complete_since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exactness_note: _Optional[str] = ...) -> None: ...
 
 class ModelProblem(_message.Message):
     __slots__ = ("file", "line", "message", "remedy")
@@ -166,7 +172,7 @@ class ModelConfiguration(_message.Message):
     def __init__(self, position: _Optional[str] = ..., activated_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., note: _Optional[str] = ..., author: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelConfiguration.Member, _Mapping]]] = ..., is_active: _Optional[bool] = ...) -> None: ...
 
 class Scorer(_message.Message):
-    __slots__ = ("name", "model", "runner", "source", "sha256", "inputs", "online")
+    __slots__ = ("name", "model", "runner", "source", "sha256", "inputs", "online", "failed_session_count", "failure_count", "last_failure", "last_failure_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RUNNER_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +180,10 @@ class Scorer(_message.Message):
     SHA256_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILURE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     runner: str
@@ -181,7 +191,11 @@ class Scorer(_message.Message):
     sha256: str
     inputs: _containers.RepeatedScalarFieldContainer[str]
     online: OnlineLearning
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., runner: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineLearning, _Mapping]] = ...) -> None: ...
+    failed_session_count: int
+    failure_count: int
+    last_failure: str
+    last_failure_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., runner: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineLearning, _Mapping]] = ..., failed_session_count: _Optional[int] = ..., failure_count: _Optional[int] = ..., last_failure: _Optional[str] = ..., last_failure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OnlineLearning(_message.Message):
     __slots__ = ("example_count", "positive_count", "log_loss", "baseline_log_loss", "auc", "is_shown", "baseline", "version", "versions", "rollback_count")

@@ -180,6 +180,7 @@ class Explainer:
             session_id=session_id, attribute=Attribute(name=name, kind="written", value_type="any"), value=value
         )
         explanation.attribute.exactness = Attribute.EXACTNESS_EXACT
+        explanation.attribute.exactness_note = "exact"
         evidence, last = write_evidence(name, value, found, wanted.chosen)
         explanation.events.CopyFrom(evidence)
         writes = evidence.counts.contributed + evidence.counts.without_effect

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file rte/v1/model.proto.
  */
 export const file_rte_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChJydGUvdjEvbW9kZWwucHJvdG8SBnJ0ZS52MSLOAQoFTW9kZWwSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgFEhMKC2Rlc2NyaXB0aW9uGAMgASgJEgwKBHVzZXMYBCADKAkSFwoPYXR0cmlidXRlX2NvdW50GAUgASgFEhUKDXNlc3Npb25fYnl0ZXMYBiABKAUSFQoNc291cmNlX3NoYTI1NhgHIAEoCRIUCgxpc19hbG9uZ3NpZGUYCCABKAgSJgoIcHJvYmxlbXMYCSADKAsyFC5ydGUudjEuTW9kZWxQcm9ibGVtIo0DCglBdHRyaWJ1dGUSDAoEbmFtZRgBIAEoCRINCgVtb2RlbBgCIAEoCRIMCgRraW5kGAMgASgJEhIKCnZhbHVlX3R5cGUYBCABKAkSDAoEdW5pdBgFIAEoCRITCgtkZXNjcmlwdGlvbhgGIAEoCRIVCg1zZXNzaW9uX2J5dGVzGAcgASgFEi4KCWV4YWN0bmVzcxgIIAEoDjIbLnJ0ZS52MS5BdHRyaWJ1dGUuRXhhY3RuZXNzEhMKC2V4YWN0X3VwX3RvGAkgASgFEhYKDnJlbGF0aXZlX2Vycm9yGAogASgBEjcKE2NvbXBsZXRlX3NpbmNlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInEKCUV4YWN0bmVzcxIZChVFWEFDVE5FU1NfVU5TUEVDSUZJRUQQABITCg9FWEFDVE5FU1NfRVhBQ1QQARIZChVFWEFDVE5FU1NfRVhBQ1RfVVBfVE8QAhIZChVFWEFDVE5FU1NfQVBQUk9YSU1BVEUQAyJLCgxNb2RlbFByb2JsZW0SDAoEZmlsZRgBIAEoCRIMCgRsaW5lGAIgASgFEg8KB21lc3NhZ2UYAyABKAkSDgoGcmVtZWR5GAQgASgJIsQBCgtNb2RlbENoYW5nZRIMCgRuYW1lGAEgASgJEiYKBGtpbmQYAiABKA4yGC5ydGUudjEuTW9kZWxDaGFuZ2UuS2luZBIWCg52ZXJzaW9uX2JlZm9yZRgDIAEoBRIVCg12ZXJzaW9uX2FmdGVyGAQgASgFIlAKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfQURERUQQARIQCgxLSU5EX1JFTU9WRUQQAhIQCgxLSU5EX0NIQU5HRUQQAyKQAwoPQXR0cmlidXRlQ2hhbmdlEgwKBG5hbWUYASABKAkSDQoFbW9kZWwYAiABKAkSKgoEa2luZBgDIAEoDjIcLnJ0ZS52MS5BdHRyaWJ1dGVDaGFuZ2UuS2luZBIVCg1zZXNzaW9uX2NvdW50GAQgASgFEi8KB3NhbXBsZXMYBSADKAsyHi5ydGUudjEuQXR0cmlidXRlQ2hhbmdlLlNhbXBsZRIUCgxub3RfY29tcGFyZWQYBiABKAkaawoGU2FtcGxlEhIKCnNlc3Npb25faWQYASABKAkSJgoGYmVmb3JlGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiUKBWFmdGVyGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlImkKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfQURERUQQARIQCgxLSU5EX1JFTU9WRUQQAhISCg5LSU5EX1JFREVGSU5FRBADEhUKEUtJTkRfT1RIRVJfVkFMVUVTEAQi/gEKEk1vZGVsQ29uZmlndXJhdGlvbhIQCghwb3NpdGlvbhgBIAEoCRIyCg5hY3RpdmF0ZWRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbm90ZRgDIAEoCRIOCgZhdXRob3IYBCABKAkSMQoGbW9kZWxzGAUgAygLMiEucnRlLnYxLk1vZGVsQ29uZmlndXJhdGlvbi5NZW1iZXISEQoJaXNfYWN0aXZlGAYgASgIGj4KBk1lbWJlchIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAUSFQoNc291cmNlX3NoYTI1NhgDIAEoCSKNAQoGU2NvcmVyEgwKBG5hbWUYASABKAkSDQoFbW9kZWwYAiABKAkSDgoGcnVubmVyGAMgASgJEg4KBnNvdXJjZRgEIAEoCRIOCgZzaGEyNTYYBSABKAkSDgoGaW5wdXRzGAYgAygJEiYKBm9ubGluZRgHIAEoCzIWLnJ0ZS52MS5PbmxpbmVMZWFybmluZyLYAQoOT25saW5lTGVhcm5pbmcSFQoNZXhhbXBsZV9jb3VudBgBIAEoBRIWCg5wb3NpdGl2ZV9jb3VudBgCIAEoBRIQCghsb2dfbG9zcxgDIAEoARIZChFiYXNlbGluZV9sb2dfbG9zcxgEIAEoARILCgNhdWMYBSABKAESEAoIaXNfc2hvd24YBiABKAgSEAoIYmFzZWxpbmUYByABKAkSDwoHdmVyc2lvbhgIIAEoBRIQCgh2ZXJzaW9ucxgJIAMoBRIWCg5yb2xsYmFja19jb3VudBgKIAEoBUJBCgpjb20ucnRlLnYxUAFaMWdpdGh1Yi5jb20vcnRlLXNlcnZlci9ydGUvY2xpZW50cy9nby9ydGUvdjE7cnRldjFiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChJydGUvdjEvbW9kZWwucHJvdG8SBnJ0ZS52MSLOAQoFTW9kZWwSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgFEhMKC2Rlc2NyaXB0aW9uGAMgASgJEgwKBHVzZXMYBCADKAkSFwoPYXR0cmlidXRlX2NvdW50GAUgASgFEhUKDXNlc3Npb25fYnl0ZXMYBiABKAUSFQoNc291cmNlX3NoYTI1NhgHIAEoCRIUCgxpc19hbG9uZ3NpZGUYCCABKAgSJgoIcHJvYmxlbXMYCSADKAsyFC5ydGUudjEuTW9kZWxQcm9ibGVtItwDCglBdHRyaWJ1dGUSDAoEbmFtZRgBIAEoCRINCgVtb2RlbBgCIAEoCRIMCgRraW5kGAMgASgJEhIKCnZhbHVlX3R5cGUYBCABKAkSDAoEdW5pdBgFIAEoCRITCgtkZXNjcmlwdGlvbhgGIAEoCRIVCg1zZXNzaW9uX2J5dGVzGAcgASgFEi4KCWV4YWN0bmVzcxgIIAEoDjIbLnJ0ZS52MS5BdHRyaWJ1dGUuRXhhY3RuZXNzEhMKC2V4YWN0X3VwX3RvGAkgASgFEhYKDnJlbGF0aXZlX2Vycm9yGAogASgBEjcKE2NvbXBsZXRlX3NpbmNlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmV4YWN0bmVzc19ub3RlGAwgASgJIqcBCglFeGFjdG5lc3MSGQoVRVhBQ1RORVNTX1VOU1BFQ0lGSUVEEAASEwoPRVhBQ1RORVNTX0VYQUNUEAESGQoVRVhBQ1RORVNTX0VYQUNUX1VQX1RPEAISGQoVRVhBQ1RORVNTX0FQUFJPWElNQVRFEAMSFgoSRVhBQ1RORVNTX05PX0JPVU5EEAQSHAoYRVhBQ1RORVNTX05PVF9BUFBMSUNBQkxFEAUiSwoMTW9kZWxQcm9ibGVtEgwKBGZpbGUYASABKAkSDAoEbGluZRgCIAEoBRIPCgdtZXNzYWdlGAMgASgJEg4KBnJlbWVkeRgEIAEoCSLEAQoLTW9kZWxDaGFuZ2USDAoEbmFtZRgBIAEoCRImCgRraW5kGAIgASgOMhgucnRlLnYxLk1vZGVsQ2hhbmdlLktpbmQSFgoOdmVyc2lvbl9iZWZvcmUYAyABKAUSFQoNdmVyc2lvbl9hZnRlchgEIAEoBSJQCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX0FEREVEEAESEAoMS0lORF9SRU1PVkVEEAISEAoMS0lORF9DSEFOR0VEEAMikAMKD0F0dHJpYnV0ZUNoYW5nZRIMCgRuYW1lGAEgASgJEg0KBW1vZGVsGAIgASgJEioKBGtpbmQYAyABKA4yHC5ydGUudjEuQXR0cmlidXRlQ2hhbmdlLktpbmQSFQoNc2Vzc2lvbl9jb3VudBgEIAEoBRIvCgdzYW1wbGVzGAUgAygLMh4ucnRlLnYxLkF0dHJpYnV0ZUNoYW5nZS5TYW1wbGUSFAoMbm90X2NvbXBhcmVkGAYgASgJGmsKBlNhbXBsZRISCgpzZXNzaW9uX2lkGAEgASgJEiYKBmJlZm9yZRgCIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRIlCgVhZnRlchgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZSJpCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX0FEREVEEAESEAoMS0lORF9SRU1PVkVEEAISEgoOS0lORF9SRURFRklORUQQAxIVChFLSU5EX09USEVSX1ZBTFVFUxAEIv4BChJNb2RlbENvbmZpZ3VyYXRpb24SEAoIcG9zaXRpb24YASABKAkSMgoOYWN0aXZhdGVkX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBG5vdGUYAyABKAkSDgoGYXV0aG9yGAQgASgJEjEKBm1vZGVscxgFIAMoCzIhLnJ0ZS52MS5Nb2RlbENvbmZpZ3VyYXRpb24uTWVtYmVyEhEKCWlzX2FjdGl2ZRgGIAEoCBo+CgZNZW1iZXISDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgFEhUKDXNvdXJjZV9zaGEyNTYYAyABKAkijwIKBlNjb3JlchIMCgRuYW1lGAEgASgJEg0KBW1vZGVsGAIgASgJEg4KBnJ1bm5lchgDIAEoCRIOCgZzb3VyY2UYBCABKAkSDgoGc2hhMjU2GAUgASgJEg4KBmlucHV0cxgGIAMoCRImCgZvbmxpbmUYByABKAsyFi5ydGUudjEuT25saW5lTGVhcm5pbmcSHAoUZmFpbGVkX3Nlc3Npb25fY291bnQYCCABKAUSFQoNZmFpbHVyZV9jb3VudBgJIAEoBRIUCgxsYXN0X2ZhaWx1cmUYCiABKAkSNQoRbGFzdF9mYWlsdXJlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wItgBCg5PbmxpbmVMZWFybmluZxIVCg1leGFtcGxlX2NvdW50GAEgASgFEhYKDnBvc2l0aXZlX2NvdW50GAIgASgFEhAKCGxvZ19sb3NzGAMgASgBEhkKEWJhc2VsaW5lX2xvZ19sb3NzGAQgASgBEgsKA2F1YxgFIAEoARIQCghpc19zaG93bhgGIAEoCBIQCghiYXNlbGluZRgHIAEoCRIPCgd2ZXJzaW9uGAggASgFEhAKCHZlcnNpb25zGAkgAygFEhYKDnJvbGxiYWNrX2NvdW50GAogASgFQkEKCmNvbS5ydGUudjFQAVoxZ2l0aHViLmNvbS9ydGUtc2VydmVyL3J0ZS9jbGllbnRzL2dvL3J0ZS92MTtydGV2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * A real-time analytical model that is running.
@@ -156,7 +156,7 @@ export type Attribute = Message<"rte.v1.Attribute"> & {
   exactness: Attribute_Exactness;
 
   /**
-   * Gives the count up to which it is exact, with EXACT_UP_TO.
+   * Gives the count up to which it is exact, with EXACT_UP_TO and NO_BOUND.
    *
    * @generated from field: int32 exact_up_to = 9;
    */
@@ -164,7 +164,7 @@ export type Attribute = Message<"rte.v1.Attribute"> & {
 
   /**
    * Gives the standard error of an estimate, or else a bound of the error, as a fraction of the true value, with
-   * EXACT_UP_TO and APPROXIMATE.
+   * EXACT_UP_TO, APPROXIMATE and NO_BOUND.
    *
    * @generated from field: double relative_error = 10;
    */
@@ -177,6 +177,14 @@ export type Attribute = Message<"rte.v1.Attribute"> & {
    * @generated from field: google.protobuf.Timestamp complete_since_time = 11;
    */
   completeSinceTime?: Timestamp | undefined;
+
+  /**
+   * Says how exact it is in some words, for example `exact up to 6 changes since it was emptied, then from the latest, no
+   * bound beyond`.
+   *
+   * @generated from field: string exactness_note = 12;
+   */
+  exactnessNote: string;
 };
 
 /**
@@ -219,6 +227,22 @@ export enum Attribute_Exactness {
    * @generated from enum value: EXACTNESS_APPROXIMATE = 3;
    */
   APPROXIMATE = 3,
+
+  /**
+   * The value is exact up to `exact_up_to`, or within `relative_error` if that is not 0. Beyond it there is no bound for the
+   * error; `exactness_note` says what the value is then.
+   *
+   * @generated from enum value: EXACTNESS_NO_BOUND = 4;
+   */
+  NO_BOUND = 4,
+
+  /**
+   * There is no true value that it could be compared with: a graph or a plug-in computes it, or something that it
+   * follows from.
+   *
+   * @generated from enum value: EXACTNESS_NOT_APPLICABLE = 5;
+   */
+  NOT_APPLICABLE = 5,
 }
 
 /**
@@ -637,6 +661,35 @@ export type Scorer = Message<"rte.v1.Scorer"> & {
    * @generated from field: rte.v1.OnlineLearning online = 7;
    */
   online?: OnlineLearning | undefined;
+
+  /**
+   * Counts the sessions that have no score now, because a graph or a plug-in failed for them, took too long, rests after
+   * failures, or is not there.
+   *
+   * @generated from field: int32 failed_session_count = 8;
+   */
+  failedSessionCount: number;
+
+  /**
+   * Counts the failures since the server started or its models changed.
+   *
+   * @generated from field: int32 failure_count = 9;
+   */
+  failureCount: number;
+
+  /**
+   * Says in one sentence how it failed last. Empty if it has not.
+   *
+   * @generated from field: string last_failure = 10;
+   */
+  lastFailure: string;
+
+  /**
+   * Says when that was. Absent if it has not failed.
+   *
+   * @generated from field: google.protobuf.Timestamp last_failure_time = 11;
+   */
+  lastFailureTime?: Timestamp | undefined;
 };
 
 /**

@@ -288,14 +288,14 @@ export enum Score_Reason {
   FAILED = 2,
 
   /**
-   * The plug-in took longer than its time limit.
+   * The graph or plug-in took longer for this session than its time limit.
    *
    * @generated from enum value: REASON_TIMEOUT = 3;
    */
   TIMEOUT = 3,
 
   /**
-   * The plug-in failed several times and is left alone for a while.
+   * The graph or plug-in failed several times for everything that it was asked, and is left alone for a while.
    *
    * @generated from enum value: REASON_CIRCUIT_OPEN = 4;
    */
