@@ -36,7 +36,7 @@ from rte_server.models.configured import follow, read_configured
 from rte_server.models.loader import compile_sources, sources_of
 from rte_server.models.scores import digests_in
 from rte_server.runners.at_once import score_rows_at_once
-from rte_server.runners.packages import GraphStore, keep_graphs
+from rte_server.runners.packages import GraphStore, keep_graphs, plugin_names, plugin_problems
 from rte_server.runners.runners import Runners
 from rte_server.service.change_log import ChangeLog
 from rte_server.service.collector_service import SERVICE as COLLECTOR_SERVICE
@@ -203,6 +203,7 @@ class Application:
         _log.info("kernels are ready after %.1f s", time.monotonic() - started_s)
         started_s = time.monotonic()
         engine = recover(journal, SHARD, snapshots, lambda: make(compile_models), _report_recovery)
+        self._plugins_known = plugin_names(engine.program.models)
         configuration = self._configuration(engine.configuration)
 
         def prepared(wanted: Mapping[str, Any], base: int) -> dict[str, Any]:
@@ -214,8 +215,17 @@ class Application:
         return engine
 
     def _keep_graphs(self, running: Mapping[str, Any], models: Iterable[ModelSpec], files: Mapping[str, str]) -> None:
-        """Check the ONNX graphs of models that may run, and keep them, beside those that run, where a restart finds them."""
-        keep_graphs(models, self.graphs, files, digests_in(running.get("files", {}).values()))
+        """Check the graphs and plug-ins of models that may run, and keep the graphs where a restart finds them.
+
+        Raises:
+            ModelError: One cannot be used. A plug-in that ran or was found once is not looked at again.
+        """
+        found = list(models)
+        problems, _ = plugin_problems(found, files, self._plugins_known)
+        if problems:
+            raise ModelError(problems)
+        keep_graphs(found, self.graphs, files, digests_in(running.get("files", {}).values()))
+        self._plugins_known |= plugin_names(found)
 
     def _configuration(self, running: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is in force from this start on: the settings, and the model files that changed since the last one.
@@ -268,7 +278,7 @@ class Application:
             "rte.v1.SessionService": sessions.handlers(),
             "rte.v1.ModelService": {
                 **models.handlers(),
-                **ScoreCalls(self.engine, self.pipeline, self._clock_ms).handlers(),
+                **ScoreCalls(self.engine, self.pipeline, self._clock_ms, runners.failures).handlers(),
             },
         }
         self._collectors = self._collector_service()

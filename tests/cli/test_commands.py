@@ -16,6 +16,7 @@ from rte_server.cli.connection import BACK_OFF_S_MAX, back_off_s
 from rte_server.cli.errors import CommandError, from_call
 from rte_server.cli.options import duration_s, speed_factor
 from tests.cli.conftest import Rte, in_process
+from tests.runners import plugins
 
 COMMANDS = ("run", "serve", "replay", "simulate", "sessions", "customers", "models", "check", "bench")
 NOBODY = "127.0.0.1:1"
@@ -175,6 +176,25 @@ def test_models_are_checked_and_tested(rte: Rte, tmp_path: Path) -> None:
     result = rte("models", "check", path)
     assert result.exit_code == 1
     assert f"{path}:3: " in result.out
+
+
+def test_plugins_are_checked_where_they_are_installed(
+    rte: Rte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt one, or one that cannot be loaded, is a problem with its line; of one that is elsewhere nothing is known."""
+    plugins.install(tmp_path, monkeypatch)
+    path = tmp_path / "mine.yaml"
+    text = "model: plugged\nattributes:\n  n: {count: view_item}\nscores:\n  s:\n    plugin: NAME\n    inputs: [n]\n"
+    for name, message in (("maen", "did you mean 'mean'?"), ("gone", "has no attribute 'gone'")):
+        path.write_text(text.replace("NAME", name))
+        result = rte("models", "check", path)
+        assert result.exit_code == 1
+        assert f"{path}:6: score `s`: " in result.out and message in result.out
+    path.write_text(text.replace("NAME", "lives_on_the_server"))
+    result = rte("models", "check", path)
+    assert result.exit_code == 0
+    assert "The plug-in lives_on_the_server is not installed on this machine, so it was not checked." in result.out
+    assert "s\tscore\t64\tno true value to compare with, a graph or a plug-in computes it" in result.out
 
 
 def test_packs_are_checked_by_name(rte: Rte, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rte_server.engine.entries import EntryType
+from rte_server.engine.program import AttributeSpec
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.scores import CIRCUIT_OPEN, FAILED, REASONS, SC_STATUS, SCORED, TIMEOUT
 from rte_server.models import configuration_of, load_models
@@ -155,6 +157,25 @@ def test_a_session_that_hangs_a_graph_loses_its_own_score_only(engine: LiveEngin
         assert scorer.failures <= FAILURES_PER_ROUND
         runner.mark(engine.engine.score_view(), engine.send({"visitor_id": "later", "name": "other"}).rows)
         until(all_are(engine, ["later"], int(SCORED)))
+
+
+def test_each_score_that_fails_is_logged(engine: LiveEngine, caplog: pytest.LogCaptureFixture) -> None:
+    """However soon after another one of the same runner."""
+    program = engine.engine.program
+    view = engine.engine.score_view
+
+    def make(spec: AttributeSpec) -> Scorer:
+        return Breaks(lambda row: True)
+
+    specs = [*program.scores, *program.scores]
+    runner = Runner("test", view, program, specs, make, lambda: engine.now_ms, lambda _: None)
+    engine.view("v")
+    with caplog.at_level(logging.ERROR, "rte.runners"):
+        runner.start()
+        until(lambda: len(caplog.records) == len(specs))
+        runner.stop()
+        runner.join(10.0)
+    assert runner.failures["score"].message == "broken" and runner.failures["score"].count >= len(specs)
 
 
 class Rounds:

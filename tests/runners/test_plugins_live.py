@@ -13,7 +13,8 @@ import pytest
 from rte.v1.event_pb2 import Event
 from rte.v1.event_service_pb2 import WAIT_APPLIED, IngestEventsRequest
 from rte.v1.event_service_pb2_grpc import EventServiceStub
-from rte.v1.model_service_pb2 import ListScoresRequest, RollBackWeightsRequest
+from rte.v1.model_pb2 import Scorer
+from rte.v1.model_service_pb2 import ApplyModelsRequest, ListScoresRequest, ModelSource, RollBackWeightsRequest
 from rte.v1.model_service_pb2_grpc import ModelServiceStub
 from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Score
@@ -48,7 +49,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     (folder / "plugged.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         plugins.install(folder, patch)
+        # One that is there when its model is checked, and not when it is to score.
+        points = next(folder.rglob("entry_points.txt"))
+        installed = points.read_text()
+        points.write_text(f"{installed}nowhere = plugins_for_tests:mean\n")
         with live_server(folder / "data", models__packs=(str(folder / "plugged.yaml"),)) as running:
+            points.write_text(installed)
             yield running
 
 
@@ -83,6 +89,37 @@ def test_what_is_not_there_and_what_lacks_an_input_say_so(server: LiveServer) ->
         send(EventServiceStub(channel), "reasons", "view_item")
     until(lambda: scores(server, "reasons")["lost"].reason == Score.REASON_PACKAGE_MISSING)
     until(lambda: scores(server, "reasons")["needy"].reason == Score.REASON_MISSING_INPUT)
+
+
+def test_a_plugin_that_cannot_be_used_is_refused_with_its_line(server: LiveServer) -> None:
+    """Misspelt, or an entry point that leads nowhere; what runs goes on."""
+    text = "model: other\nattributes:\n  n: {count: view_item}\nscores:\n  s:\n    plugin: NAME\n    inputs: [n]\n"
+    with server.channel() as channel:
+        for name, message in (("maen", "no plug-in 'maen' is installed"), ("gone", "has no attribute 'gone'")):
+            source = ModelSource(yaml=text.replace("NAME", name), file="other.yaml")
+            (problem,) = ModelServiceStub(channel).ApplyModels(ApplyModelsRequest(models=[source])).problems
+            assert (problem.file, problem.line) == ("other.yaml", 6)
+            assert message in problem.message and problem.remedy
+            assert ("did you mean 'mean'?" in problem.message) == (name == "maen")
+
+
+def test_scores_that_fail_are_listed_with_the_reason(server: LiveServer) -> None:
+    """Each by itself, with the sessions that lack it."""
+    with server.channel() as channel:
+        send(EventServiceStub(channel), "listed", "view_item")
+        models = ModelServiceStub(channel)
+
+        def listed() -> dict[str, Scorer]:
+            return {each.name: each for each in models.ListScores(ListScoresRequest()).scores}
+
+        until(lambda: listed()["lost"].failed_session_count > 0 and listed()["busy"].failed_session_count > 0)
+        found = listed()
+        assert (
+            "no plug-in 'nowhere' is installed" in found["lost"].last_failure or "rests" in found["lost"].last_failure
+        )
+        assert found["lost"].failure_count > 0 and found["busy"].HasField("last_failure_time")
+        assert "3000 ms" in found["busy"].last_failure or "rests" in found["busy"].last_failure
+        assert not found["good"].last_failure and found["good"].failed_session_count == 0
 
 
 def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) -> None:

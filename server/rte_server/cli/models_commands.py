@@ -115,7 +115,9 @@ def _exactness(attribute: Attribute) -> str:
         return f"up to {attribute.exact_up_to}"
     if attribute.exactness == attribute.EXACTNESS_APPROXIMATE:
         return f"within {attribute.relative_error:.2g}"
-    return "yes"
+    if attribute.exactness == attribute.EXACTNESS_NO_BOUND:
+        return f"up to {attribute.exact_up_to}, no bound beyond"
+    return "n/a" if attribute.exactness == attribute.EXACTNESS_NOT_APPLICABLE else "yes"
 
 
 FilesArgument = Annotated[
@@ -132,12 +134,16 @@ def check(files: FilesArgument) -> None:
     """
     from rte_server.models import ModelError, load_models, read_source
     from rte_server.models.trials import trials_of
-    from rte_server.runners.packages import keep_graphs
+    from rte_server.runners.packages import keep_graphs, plugin_problems
 
     try:
         models = load_models(files)
         named = {read_source(file).text: file for file in files}
-        keep_graphs(models, None, {model.name: str(named[model.source]) for model in models if model.source in named})
+        given = {model.name: str(named[model.source]) for model in models if model.source in named}
+        keep_graphs(models, None, given)
+        problems, unknown = plugin_problems(models, given, is_elsewhere=True)
+        if problems:
+            raise ModelError(problems)
         for file in files:
             trials_of(file, models)
     except ModelError as error:
@@ -145,6 +151,8 @@ def check(files: FilesArgument) -> None:
             typer.echo(str(problem))
         count = len(error.problems)
         raise CommandError(f"{count} problem{'s' if count != 1 else ''} found.") from None
+    for name in dict.fromkeys(unknown):
+        typer.echo(f"The plug-in {name} is not installed on this machine, so it was not checked.")
     for model in models:
         if model.source in named:
             _print_declared(model, models)

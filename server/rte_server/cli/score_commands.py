@@ -35,6 +35,11 @@ def scores(
         return
     rows = [(each.name, each.model, each.runner, each.source, ", ".join(each.inputs)) for each in found]
     print_table(("score", "model", "runner", "source", "inputs"), rows)
+    for each in found:
+        if each.failed_session_count or each.failure_count:
+            times = f"{each.failure_count} time{'s' if each.failure_count != 1 else ''}"
+            sessions = f"{each.failed_session_count} session{'s' if each.failed_session_count != 1 else ''}"
+            typer.echo(f"\n{each.name} failed {times}, {sessions} have no score now; last: {each.last_failure}")
     learning = [each for each in found if each.HasField("online")]
     if learning:
         typer.echo("")

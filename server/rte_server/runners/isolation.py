@@ -12,6 +12,7 @@ changed since.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,12 +50,14 @@ class _SetAside:
     Attributes:
         session: Low word of its id: the row may be another's by now.
         error: How it failed.
-        pauses: When it is tried again.
+        pauses: For how long it is left alone.
+        at_s: When it is tried again.
     """
 
     session: int
     error: ScorerError
     pauses: Breaker = field(default_factory=Breaker)
+    at_s: float = 0.0
 
 
 class IsolatedScore:
@@ -86,6 +89,7 @@ class IsolatedScore:
         self._retry_at_s: float | None = None
         self._parts: deque[NDArray[np.int64]] = deque()
         self._aside: dict[int, _SetAside] = {}
+        self._pauses: list[tuple[float, int]] = []
         self._alone_at_s = -np.inf
         self._is_held = np.zeros(0, np.bool_)
         self._reference = np.zeros((1, len(inputs.loads)), np.float32)
@@ -108,7 +112,7 @@ class IsolatedScore:
         if self._parts:
             found.append(rest_s if self._breaker.is_open else 0.0)
         if self._aside:
-            alone_s = max(self._alone_at_s - now_s, self._next_alone(now_s)[0])
+            alone_s = max(self._alone_at_s, self._next_alone()[0]) - now_s
             found.append(max(rest_s, alone_s) if self._breaker.is_open else alone_s)
         return max(0.0, min(found)) if found else None
 
@@ -264,8 +268,8 @@ class IsolatedScore:
         """Try the session again whose pause has ended first, if any has; those that are gone are forgotten."""
         began_s = self._clock_s()
         while self._aside and began_s >= self._alone_at_s:
-            in_s, row = self._next_alone(began_s)
-            if in_s > 0:
+            at_s, row = self._next_alone()
+            if at_s > began_s:
                 return
             known = self._aside[row]
             found = read_rows(view, self._inputs, np.array([row], np.int64), now_ms)
@@ -286,12 +290,19 @@ class IsolatedScore:
             self._alone_at_s = now_s + (now_s - began_s) * (1 / RETRY_SHARE - 1)
             return
 
-    def _next_alone(self, now_s: float) -> tuple[float, int]:
-        """Return in how many seconds a session is to be tried alone, and its row."""
-        return min((each.pauses.retry_in_s(now_s) or 0.0, row) for row, each in self._aside.items())
+    def _next_alone(self) -> tuple[float, int]:
+        """Return when a session is to be tried alone, and its row. Some is set aside."""
+        while True:
+            at_s, row = self._pauses[0]
+            if row in self._aside and self._aside[row].at_s == at_s:
+                return at_s, row
+            heapq.heappop(self._pauses)  # It was released meanwhile.
 
     def _set_aside(self, row: int, known: _SetAside) -> None:
-        known.pauses.failed(self._clock_s())
+        now_s = self._clock_s()
+        known.pauses.failed(now_s)
+        known.at_s = now_s + (known.pauses.retry_in_s(now_s) or 0.0)
+        heapq.heappush(self._pauses, (known.at_s, row))
         self._aside[row] = known
         self._is_held[row] = True
         self._on_failure(known.error, True)

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from rte_server.engine.program import AttributeSpec, ModelSpec
-from rte_server.engine.scores import TIMEOUT
+from rte_server.engine.scores import PACKAGE_MISSING, TIMEOUT
 from rte_server.models import ModelError, Problem
 from rte_server.models.documents import Item, read_document
 from rte_server.runners.onnx import GraphError, OnnxScorer
+from rte_server.runners.plugin import GROUP, NEAR, PluginScorer
 from rte_server.runners.scorer import ScorerError
 
 GOLDEN_DIFFERENCE_MAX = 1e-5
@@ -119,6 +120,66 @@ def keep_graphs(
         for graph in graphs.values():
             store.put(graph)
         store.prune({*graphs, *running})
+
+
+def plugin_problems(
+    models: Iterable[ModelSpec], files: Mapping[str, str], known: Iterable[str] = (), *, is_elsewhere: bool = False
+) -> tuple[list[Problem], list[str]]:
+    """Start each plug-in that models name, and return what is wrong with them.
+
+    Args:
+        models: The models.
+        files: Names of the model files in error messages, by model.
+        known: Names of plug-ins that need not be tried.
+        is_elsewhere: Whether the models may be meant for another machine: then a plug-in that is not installed is no problem,
+            unless one of a similar name is.
+
+    Returns:
+        The problems; and the names of plug-ins of which nothing can be said on this machine.
+    """
+    tried: dict[str, ScorerError | None] = dict.fromkeys(known)
+    problems: list[Problem] = []
+    unknown: list[str] = []
+    for model in models:
+        for spec in model.attributes:
+            if spec.score is None or spec.score.runner != "plugin":
+                continue
+            name = spec.score.source
+            if name not in tried:
+                tried[name] = _failure_of(name)
+            error = tried[name]
+            if error is None:
+                continue
+            is_missing = error.reason == PACKAGE_MISSING
+            if is_elsewhere and is_missing and NEAR not in str(error):
+                unknown.append(name)
+                continue
+            remedy = (
+                f"write the name of an entry point of the group `{GROUP}`, or install its package where the server runs"
+            )
+            remedy = remedy if is_missing else "mend its package; it is imported in a process of its own"
+            file = files.get(model.name, f"{model.name}.yaml")
+            message = f"score `{spec.name}`: {error}"
+            problems.append(Problem(file, _line(model, spec.name, "plugin"), message, remedy))
+    return problems, unknown
+
+
+def plugin_names(models: Iterable[ModelSpec]) -> set[str]:
+    """Return the names of the plug-ins that models name."""
+    scores = [spec.score for model in models for spec in model.attributes if spec.score is not None]
+    return {score.source for score in scores if score.runner == "plugin"}
+
+
+def _failure_of(plugin: str) -> ScorerError | None:
+    """Return why a plug-in cannot be loaded, or None."""
+    scorer = PluginScorer(plugin, CHECK_S_MAX)
+    try:
+        scorer.load()
+    except ScorerError as error:
+        return error
+    finally:
+        scorer.close()
+    return None
 
 
 def graph_scores(model: ModelSpec) -> list[AttributeSpec]:

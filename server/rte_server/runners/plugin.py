@@ -37,6 +37,9 @@ REQUEST_HEAD = struct.Struct("<II")  # rows, inputs; then float32
 ANSWER_HEAD = struct.Struct("<BI")  # OK, BROKEN or UNKNOWN, bytes; then float64, or a text
 OK, BROKEN, UNKNOWN = range(3)
 
+NEAR = "; did you mean "
+"""What follows in the text of UNKNOWN where an installed plug-in has a name like the one that is asked for."""
+
 
 class PluginScorer:
     """Runs a plug-in."""
@@ -53,6 +56,14 @@ class PluginScorer:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._is_aborted = False
+
+    def load(self) -> None:
+        """Start its process, which imports it, as the first batch would.
+
+        Raises:
+            ScorerError: PACKAGE_MISSING, there is none of that name; TIMEOUT; FAILED, it cannot be imported or called.
+        """
+        self._started()
 
     def score(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what the plug-in says of the rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import socket
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rte_server.runners.plugin import ANSWER_HEAD, BROKEN, GROUP, OK, REQUEST_HEAD, UNKNOWN
+from rte_server.runners.plugin import ANSWER_HEAD, BROKEN, GROUP, NEAR, OK, REQUEST_HEAD, UNKNOWN
 
 _TEXT_BYTES_MAX = 500
 
@@ -45,8 +46,10 @@ def _loaded(name: str, channel: socket.socket) -> Callable[[Any], Any] | None:
     """Return the plug-in, or say why there is none."""
     found = list(entry_points(group=GROUP, name=name))
     if not found:
-        known = ", ".join(sorted(each.name for each in entry_points(group=GROUP))) or "none"
-        _answer(channel, UNKNOWN, f"no plug-in {name!r} is installed; installed are: {known}".encode())
+        known = sorted(each.name for each in entry_points(group=GROUP))
+        near = difflib.get_close_matches(name, known, 1)
+        text = f"no plug-in {name!r} is installed; installed are: {', '.join(known) or 'none'}"
+        _answer(channel, UNKNOWN, f"{text}{NEAR}{near[0]!r}?".encode() if near else text.encode())
         return None
     try:
         plugin = found[0].load()

@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic, sleep
 
@@ -45,6 +46,21 @@ LOG_INTERVAL_S = 60.0
 """Failures of a score are logged at most this often."""
 
 _log = logging.getLogger("rte.runners")
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often a score failed since its runner began, and how last.
+
+    Attributes:
+        count: Failures.
+        message: Why, of the last one.
+        time_ms: When that was, milliseconds since 1970.
+    """
+
+    count: int
+    message: str
+    time_ms: int
 
 
 class Runner:
@@ -88,6 +104,8 @@ class Runner:
         self._scorers: list[Scorer | ScorerError] = []
         self._scores: list[IsolatedScore] = []
         self.counts = {"rows": 0, "batches": 0, "failures": 0}
+        self.failures: dict[str, Failures] = {}
+        """By name of the score; those that did not fail are not there. Any thread may read it."""
         self._thread = threading.Thread(target=self._run, name=f"rte-scores-{name}", daemon=True)
 
     def start(self) -> None:
@@ -201,6 +219,9 @@ class Runner:
         if self._stopping:
             return  # It was ended, which is no failure of its own.
         self.counts["failures"] += 1
+        name = self._specs[number].name
+        before = self.failures[name].count if name in self.failures else 0
+        self.failures[name] = Failures(before + 1, str(error), self._clock_ms())
         now = monotonic()
         if now - self._logged_at[number] >= LOG_INTERVAL_S:
             self._logged_at[number] = now

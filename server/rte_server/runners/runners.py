@@ -17,7 +17,7 @@ from rte_server.runners.contributions import Contributions, score_contributions
 from rte_server.runners.onnx import GraphError, OnnxScorer
 from rte_server.runners.packages import GraphStore
 from rte_server.runners.plugin import PluginScorer
-from rte_server.runners.runner import Runner
+from rte_server.runners.runner import Failures, Runner
 from rte_server.runners.scorer import RestingScorer, Scorer, ScorerError
 
 JOIN_S = 2.0
@@ -100,6 +100,10 @@ class Runners:
         running = list(self._running)
         found = {name: sum(runner.counts[name] for runner in running) for name in ("rows", "batches", "failures")}
         return found | {"waiting": sum(runner.waiting for runner in running)}
+
+    def failures(self) -> dict[str, Failures]:
+        """Return how the scores of the running models failed, by name; those that did not are not there. Any thread."""
+        return {name: failed for runner in list(self._running) for name, failed in list(runner.failures.items())}
 
     def contributions(self, spec: AttributeSpec, values: Mapping[str, float | None]) -> Contributions:
         """Return how much each input has to do with a score of a running model. Any thread.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 
@@ -15,7 +16,11 @@ from rte_server.engine.online_report import Learned, read_learned
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.program import AttributeSpec, Kind
 from rte_server.engine.reasons import EngineError, Reason
+from rte_server.engine.score_view import ScoreView
+from rte_server.engine.scores import MISSING_INPUT, REASONS, SC_SESSION, SC_STATUS
+from rte_server.engine.table import SESSION_LO
 from rte_server.engine.wire import ScannedRequest
+from rte_server.runners.runner import Failures
 from rte_server.service.interceptors import Context, Handler
 from rte_server.service.json_body import parse, parse_with_json
 from rte_server.service.pipeline import Pipeline
@@ -29,8 +34,21 @@ class ScoreCalls:
     """Serves ListScores and RollBackWeights of `rte.v1.ModelService`."""
 
     def __init__(
-        self, engine: Engine, pipeline: Pipeline[ScannedRequest, Outcome], clock_ms: Callable[[], int]
+        self,
+        engine: Engine,
+        pipeline: Pipeline[ScannedRequest, Outcome],
+        clock_ms: Callable[[], int],
+        failures: Callable[[], Mapping[str, Failures]],
     ) -> None:
+        """Make the calls.
+
+        Args:
+            engine: Whose scores they are.
+            pipeline: Takes entries.
+            clock_ms: Gives the server's time, milliseconds since 1970.
+            failures: Gives how the scores that runners compute failed, by name.
+        """
+        self._failures = failures
         self._engine = engine
         self._pipeline = pipeline
         self._clock_ms = clock_ms
@@ -43,7 +61,17 @@ class ScoreCalls:
     async def list_scores(self, body: bytes, context: Context) -> bytes:
         """Answer ListScores."""
         parse(body, model_service_pb2.ListScoresRequest)
-        return model_service_pb2.ListScoresResponse(scores=scorers(self._engine)).SerializeToString()
+        found = scorers(self._engine)
+        # Looks at a cell of each session.
+        counts = await asyncio.to_thread(failed_counts, self._engine.score_view())
+        failures = self._failures()
+        for each in found:
+            each.failed_session_count = counts.get(each.name, 0)
+            if each.name in failures:
+                failed = failures[each.name]
+                each.failure_count, each.last_failure = failed.count, failed.message
+                each.last_failure_time.FromMilliseconds(failed.time_ms)
+        return model_service_pb2.ListScoresResponse(scores=found).SerializeToString()
 
     async def roll_back_weights(self, body: bytes, context: Context) -> bytes:
         """Answer RollBackWeights."""
@@ -76,6 +104,17 @@ def scorers(engine: Engine) -> list[model_pb2.Scorer]:
     learned = {each.spec.name: each for each in read_learned(engine.score_view())}
     found = [spec for spec in engine.program.attributes if spec.kind in SCORES]
     return [_scorer(spec, learned.get(spec.name)) for spec in sorted(found, key=lambda spec: spec.name)]
+
+
+def failed_counts(view: ScoreView) -> dict[str, int]:
+    """Return by name how many sessions have no score because what computes it failed. Any thread."""
+    rows = view.rows_in_use()
+    sessions = view.table.rows[rows, SESSION_LO]
+    found: dict[str, int] = {}
+    for place, spec in enumerate(view.program.scores):
+        is_failed = view.scores[rows, place, SC_STATUS] > REASONS + MISSING_INPUT
+        found[spec.name] = int((is_failed & (view.scores[rows, place, SC_SESSION] == sessions)).sum())
+    return found
 
 
 def _scorer(spec: AttributeSpec, learned: Learned | None) -> model_pb2.Scorer:
