@@ -194,7 +194,7 @@ def test_plugins_are_checked_where_they_are_installed(
     result = rte("models", "check", path)
     assert result.exit_code == 0
     assert "The plug-in lives_on_the_server is not installed on this machine, so it was not checked." in result.out
-    assert "s\tscore\t64\tno true value to compare with, a graph or a plug-in computes it" in result.out
+    assert "s\tscore\t64\twhat the plugin says, some milliseconds later, of inputs that are exact" in result.out
 
 
 def test_packs_are_checked_by_name(rte: Rte, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rte.v1.model_pb2 import Attribute, Model, ModelProblem
-    from rte_server.engine.program import AttributeSpec, ModelSpec
+    from rte_server.engine.program import ModelSpec
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -179,7 +179,7 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
         sizes = [session_bytes(spec) for spec in model.attributes]
         known = {spec.name: spec for each in models for spec in each.attributes}
         rows = [
-            (spec.name, spec.kind.name.lower(), str(size), _promise(spec, str(exactness(spec, known))))
+            (spec.name, spec.kind.name.lower(), str(size), str(exactness(spec, known)))
             for spec, size in zip(model.attributes, sizes, strict=True)
         ]
         print_table(("attribute", "kind", "bytes/session", "exactness"), [*rows, ("all", "", str(sum(sizes)), "")])
@@ -196,13 +196,6 @@ def _print_declared(model: ModelSpec, models: Sequence[ModelSpec]) -> None:
     print_table(
         ("model", "version", "attributes", "bytes/session"), [*rows, ("all", "", str(attributes), str(sum(totals)))]
     )
-
-
-def _promise(spec: AttributeSpec, declared: str) -> str:
-    """Return how exact an attribute is, in words; what a graph or a plug-in says is no count that could be exact."""
-    if spec.score is None:
-        return declared
-    return f"what the {spec.score.runner} says, some milliseconds later, of inputs that are {declared}"
 
 
 def _used_by(model: ModelSpec, models: Mapping[str, ModelSpec]) -> set[str]:

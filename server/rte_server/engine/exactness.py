@@ -58,7 +58,7 @@ class Declared:
         if self.exactness == Exactness.NO_BOUND:
             return self._without_bound()
         if self.exactness == Exactness.NOT_APPLICABLE:
-            words = "no true value to compare with"
+            return f"no true value to compare with, {self.note}" if self.note.startswith(_AS) else self.note
         if self.exactness == Exactness.EXACT_UP_TO:
             words = f"exact up to {self.exact_up_to}{self._beyond()}"
         elif self.exactness == Exactness.APPROXIMATE:
@@ -114,7 +114,10 @@ def exactness(spec: AttributeSpec, known: Mapping[str, AttributeSpec]) -> Declar
         case Kind.LINEAR | Kind.ONLINE:
             return _worst_of([name for name, _, _ in spec.weights], known)
         case Kind.SCORE:
-            return Declared(Exactness.NOT_APPLICABLE, note="a graph or a plug-in computes it")
+            inputs = _worst_of([name for name, _ in spec.score.inputs] if spec.score else (), known)
+            runner = spec.score.runner if spec.score else "runner"
+            note = f"what the {runner} says, some milliseconds later, of inputs that are {inputs}"
+            return Declared(Exactness.NOT_APPLICABLE, note=note)
     raise ValueError(f"kind {spec.kind} does not say how exact it is")
 
 
