@@ -267,6 +267,9 @@ def test_an_attribute_that_came_later_is_told(explaining: Explaining) -> None:
     assert found.events.complete
     assert (found.value.number_value, found.events.refolded_value.number_value) == (1.0, 3.0)
     assert "3, but the attribute takes them in since 2026-" in found.events.difference
+    assert (
+        "3 of 3 `page_view` events would stand behind it, but the attribute takes them in since 2026-" in found.summary
+    )
 
 
 def test_a_model_that_runs_alongside_is_explained_by_its_own_values(explaining: Explaining) -> None:

@@ -270,7 +270,10 @@ class Evidence:
             return f"no {what + ' ' if what else ''}event was found{not_all(missing)}"
         if not all_count:
             return f"there is no {what} event in the session" if what else "the session has no events"
-        verb = "stands" if taken == 1 else "stand"
+        # Events that came before the attribute did have no part in its value.
+        since_ms = self._subject.since_ms
+        is_younger = not missing and since_ms is not None and not same(self._whole, self._subject.value)
+        verb = "would stand" if is_younger else "stands" if taken == 1 else "stand"
         events = f"{what + ' ' if what else ''}event{'s' if all_count != 1 else ''}"
         parts = [f"{taken} of {all_count} {events}{' found' if missing else ''} {verb} behind it"]
         words = (
@@ -283,6 +286,8 @@ class Evidence:
         for outcome, one, several in words:
             if counts[outcome]:
                 parts.append(f"{counts[outcome]} {one if counts[outcome] == 1 else several}")
+        if since_ms is not None and is_younger:
+            return f"{', '.join(parts)}, but the attribute takes them in since {time_text(since_ms)} only"
         return ", ".join(parts) + not_all(missing)
 
     def _incomplete_reason(self) -> str:
