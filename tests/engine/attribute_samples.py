@@ -100,6 +100,13 @@ TRIGGERS: tuple[AttributeSpec, ...] = (
 )
 """Triggers with and without a wait, shorter and longer than the gap; their conditions follow from events alone."""
 
+WAITING: tuple[AttributeSpec, ...] = (
+    *trigger("left_keen", load("keen"), 400, each_quiet=False),
+    *trigger("pauses", _compare("session.event_count", Op.GREATER, 1.0), 700, each_quiet=True),
+    *trigger("cheap", _compare("price_min", Op.LESS, 5.0), 800, each_quiet=True),
+)
+"""Triggers that all wait, so that events of one visitor are lifted together while none of them can fire."""
+
 CUSTOMERS: tuple[AttributeSpec, ...] = (
     *(_spec(f"customer.{name}", Kind.CUSTOMER, "any") for name in ("lifetime_value", "segment", "vip")),
     _spec(
@@ -144,6 +151,15 @@ TOLD = ModelSpec(
     uses=("sample",),
     source="",
     attributes=TRIGGERS,
+)
+
+PATIENT = ModelSpec(
+    name="patient",
+    version=1,
+    description="Triggers that all wait.",
+    uses=("sample",),
+    source="",
+    attributes=WAITING,
 )
 
 KNOWN = ModelSpec(

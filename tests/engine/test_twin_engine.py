@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from rte.v1.event_pb2 import Event
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.program import ModelSpec
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.snapshot import Held
-from tests.engine.attribute_samples import KNOWN, MODEL, TOLD
+from tests.engine.attribute_samples import KNOWN, MODEL, PATIENT, TOLD
 from tests.engine.pair import SETTINGS, SMALL, Pair, messages, new_engine, state_of
 from tests.engine.strategies import SECRET, START_MS, Action, Batch, event_lists, scripts, split
 
@@ -36,10 +37,10 @@ SHORT = replace(SETTINGS, max_length_ms=2_300)
 
 
 @CALM
-@given(scripts(), st.sampled_from((SETTINGS, TIGHT, SHORT)))
-def test_engine_equals_twin(script: list[Action], rules: EngineSettings) -> None:
+@given(scripts(), st.sampled_from((SETTINGS, TIGHT, SHORT)), st.sampled_from((TOLD, PATIENT)))
+def test_engine_equals_twin(script: list[Action], rules: EngineSettings, triggers: ModelSpec) -> None:
     """After any journal of events, ends, written attributes and passing time, engine and twin show the same."""
-    pair = Pair(settings=rules)
+    pair = Pair((MODEL, triggers, KNOWN) if triggers is TOLD else (MODEL, triggers), rules)
     for action in script:
         pair.run(action)
         pair.check()

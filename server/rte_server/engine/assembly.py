@@ -162,6 +162,7 @@ class _Assembly:
             lists=self.lists,
             fact_functions=np.array([(slot, of) for (slot, _), of in self.facts.items()], np.int64).reshape(-1, 2),
             triggers=np.array(self._triggers(), np.int64),
+            at_once=np.array(self.marks.at_once(), np.int64),
             element_keys=_key_table(
                 {
                     name.removeprefix(ELEMENT_MEMBER): slot

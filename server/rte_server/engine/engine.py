@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rte_server.engine import snapshot
 from rte_server.engine.annexes import move_cells
 from rte_server.engine.assembly import assemble
+from rte_server.engine.batch import DUPLICATE
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.customer_values import write_customers
 from rte_server.engine.dedup import knows_request, see_request
@@ -27,7 +28,7 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.erasure import Erasure, erase_person
 from rte_server.engine.expiry import end_session, expire
 from rte_server.engine.facts import store_facts
-from rte_server.engine.fold import DUPLICATE, fold_events, new_scratch, refresh_rows
+from rte_server.engine.fold import fold_events, new_scratch, refresh_rows
 from rte_server.engine.ids import etag_text, session_id_text
 from rte_server.engine.links import Links
 from rte_server.engine.masks import Mask

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.batch import find_name
 from rte_server.engine.context import (
     FACT_FUNCTIONS,
     SLOT_BITS,
@@ -18,7 +19,6 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.event_slots import read_properties
 from rte_server.engine.facts import fact_key, is_fresh
-from rte_server.engine.fold import find_name
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.values import STRING

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.annexes import own_cell_span, prefetch_annexes
+from rte_server.engine.annexes import own_cell_span
 from rte_server.engine.attributes import (
     COUNT,
     DISTINCT,
@@ -29,11 +29,26 @@ from rte_server.engine.attributes import (
     without_sign_of_zero,
 )
 from rte_server.engine.attributes import LAST as KIND_LAST
+from rte_server.engine.batch import (
+    F_IS_FIRST,
+    F_NEXT,
+    F_WORDS,
+    PREFETCH_AHEAD,
+    TOO_LATE,
+    WINDOW_EVENTS,
+    ask_for_annexes,
+    ask_for_memory,
+    chain_events,
+    find_name,
+    first_look,
+    new_window,
+    record_at,
+)
 from rte_server.engine.context import (
     DUE,
     EACH,
+    FOLLOWING,
     GROUPS,
-    NAMES,
     ONLINE_MODELS,
     OPS,
     PLANS,
@@ -43,16 +58,14 @@ from rte_server.engine.context import (
     SLOT_OFFSETS,
     SLOT_TAGS,
     TOUCHED,
-    TOUCHED_MARKS,
     TRIGGERS,
     USES,
-    VISITOR_TABLE,
     count_of,
     put_request,
     row_cells,
     span_in,
 )
-from rte_server.engine.dedup import first_sight, forget_before, used_slots
+from rte_server.engine.dedup import forget_before
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.elements import ELEMENTS_MAX, find_list, next_element, read_element
 from rte_server.engine.event_code import run_code
@@ -61,10 +74,9 @@ from rte_server.engine.expiry import make_room
 from rte_server.engine.expressions import STACK_DEPTH_MAX
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.kinds import FIRST_OF_KINDS, lift
-from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
+from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.online import learn_label
 from rte_server.engine.program import (
-    CACHE_LINE_WORDS,
     EACH_ITSELF,
     EACH_KEY,
     EACH_KEY_LEN,
@@ -91,12 +103,10 @@ from rte_server.engine.program import (
     OP_WHERE,
     OP_WHERE_END,
     OP_WORDS,
-    P_ANNEXES,
     P_EACH,
     P_EACH_END,
     P_GROUPS,
     P_GROUPS_END,
-    P_LINES,
     P_MARKS,
     P_OPS,
     P_OPS_END,
@@ -117,7 +127,7 @@ from rte_server.engine.rows import (
     set_customer,
     setting,
 )
-from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor, place_event
+from rte_server.engine.sessions import LATE_EVENT, NO_ROOM, find_or_add_visitor, goes_on, place_event
 from rte_server.engine.table import (
     CHANNEL,
     CHANNEL_TIME,
@@ -126,7 +136,6 @@ from rte_server.engine.table import (
     ELEMENTS_CUT,
     EVENTS,
     EVENTS_APPLIED,
-    EVENTS_DUPLICATE,
     EVENTS_LATE,
     FREE,
     HIGH_WATER,
@@ -139,19 +148,17 @@ from rte_server.engine.table import (
     START,
     STATE,
     V_HEAD,
-    V_KEY_HI,
     V_NEWEST,
     V_RECEIVED,
     VALUES_CUT,
     VALUES_INVALID,
     VISITOR,
-    VISITOR_WORDS,
     WRITTEN_WORDS,
     add_count,
     set_visitor_word,
     visitor_word,
 )
-from rte_server.engine.triggers import new_fired, run_triggers, settle_quiet
+from rte_server.engine.triggers import may_fire, new_fired, run_triggers, settle_quiet
 from rte_server.engine.url_parts import URL_STATE_WORDS, WORKSPACE_BYTES, forget_url
 from rte_server.engine.values import BOOL, ERROR, NULL, STRING
 from rte_server.engine.verdicts import new_verdicts
@@ -162,7 +169,6 @@ from rte_server.engine.wire_layout import (
     CHANNEL_OFF,
     CUSTOMER_LEN,
     CUSTOMER_OFF,
-    EVENT_ID_HASH,
     KEY_HI,
     KEY_LO,
     NAME_ID,
@@ -171,22 +177,11 @@ from rte_server.engine.wire_layout import (
     PROPERTIES_OFF,
     RECORD_WORDS,
     TIME_MS,
-    VERDICT,
     VISITOR_OFF,
 )
 
-# What became of an event.
-APPLIED = np.int64(0)
-REJECTED = np.int64(1)
-DUPLICATE = np.int64(2)
-TOO_LATE = np.int64(3)
-
 TOUCHED_MAX = 131_072
 """Rows that one entry can report as touched: more than the largest batch has events, and the limit of one TICK."""
-
-PREFETCH_AHEAD = np.int64(24)
-"""Events between asking for a visitor's memory and using it; a third of it for the session's row, an eighth for
-the row's annexes (make bench)."""
 
 
 class Scratch(NamedTuple):
@@ -211,6 +206,8 @@ class Scratch(NamedTuple):
         workspace: uint8[WORKSPACE_BYTES], a text that is being made.
         fired: int64[1 + n], triggers that the entry fired, see `triggers.new_fired`.
         verdicts: int64[VERDICTS_MAX], what automatons said of strings, see `verdicts`.
+        following: int64[F_WORDS * WINDOW_EVENTS], see `batch.new_window`, as for the next one.
+        latest: int64[2 * WINDOW_EVENTS].
     """
 
     slot_tags: NDArray[np.int64]
@@ -231,6 +228,8 @@ class Scratch(NamedTuple):
     workspace: NDArray[np.uint8]
     fired: NDArray[np.int64]
     verdicts: NDArray[np.int64]
+    following: NDArray[np.int64]
+    latest: NDArray[np.int64]
 
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
@@ -238,7 +237,7 @@ def new_scratch(slots: int, inputs: int) -> Scratch:
     sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 3 + [STACK_DEPTH_MAX + 1] * 2
     sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 3, int(WRITTEN_WORDS), URL_STATE_WORDS]
     words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
-    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired(), new_verdicts()])
+    return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired(), new_verdicts(), *new_window()])
 
 
 @kernel
@@ -260,11 +259,109 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
     put_request(ctx, span)
     forget_url(ctx)
     forget_before(ctx, received_ms - setting(ctx, S_DEDUP_HORIZON))
-    for i in range(records.shape[0]):
-        ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
-        ask_for_annexes(ctx, spans, (i + PREFETCH_AHEAD // 8) * RECORD_WORDS)
-        outcomes[i] = fold_event(ctx, span, (spans[0] + i * RECORD_WORDS * 8, np.int64(RECORD_WORDS)), received_ms)
+    for start in range(0, records.shape[0], WINDOW_EVENTS):
+        end = min(start + WINDOW_EVENTS, records.shape[0])
+        for i in range(start, end):
+            outcomes[i] = first_look(ctx, spans, i, received_ms)
+        chain_events(ctx, spans, start, end, outcomes)
+        following = span_in(ctx, FOLLOWING)
+        for i in range(start, end):
+            ask_for_memory(ctx, spans, (i + PREFETCH_AHEAD) * RECORD_WORDS, (i + PREFETCH_AHEAD // 3) * RECORD_WORDS)
+            ask_for_annexes(ctx, spans, (i + PREFETCH_AHEAD // 8) * RECORD_WORDS)
+            if word_at(following, F_WORDS * (i - start) + F_IS_FIRST) != 0:
+                fold_visitor(ctx, span, spans, start, i, received_ms, outcomes)
     refresh_stale(ctx, received_ms)
+
+
+NOTHING_NEW = np.int64(-1)
+"""Instead of the row of a name in `plans`: nothing has been lifted since the row was computed."""
+
+
+@inner
+def fold_visitor(ctx, span, records, start, first, received_ms, outcomes):  # type: ignore[no-untyped-def]
+    """Fold the events that a visitor has in a window.
+
+    Args:
+        ctx: Span of the context.
+        span: Span of the request's bytes.
+        records: Span of the events' records.
+        start: The first event of the window.
+        first: The first event of the visitor in it.
+        received_ms: Received time of the entry.
+        outcomes: uint8[n], receives what became of each event.
+    """
+    record = record_at(records, first)
+    slot = find_or_add_visitor(ctx, word_at(record, KEY_LO), word_at(record, KEY_HI), word_at(record, TIME_MS))
+    set_visitor_word(ctx, slot, V_RECEIVED, received_ms)
+    row = np.int64(NONE)
+    name = NOTHING_NEW
+    marks = np.int64(0)
+    i = np.int64(first)
+    while True:
+        record = record_at(records, i)
+        time_ms = word_at(record, TIME_MS)
+        if row == NONE or not goes_on(ctx, slot, row, time_ms):
+            if row != NONE:
+                finish(ctx, row, name, marks, received_ms)
+            row, name, marks = place_or_count(ctx, slot, time_ms, received_ms), NOTHING_NEW, np.int64(0)
+        if row == NONE:
+            outcomes[i] = TOO_LATE
+        else:
+            set_visitor_word(ctx, slot, V_NEWEST, max(time_ms, visitor_word(ctx, slot, V_NEWEST)))
+            add_count(ctx, EVENTS_APPLIED, 1)
+            plan = find_name(ctx, word_at(record, NAME_ID))
+            marks |= apply_event(ctx, span, record, row, plan, received_ms)
+            # The last plan computes what any of the others does.
+            name = plan if name == plan or name == NOTHING_NEW else span_in(ctx, PLANS)[1] // PLAN_WORDS - 1
+            cells = row_cells(ctx, row)
+            if may_fire(ctx, cells, marks, received_ms):
+                compute(ctx, cells, name, marks, received_ms)
+                name, marks = NOTHING_NEW, np.int64(0)
+        i = word_at(span_in(ctx, FOLLOWING), F_WORDS * (i - start) + F_NEXT)
+        if i == 0:
+            break
+    if row != NONE:
+        finish(ctx, row, name, marks, received_ms)
+
+
+@inner(forceinline=True)
+def place_or_count(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def]
+    """Return the row of an event's session, which is being written from now on; NONE if the event is late, which is counted."""
+    row = place_event(ctx, slot, time_ms, received_ms)
+    if row == NO_ROOM:
+        make_room(ctx, max(1, span_in(ctx, DUE)[1] >> 6))
+        # Once more from the start: sessions of this visitor may have left.
+        row = place_event(ctx, slot, time_ms, received_ms)
+    if row != LATE_EVENT:
+        begin_write(ctx, row)
+        return row
+    add_count(ctx, EVENTS_LATE, 1)
+    row = visitor_word(ctx, slot, V_HEAD)
+    if row != NONE:
+        begin_write(ctx, row)
+        put_cell(ctx, row, LATE, cell(ctx, row, LATE) + 1)
+        put_cell(ctx, row, STALE, 1)
+        mark_touched(ctx, row)
+        end_write(ctx, row)
+    return np.int64(NONE)
+
+
+@inner
+def compute(ctx, cells, name, marks, received_ms):  # type: ignore[no-untyped-def]
+    """Compute what follows from the events that were lifted into a row, and fire what is to fire then."""
+    if name != NOTHING_NEW:
+        derive_changed(ctx, cells, name, marks, received_ms)
+        if span_in(ctx, TRIGGERS)[1] > 0:
+            run_triggers(ctx, cells, received_ms)
+
+
+@inner(forceinline=True)
+def finish(ctx, row, name, marks, received_ms):  # type: ignore[no-untyped-def]
+    """Let readers see a row into which events were lifted."""
+    compute(ctx, row_cells(ctx, row), name, marks, received_ms)
+    schedule(ctx, row, received_ms)
+    mark_touched(ctx, row)
+    end_write(ctx, row)
 
 
 @inner
@@ -289,98 +386,17 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
             hasten(ctx, row, count_of(ctx, CLOCK))
 
 
-@inner
-def fold_event(ctx, span, record, received_ms):  # type: ignore[no-untyped-def]
-    """Fold one event.
+@inner(forceinline=True)
+def apply_event(ctx, span, record, row, name, received_ms):  # type: ignore[no-untyped-def]
+    """Lift one event into its session's row. Returns the marks of what has changed.
 
     Args:
-        span: Span of the request's bytes.
-        record: Span of the event's record.
-
-    Returns:
-        What became of it.
+        name: Row of the event's name in `plans`.
     """
-    if word_at(record, VERDICT) != 0:
-        return REJECTED
-    event_id = word_at(record, EVENT_ID_HASH)
-    if event_id != 0 and not first_sight(ctx, event_id, received_ms):
-        add_count(ctx, EVENTS_DUPLICATE, 1)
-        return DUPLICATE
-    time_ms = word_at(record, TIME_MS)
-    slot = find_or_add_visitor(ctx, word_at(record, KEY_LO), word_at(record, KEY_HI), time_ms)
-    row = place_event(ctx, slot, time_ms, received_ms)
-    if row == NO_ROOM:
-        make_room(ctx, max(1, span_in(ctx, DUE)[1] >> 6))
-        # Once more from the start: sessions of this visitor may have left.
-        row = place_event(ctx, slot, time_ms, received_ms)
-    set_visitor_word(ctx, slot, V_RECEIVED, received_ms)
-    if row == LATE_EVENT:
-        add_count(ctx, EVENTS_LATE, 1)
-        row = visitor_word(ctx, slot, V_HEAD)
-        if row != NONE:
-            begin_write(ctx, row)
-            put_cell(ctx, row, LATE, cell(ctx, row, LATE) + 1)
-            put_cell(ctx, row, STALE, 1)
-            mark_touched(ctx, row)
-            end_write(ctx, row)
-        return TOO_LATE
-    if time_ms > visitor_word(ctx, slot, V_NEWEST):
-        set_visitor_word(ctx, slot, V_NEWEST, time_ms)
-    add_count(ctx, EVENTS_APPLIED, 1)
-    begin_write(ctx, row)
-    apply_event(ctx, span, record, row, received_ms)
-    schedule(ctx, row, received_ms)
-    mark_touched(ctx, row)
-    end_write(ctx, row)
-    return APPLIED
-
-
-@inner(forceinline=True)
-def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
-    """Prefetch what later events of the batch will need: the fold waits for memory more than it computes."""
-    visitors = span_in(ctx, VISITOR_TABLE)
-    mask = visitors[1] // VISITOR_WORDS - 1
-    if far < records[1]:
-        prefetch_at(visitors, (word_at(records, far + KEY_LO) & mask) * VISITOR_WORDS)
-        dedup = used_slots(ctx)
-        prefetch_at(dedup, word_at(records, far + EVENT_ID_HASH) & (dedup[1] - 1))
-    if near < records[1]:
-        at = (word_at(records, near + KEY_LO) & mask) * VISITOR_WORDS
-        row = word_at(visitors, at + V_HEAD)
-        if word_at(visitors, at + V_KEY_HI) == word_at(records, near + KEY_HI) and row >= 0:
-            prefetch_at(span_in(ctx, DUE), row)
-            prefetch_at(span_in(ctx, TOUCHED_MARKS), row)
-            cells = row_cells(ctx, row)
-            plans = span_in(ctx, PLANS)
-            lines = word_at(plans, find_name(ctx, word_at(records, near + NAME_ID)) * PLAN_WORDS + P_LINES)
-            word = np.int64(0)
-            while lines != 0:
-                if lines & 1 != 0:
-                    prefetch_at(cells, word)
-                word += CACHE_LINE_WORDS
-                lines >>= 1
-
-
-@inner(forceinline=True)
-def ask_for_annexes(ctx, records, near):  # type: ignore[no-untyped-def]
-    """Prefetch the annexes that a later event of the batch will need: its session's row, which says where they are, has come."""
-    if near < records[1]:
-        visitors = span_in(ctx, VISITOR_TABLE)
-        at = (word_at(records, near + KEY_LO) & (visitors[1] // VISITOR_WORDS - 1)) * VISITOR_WORDS
-        row = word_at(visitors, at + V_HEAD)
-        if word_at(visitors, at + V_KEY_HI) == word_at(records, near + KEY_HI) and row >= 0:
-            plan = find_name(ctx, word_at(records, near + NAME_ID)) * PLAN_WORDS
-            prefetch_annexes(ctx, row_cells(ctx, row), word_at(span_in(ctx, PLANS), plan + P_ANNEXES))
-
-
-@inner(forceinline=True)
-def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped-def]
-    """Lift one event into its session's row."""
     cells = row_cells(ctx, row)
     time_ms = word_at(record, TIME_MS)
     order = word_at(record, ORDER)
-    has_triggers = span_in(ctx, TRIGGERS)[1] > 0
-    if has_triggers:
+    if span_in(ctx, TRIGGERS)[1] > 0:
         settle_quiet(ctx, cells, received_ms)
     if span_in(ctx, ONLINE_MODELS)[1] > 0:
         learn_label(ctx, cells, word_at(record, NAME_ID), received_ms)
@@ -406,7 +422,6 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
         if word_at(cells, CHANNEL) != channel:
             put_word(cells, STALE, 1)
     plans = span_in(ctx, PLANS)
-    name = find_name(ctx, word_at(record, NAME_ID))
     plan = (plans[0] + name * PLAN_WORDS * 8, np.int64(PLAN_WORDS))
     slots = span_in(ctx, SLOT_TAGS)[1]
     uses = (span_in(ctx, USES)[0] + name * slots * 8, slots)
@@ -421,9 +436,7 @@ def apply_event(ctx, span, record, row, received_ms):  # type: ignore[no-untyped
             marks |= run_ops(ctx, span, cells, first, end, time_ms, order)
     if word_at(plan, P_EACH) != word_at(plan, P_EACH_END):
         marks |= fold_elements(ctx, span, record, cells, plan, uses)
-    derive_changed(ctx, cells, name, marks, received_ms)
-    if has_triggers:
-        run_triggers(ctx, cells, received_ms)
+    return marks
 
 
 @inner(forceinline=False)
@@ -482,19 +495,6 @@ def run_ops(ctx, span, cells, first, end, time_ms, order):  # type: ignore[no-un
         elif run_op(ctx, span, cells, op, time_ms, order):
             marks |= word_at(op, OP_MARKS)
     return marks
-
-
-@inner
-def find_name(ctx, name_id):  # type: ignore[no-untyped-def]
-    """Return the row of an event name in `plans`; 0 for a name that no model lists."""
-    names = span_in(ctx, NAMES)
-    mask = (names[1] >> 1) - 1
-    slot = name_id & mask
-    while word_at(names, 2 * slot) != 0:
-        if word_at(names, 2 * slot) == name_id:
-            return word_at(names, 2 * slot + 1)
-        slot = (slot + 1) & mask
-    return np.int64(0)
 
 
 @inner

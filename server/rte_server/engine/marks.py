@@ -105,6 +105,22 @@ class Marks:
             rows.append((number, self._marks[number], int(cells_at[number]), wait_ms))
         return rows
 
+    def at_once(self) -> tuple[int, int]:
+        """Return `ProgramArrays.at_once`."""
+        triggers = [spec for spec in self._attributes if spec.kind == Kind.TRIGGER and not spec.owner]
+        waits = [spec.params[0] for spec in triggers if spec.params[0] > 0]
+        waiting = [name for spec in triggers if spec.params[0] == 0 for name in input_names(spec.code)]
+        behind: set[str] = set()
+        marks = 0
+        while waiting:
+            name = waiting.pop().removesuffix(CELLS_SUFFIX)
+            number = self._numbers.get(name)
+            if number is not None and name not in behind and self._attributes[number].kind in COMPUTED:
+                behind.add(name)
+                marks |= self.read_by(self._attributes[number]) & ~int(MARK_NEW)
+                waiting += names_read(self._attributes[number])
+        return min(waits, default=int(NEVER_MS)), marks
+
 
 def names_read(spec: AttributeSpec) -> set[str]:
     """Return what a derived attribute reads."""

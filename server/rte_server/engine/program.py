@@ -252,6 +252,8 @@ class ProgramArrays(NamedTuple):
         lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
         fact_functions: int64[n, 2], the property slots whose texts have facts, each with the string id of a function's name.
         triggers: int64[n], numbers of the attributes that are triggers.
+        at_once: int64[2], the shortest wait of a trigger that waits, ms, NEVER_MS if none does; and the marks of all that the
+            conditions of the others follow from.
         element_keys: int64[n], as `keys`: members of the elements of lists.
         each: int64[n, EACH_WORDS], ops that are run for each element of a list.
         online: int64[n, M_WORDS], the online scores.
@@ -281,6 +283,7 @@ class ProgramArrays(NamedTuple):
     lists: NDArray[np.int64]
     fact_functions: NDArray[np.int64]
     triggers: NDArray[np.int64]
+    at_once: NDArray[np.int64]
     element_keys: NDArray[np.int64]
     each: NDArray[np.int64]
     online: NDArray[np.int64]

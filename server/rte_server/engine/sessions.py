@@ -140,6 +140,21 @@ def _fits(ctx, cells, time_ms):  # type: ignore[no-untyped-def]
 
 
 @inner
+def goes_on(ctx, slot, row, time_ms):  # type: ignore[no-untyped-def]
+    """Return whether `place_event` would return the row of the visitor's newest session, and change nothing.
+
+    False where more would have to be looked at to know.
+    """
+    if row != visitor_word(ctx, slot, V_HEAD) or time_ms <= visitor_word(ctx, slot, V_LEFT_UNTIL):
+        return False
+    if time_ms < visitor_word(ctx, slot, V_NEWEST) - setting(ctx, S_LATENESS):
+        return False
+    cells = row_cells(ctx, row)
+    older = word_at(cells, OLDER)
+    return _fits(ctx, cells, time_ms) and (older == NONE or time_ms > cell(ctx, older, LAST) + setting(ctx, S_GAP))
+
+
+@inner
 def place_event(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-def]
     """Return the row of the session that an event belongs to, made or merged as needed; LATE_EVENT or NO_ROOM.
 

@@ -18,13 +18,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.context import ATTRIBUTES, FIRED, PARAMS, TRIGGERS, span_in
+from rte_server.engine.annexes import cell_span
+from rte_server.engine.context import AT_ONCE, ATTRIBUTES, FIRED, PARAMS, PASSING, TRIGGERS, span_in
 from rte_server.engine.derived import derive_changed
 from rte_server.engine.derived_cells import is_true
 from rte_server.engine.ids import session_id_text
 from rte_server.engine.kernel import inner
 from rte_server.engine.native import put_word, word_at
-from rte_server.engine.program import A_AT, A_PARAMS, A_REGISTERS, A_WORDS, Program
+from rte_server.engine.program import (
+    A_AT,
+    A_PARAMS,
+    A_REGISTERS,
+    A_WORDS,
+    MARK_TIME,
+    PASS_AT,
+    PASS_MARKS,
+    PASS_WORDS,
+    Program,
+)
 from rte_server.engine.row_values import session_time
 from rte_server.engine.table import (
     LAG,
@@ -83,6 +94,49 @@ def fired_by(fired: NDArray[np.int64], program: Program) -> list[Fired]:
         Fired(names[number], session_id_text(low, high), time_ms, round_number)
         for number, low, high, time_ms, round_number in rows
     ]
+
+
+@inner
+def may_fire(ctx, cells, marks, now_ms):  # type: ignore[no-untyped-def]
+    """Return whether a trigger might fire if the row were computed now. If not, it can be computed after further events.
+
+    A trigger that waits may if the session has been quiet for long enough. Another one may if its condition holds already, or
+    if something that the condition follows from has changed, or changes with time. In doubt, the answer is yes.
+
+    Args:
+        ctx: Span of the context.
+        cells: Span of the row.
+        marks: What has changed since the row was computed.
+        now_ms: Received time of the entry.
+    """
+    triggers = span_in(ctx, TRIGGERS)
+    if triggers[1] == 0:
+        return False
+    at_once = span_in(ctx, AT_ONCE)
+    before = word_at(cells, STALE)
+    if before & 1 != 0 or session_time(cells, now_ms) >= word_at(cells, LAST) + word_at(at_once, 0):
+        return True
+    reasons = word_at(at_once, 1)
+    if (marks | MARK_TIME) & reasons != 0:
+        return True
+    passing = span_in(ctx, PASSING)
+    bit = np.int64(2)
+    for p in range(0, passing[1], PASS_WORDS):
+        if word_at(passing, p + PASS_MARKS) & reasons != 0:
+            at = word_at(passing, p + PASS_AT)
+            if before & bit != 0 or word_at(cell_span(ctx, cells, at), at) != 0:
+                return True
+        bit <<= 1
+    for i in range(triggers[1]):
+        attribute = _attribute(ctx, word_at(triggers, i))
+        quiet_ms, each_quiet = _params(ctx, attribute)
+        if (
+            quiet_ms == 0
+            and is_true(cells, word_at(attribute, A_REGISTERS))
+            and not is_done(cells, word_at(attribute, A_AT), each_quiet)
+        ):
+            return True
+    return False
 
 
 @inner

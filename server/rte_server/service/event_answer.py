@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from rte_server.engine.batch import DUPLICATE, TOO_LATE
 from rte_server.engine.engine import Engine
-from rte_server.engine.fold import DUPLICATE, TOO_LATE
 from rte_server.engine.outcome import Outcome
 from rte_server.engine.reasons import Reason
 from rte_server.engine.wire import VERDICT, ScannedRequest

@@ -1,0 +1,102 @@
+"""Events of one visitor in one request are lifted together; what comes of it is as if each had come in a request of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rte.v1.event_pb2 import Event
+from rte_server.engine.batch import WINDOW_EVENTS
+from rte_server.engine.engine import Engine
+from rte_server.engine.entries import Entry, EntryType
+from rte_server.engine.program import ModelSpec
+from rte_server.engine.table import VERSION
+from rte_server.engine.triggers import Fired
+from rte_server.models import load_models
+from tests.engine.attribute_samples import MODEL, PATIENT, TOLD
+from tests.engine.pair import SETTINGS, new_engine, state_of
+from tests.engine.strategies import GAP_MS, ID_FORMS, START_MS, Batch, events
+
+IDS = tuple(form for form in ID_FORMS if form)
+"""Events without an id are ordered by their place in the request, which differs here."""
+
+MODELS: dict[str, tuple[ModelSpec, ...]] = {
+    "no triggers": (MODEL,),
+    "triggers that wait": (MODEL, PATIENT),
+    "triggers that fire at once": (MODEL, TOLD),
+    "packs": tuple(load_models(("base", "retail"))),
+}
+
+
+def folded(engine: Engine, requests: Sequence[Sequence[Event]], received_ms: int) -> tuple[list[int], list[Fired]]:
+    """Fold requests that came at the same time; return what became of each event, and what fired, by session."""
+    outcomes: list[int] = []
+    fired: list[Fired] = []
+    for request in requests:
+        entry = Entry(EntryType.EVENTS, received_ms, Batch(tuple(request)).wire())
+        outcome = engine.apply(engine.position + 1, entry)
+        outcomes += outcome.event_outcomes.tolist()
+        fired += outcome.fired
+    # Those of different sessions have no order.
+    return outcomes, sorted(fired, key=lambda each: each.session_id)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> list[tuple[list[Event], int]]:
+    """Draw requests, some of whose events are sent twice, and when they came."""
+    found = []
+    sent: list[Event] = []
+    received_ms = START_MS
+    for _ in range(draw(st.integers(1, 4))):
+        fresh = [draw(events(len(sent) + number, IDS)) for number in range(1, draw(st.integers(1, 12)) + 1)]
+        sent += fresh
+        again = draw(st.lists(st.sampled_from(sent), max_size=2))
+        received_ms += draw(st.sampled_from((0, 300, GAP_MS, 6 * GAP_MS)))
+        found.append((draw(st.permutations(fresh + again)), received_ms))
+    return found
+
+
+@pytest.mark.parametrize("models", MODELS)
+@given(requests())
+def test_a_request_is_as_good_as_many(models: str, drawn: list[tuple[list[Event], int]]) -> None:
+    """A request gives the same verdicts, states and firings as its events one by one at the same time."""
+    one, other = new_engine(MODELS[models]), new_engine(MODELS[models])
+    for request, received_ms in drawn:
+        assert folded(one, [request], received_ms) == folded(other, [[event] for event in request], received_ms)
+        assert state_of(one) == state_of(other)
+
+
+@pytest.mark.parametrize("models", MODELS)
+def test_large_requests(models: str) -> None:
+    """The same for a request of several windows, of few visitors, whose events are mixed and in no order of time."""
+    drawn = random.Random(7)
+    request = []
+    for number in range(2 * WINDOW_EVENTS + 100):
+        event = Event(event_id=str(number), visitor_id=f"v-{drawn.randrange(40)}")
+        event.name = drawn.choice(("page_view", "view_item", "add_to_cart", "purchase"))
+        event.event_time.FromMilliseconds(START_MS + drawn.randrange(20 * GAP_MS))
+        event.properties.update({"item_id": f"SKU-{drawn.randrange(5)}", "price": drawn.randrange(80) / 4})
+        request.append(event)
+    one, other = new_engine(MODELS[models]), new_engine(MODELS[models])
+    received_ms = START_MS + 20 * GAP_MS
+    assert folded(one, [request], received_ms) == folded(other, [[event] for event in request], received_ms)
+    assert state_of(one) == state_of(other)
+
+
+def test_a_session_changes_once_per_request() -> None:
+    """Readers see a session's events of one request at once: its version has changed once."""
+    engine = new_engine((MODEL, PATIENT), SETTINGS)
+    request = []
+    for number in range(5):
+        event = Event(event_id=str(number), visitor_id="v", name="page_view")
+        event.event_time.FromMilliseconds(START_MS + number)
+        request.append(event)
+    folded(engine, [request[:1]], START_MS)
+    (row,) = engine.rows_in_use().tolist()
+    before = int(engine.score_view().table.rows[row, VERSION])
+    folded(engine, [request[1:]], START_MS)
+    assert int(engine.score_view().table.rows[row, VERSION]) == before + 2
