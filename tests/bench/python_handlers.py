@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.bench.python_session import (
@@ -127,6 +127,17 @@ def _put_first(recent: list[str], value: str, keep: int) -> None:
     recent.insert(0, value)
 
 
+def _elements(fields: Any, keys: set[str]) -> Sequence[tuple[Any, set[str]]]:
+    """Return the properties of each element of `items`; an event without a list of that name is the one element."""
+    if "items" not in keys:
+        return ((fields, keys),)
+    kind = fields["items"].WhichOneof("kind")
+    if kind != "list_value":
+        return () if kind == "struct_value" else ((fields, keys),)
+    members = [element.struct_value.fields for element in fields["items"].list_value.values]
+    return [(each, set(each)) for each in members]
+
+
 def _view_item(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.product_views += 1
     session.run1 = (time_ms,)
@@ -134,6 +145,13 @@ def _view_item(session: Session, fields: Any, keys: set[str], time_ms: int) -> N
     session.search_open_ms = 0
     if not session.furthest:
         session.furthest = 1
+    for each, names in _elements(fields, keys):
+        _view_element(session, each, names)
+    views, distinct = session.product_views, len(session.items) if session.items is not None else 0
+    session.repeat_views = views - distinct if views > distinct else 0
+
+
+def _view_element(session: Session, fields: Any, keys: set[str]) -> None:
     if "item_id" in keys:
         item = session.last_item = fields["item_id"].string_value
         if session.items is None or session.viewed_products is None:
@@ -142,7 +160,6 @@ def _view_item(session: Session, fields: Any, keys: set[str], time_ms: int) -> N
         else:
             session.items.add(item)
             _put_first(session.viewed_products, item, RECENT_ITEMS)
-    session.repeat_views = session.product_views - (len(session.items) if session.items is not None else 0)
     if "price" in keys:
         price = fields["price"].number_value
         if session.min_viewed_price is None:
@@ -179,8 +196,9 @@ def _take_interest(session: Session, fields: Any, keys: set[str]) -> None:
 
 def _view_item_list(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.list_views += 1
-    if "item_category" in keys:
-        session.last_category = fields["item_category"].string_value
+    for each, names in _elements(fields, keys):
+        if "item_category" in names:
+            session.last_category = each["item_category"].string_value
     if "sort_by" in keys and fields["sort_by"].string_value.startswith("price"):
         session.price_sorts += 1
         judge_bargains(session)
@@ -210,6 +228,7 @@ def _change_basket(session: Session, fields: Any, keys: set[str], role: int) -> 
     """
     quantity = fields["quantity"].number_value if "quantity" in keys else 1.0
     price = fields["price"].number_value if "price" in keys else None
+    session.basket_changes += "item_id" in keys
     if "item_id" in keys and quantity >= 0.0:
         change = role, fields["item_id"].string_value, quantity, price
         changes, lines = session.changes, session.lines
@@ -248,8 +267,7 @@ def _value_basket(session: Session) -> None:
                 if price is not None:
                     value += quantity * price
     session.basket_items, session.basket_quantity, session.basket_value = items, total, value
-    changes = session.add_to_carts + session.removals
-    if changes > CHANGES_MAX and session.purchases == 0 and session.cart_updates == 0:
+    if session.basket_changes > CHANGES_MAX and session.purchases == 0 and session.cart_updates == 0:
         is_open = session.has_open_basket = items > 0 or session.added_quantity > session.removed_quantity
         session.open_basket_value = max(session.added_value - session.removed_value, 0.0) if is_open else 0.0
     else:
@@ -260,9 +278,12 @@ def _value_basket(session: Session) -> None:
 def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.add_to_carts += 1
     session.search_open_ms = 0
-    quantity, value = _change_basket(session, fields, keys, ADDS)
-    session.added_quantity += quantity
-    session.added_value += value
+    for each, names in _elements(fields, keys):
+        quantity, value = _change_basket(session, each, names, ADDS)
+        session.added_quantity += quantity
+        session.added_value += value
+        if "item_category" in names or "item_brand" in names:
+            _take_interest(session, each, names)
     if session.time_to_first_add is None:
         session.time_to_first_add = (time_ms - session.start_ms) / 1000
     run = session.run1
@@ -271,8 +292,6 @@ def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) ->
         if time_ms - run[0] <= RUN_MS:
             session.run2 = (*run, time_ms)
             session.furthest = max(session.furthest, 2)
-    if "item_category" in keys or "item_brand" in keys:
-        _take_interest(session, fields, keys)
     if "coupon" in keys:
         _try_coupon(session, fields, keys, time_ms)
     _value_basket(session)
@@ -280,15 +299,17 @@ def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) ->
 
 def _remove_from_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.removals += 1
-    quantity, value = _change_basket(session, fields, keys, REMOVES)
-    session.removed_quantity += quantity
-    session.removed_value += value
+    for each, names in _elements(fields, keys):
+        quantity, value = _change_basket(session, each, names, REMOVES)
+        session.removed_quantity += quantity
+        session.removed_value += value
     _value_basket(session)
 
 
 def _update_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.cart_updates += 1
-    _change_basket(session, fields, keys, SETS)
+    for each, names in _elements(fields, keys):
+        _change_basket(session, each, names, SETS)
     _value_basket(session)
 
 

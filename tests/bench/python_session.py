@@ -61,6 +61,7 @@ class Session:
     price_count: int = 0
     add_to_carts: int = 0
     removals: int = 0
+    basket_changes: int = 0
     cart_updates: int = 0
     bot_hits: int = 0
     bargain_signs: int = 0

@@ -33,6 +33,7 @@ BY_ITS_NAME = (
         "removals",
         "added_value",
         "cart_updates",
+        "basket_changes",
     ),
     *(
         "added_quantity",

@@ -59,7 +59,7 @@ AGENTS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "who knows",
 )
-OPTIONAL: dict[str, tuple[float, Callable[[random.Random], str | float]]] = {
+OPTIONAL: dict[str, tuple[float, Callable[[random.Random], Any]]] = {
     "page_location": (0.9, lambda rng: rng.choice(PAGES)),
     "page_referrer": (0.3, lambda rng: rng.choice(REFERRERS)),
     "language": (0.1, lambda rng: rng.choice(("de", "en"))),
@@ -78,6 +78,7 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], str | float]]] = {
     "price": (0.9, lambda rng: rng.randrange(1, 400) / 4),
     "quantity": (0.7, lambda rng: float(rng.randrange(4))),
     "discount": (0.3, lambda rng: float(rng.randrange(3))),
+    "items": (0.2, lambda rng: [_item(rng) for _ in range(rng.randrange(4))]),
     "coupon": (0.1, lambda rng: rng.choice(("", "TEN"))),
     "sort_by": (0.5, lambda rng: rng.choice(("price_asc", "newest"))),
     "value": (0.8, lambda rng: rng.randrange(1, 4000) / 8),
@@ -91,6 +92,12 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], str | float]]] = {
     "ad_personalization": (0.7, lambda rng: rng.choice(("granted", "denied"))),
 }
 """How often an event has a property, and what it is then."""
+OF_ITEMS = ("item_id", "item_category", "item_brand", "price", "quantity", "discount")
+"""What an element of `items` may have, as often as an event has it."""
+
+
+def _item(rng: random.Random) -> dict[str, str | float]:
+    return {name: OPTIONAL[name][1](rng) for name in OF_ITEMS if rng.random() < OPTIONAL[name][0]}
 
 
 def test_it_computes_what_rte_computes_on_the_workload() -> None:

@@ -292,7 +292,7 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
     lines = _lines_of(visit)
     value = math.fsum(float(str(line["quantity"])) * float(str(line.get("price", 0.0))) for line in lines)
     updates = len(_named(visit, "update_cart"))
-    is_summed = len(adds) + len(removals) > BASKET_KEEP and not shown["purchases"] and not updates
+    is_summed = len(adds) + len(removals) + updates > BASKET_KEEP and not shown["purchases"] and not updates
     put_in, taken_out = (
         math.fsum(float(row.properties.get("quantity", 1.0)) for row in rows) for rows in (adds, removals)
     )
@@ -304,6 +304,7 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
         "basket.items": len(lines),
         "add_to_carts": len(adds),
         "removals": len(removals),
+        "basket_changes": len(_properties(_named(visit, "add_to_cart", "remove_from_cart", "update_cart"), "item_id")),
         "cart_updates": updates,
         "added_quantity": put_in,
         "removed_quantity": taken_out,

@@ -27,6 +27,7 @@ def _basket(
     roles: tuple[Role, ...],
     value: Code = _ITEM,
     each: str = "",
+    or_event: bool = False,
 ) -> tuple[AttributeSpec, ...]:
     owner = AttributeSpec(
         name=name,
@@ -39,6 +40,7 @@ def _basket(
         extras=extras,
         roles=roles,
         each=each,
+        or_event=or_event,
     )
     parts = (("value", 1, "double"), ("quantity", 2, "double"), ("items", 3, "int"))
     return owner, *(_part(owner, *part) for part in parts)
@@ -126,6 +128,19 @@ KEYED: tuple[AttributeSpec, ...] = (
         (Role(2, ("view_item",)), Role(3, ("purchase",), needs_value=False)),
         value=_load("\0.item_id"),
         each="items",
+    ),
+    AttributeSpec("listed_or_not", "sample", Kind.COUNT, "int", each="items", or_event=True),
+    AttributeSpec("dear_or_not", "sample", Kind.COUNT, "int", where=_LISTED_DEAR, each="items", or_event=True),
+    AttributeSpec("last_or_not", "sample", Kind.LAST, "any", value=_load("\0.thing"), each="items", or_event=True),
+    AttributeSpec("itself_or_not", "sample", Kind.SET, "list", value=_load("\0"), keep=9, each="items", or_event=True),
+    *_basket(
+        "basket_or_not",
+        32,
+        ((), _load("\0.price")),
+        (Role(2, ("view_item",)), Role(3, ("purchase",), needs_value=False)),
+        value=_load("\0.item_id"),
+        each="items",
+        or_event=True,
     ),
     *_sequence("again", (1_000, 2, 0, 1), (_step(1, "page_view"), _step(2, "purchase"))),
 )

@@ -110,7 +110,7 @@ def _value_of(
 ) -> Value | list[Value]:
     if spec.kind == Kind.CUSTOMER:
         return row.get(spec.name)
-    events = _elements(spec.each, whole) if spec.each else whole
+    events = _elements(spec, whole) if spec.each else whole
     if spec.kind == Kind.ABSENCE:
         return _absence(spec, events, time_ms)
     if Kind.WINDOW_COUNT <= spec.kind <= Kind.WINDOW_DISTINCT:
@@ -245,11 +245,14 @@ def _absence(spec: AttributeSpec, events: list[TwinEvent], time_ms: int) -> bool
     return time_ms >= begins[-1].time_ms + spec.params[0]
 
 
-def _elements(name: str, events: list[TwinEvent]) -> list[TwinEvent]:
-    """Return an event for each element of a list of theirs."""
+def _elements(spec: AttributeSpec, events: list[TwinEvent]) -> list[TwinEvent]:
+    """Return an event for each element of a list of theirs, and for an event without it where the attribute says so."""
     found = []
     for event in events:
-        for place, element in enumerate(event.lists.get(name, ())[:ELEMENTS_MAX]):
+        elements = event.lists.get(spec.each, ())[:ELEMENTS_MAX]
+        if spec.or_event and event.properties.get(spec.each) is not COMPOUND:
+            elements = (event.properties,)
+        for place, element in enumerate(elements):
             members: dict[str, Value] = {"\0": ERROR if isinstance(element, Mapping) else element}
             if isinstance(element, Mapping):
                 members |= {f"\0.{key}": value for key, value in element.items()}

@@ -168,6 +168,7 @@ def test_parts_take_no_memory_and_can_be_filtered_by() -> None:
         ("attributes: {s: {sum: item.p, on: a}}", "add `each: event.items` to the attribute"),
         ("attributes: {s: {sum: event.p, where: has(item.p)}}", "add `each: event.items` to the attribute"),
         ("attributes: {s: {sum: item.p, each: items}}", "no `items` on an event"),
+        ("attributes: {s: {sum: item.p, each: [event.items, item]}}", "write for example `each: [event.items, event]`"),
         ("attributes: {s: {sum: item.p, each: event.a + event.b}}", "`each` must be a property of the event"),
         ("attributes: {s: {sum: item.a.b, each: event.items}}", "reaches into a member of the element"),
         ("attributes: {s: {last: ua.browser(item.a), each: event.items}}", "does not look at elements of lists"),

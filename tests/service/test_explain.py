@@ -97,6 +97,21 @@ def test_a_sum_is_its_contributions(sessions: SessionServiceStub, visitor: str) 
     assert found.summary.startswith("`added_value` is 10: 1 of 3 `add_to_cart` events stands behind it")
 
 
+def test_items_of_a_list_and_an_event_that_is_one_item(
+    channel: grpc.Channel, sessions: SessionServiceStub, visitor: str
+) -> None:
+    """An event with a list gives what its elements give together, beside events that are one item themselves."""
+    items = [{"item_id": "z", "price": 3.0, "quantity": 2.0}, {"item_id": "w", "price": 1.0}]
+    send(channel, event(visitor, "add_to_cart", event_id="8", properties={"items": items, "price": 100.0}))
+    found = explain(sessions, visitor, "added_value")
+    assert found.value.number_value == 17.0
+    by_id = {each.event_id: each for each in found.events.events if each.outcome == ExplainedEvent.OUTCOME_CONTRIBUTED}
+    assert {key: each.contribution.number_value for key, each in by_id.items()} == {"3": 10.0, "8": 7.0}
+    shown = json_format.MessageToDict(by_id["8"].properties)
+    assert shown["items"] == items
+    assert found.events.complete and not found.events.difference
+
+
 def test_a_condition_is_shown_with_its_values(sessions: SessionServiceStub, visitor: str) -> None:
     """An event that `where` left out shows the condition with what the event has."""
     found = explain(sessions, visitor, "entry_referrer")
@@ -125,7 +140,7 @@ def test_a_rule_says_because_of_what(sessions: SessionServiceStub, visitor: str)
     """A derived attribute shows its rule with values, through the attributes that are derived themselves."""
     found = explain(sessions, visitor, "open_basket_value")
     assert found.value.number_value == 10.0
-    assert found.rule.text.startswith("has_open_basket ? (add_to_carts + removals > 24 && purchases == 0 && ")
+    assert found.rule.text.startswith("has_open_basket ? (basket_changes > 24 && purchases == 0 && ")
     condition, value = found.rule.parts[:2]
     assert (condition.input, condition.value.bool_value, condition.decides) == ("has_open_basket", True, True)
     assert condition.parts[0].text.startswith("basket.items > 0 || ")

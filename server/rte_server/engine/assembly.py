@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,8 +255,16 @@ class _Assembly:
         return self._code(code, self.property_slots, keeps_result=keeps_result)
 
     def _op(self, number: int) -> list[_Op]:
-        """Return the ops of an attribute: one, and one for each of its further roles."""
+        """Return the ops of an attribute: one, one for each of its further roles, and those for events without its list."""
         spec = self.attributes[number]
+        ops = self._ops_of(spec, number)
+        if spec.or_event:
+            unless = self._slot(spec.each)
+            ops += [replace(op, unless=unless) for op in self._ops_of(_on_event(spec), number)]
+            ops = [replace(op, uses={**op.uses, unless: 1}) for op in ops]
+        return ops
+
+    def _ops_of(self, spec: AttributeSpec, number: int) -> list[_Op]:
         uses: dict[int, int] = {}
         source = int(NO_SOURCE)
         value = (0, 0)
@@ -361,6 +369,7 @@ class _Op:
         slot: The property without which it does nothing, or -1.
         uses: How it uses properties, by slot.
         each: The list for each of whose elements it is run, or empty.
+        unless: The property that must be no list for it to be run, or -1.
     """
 
     words: tuple[int, ...]
@@ -368,6 +377,21 @@ class _Op:
     slot: int
     uses: Mapping[int, int]
     each: str = ""
+    unless: int = -1
+
+
+def _on_event(spec: AttributeSpec) -> AttributeSpec:
+    """Return an attribute with `or_event` as it takes an event without the list: its properties instead of members.
+
+    What it does with the whole event, with the list or without, is left out.
+    """
+
+    def own(code: Code) -> Code:
+        return tuple(step._replace(name=step.name and step.name.removeprefix(ELEMENT_MEMBER)) for step in code)
+
+    roles = tuple(role for role in spec.roles if role.needs_value)
+    extras = tuple(map(own, spec.extras))
+    return replace(spec, value=own(spec.value), where=own(spec.where), extras=extras, roles=roles, each="")
 
 
 class _Plans:
@@ -384,7 +408,7 @@ class _Plans:
         self.all_ops = all_ops
         self.derived_numbers = derived_numbers
         self.ops: list[tuple[int, ...]] = []
-        self.groups: list[tuple[int, int, int]] = []
+        self.groups: list[tuple[int, ...]] = []
         self.each: list[tuple[int, ...]] = []
         self.uses: list[list[int]] = []
         self.derived: list[int] = []
@@ -393,10 +417,11 @@ class _Plans:
     def of(self, name: str) -> list[int]:
         """Return the plan for an event name; "" is any name that no model lists."""
         wanted = [op for op in self.all_ops if not op.events or name in op.events]
-        plan = list(self._put_ops([op for op in wanted if op.slot < 0 and not op.each]))
+        plan = list(self._put_ops([op for op in wanted if op.slot < 0 and op.unless < 0 and not op.each]))
         first = len(self.groups)
-        for slot in sorted({op.slot for op in wanted} - {-1}):
-            self.groups.append((slot, *self._put_ops([op for op in wanted if op.slot == slot])))
+        for slot, unless in sorted({(op.slot, op.unless) for op in wanted} - {(-1, -1)}):
+            ops = self._put_ops([op for op in wanted if (op.slot, op.unless) == (slot, unless)])
+            self.groups.append((slot, *ops, unless))
         plan += [first, len(self.groups)]
         uses = [0] * max(1, len(self.assembly.property_slots))
         for op in wanted:
@@ -425,7 +450,9 @@ class _Plans:
         itself = self.assembly.property_slots.get(ELEMENT, -1)
         for key in sorted({op.each for op in wanted} - {""}):
             ops = self._put_ops([op for op in wanted if op.each == key])
-            self.each.append((*self.assembly.text_of(key.encode()), *ops, itself))
+            slot = self.assembly.property_slots.get(key, -1)
+            is_read = any(slot in op.uses for op in wanted)
+            self.each.append((*self.assembly.text_of(key.encode()), *ops, itself, slot if is_read else -1))
         return first, len(self.each)
 
     def _put_ops(self, ops: Sequence[_Op]) -> tuple[int, int]:

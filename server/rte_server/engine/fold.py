@@ -82,11 +82,13 @@ from rte_server.engine.program import (
     EACH_KEY_LEN,
     EACH_OPS,
     EACH_OPS_END,
+    EACH_SLOT,
     EACH_WORDS,
     FROM_CODE,
     G_OPS,
     G_OPS_END,
     G_SLOT,
+    G_UNLESS,
     GROUP_WORDS,
     NO_SOURCE,
     OP_AT,
@@ -160,7 +162,7 @@ from rte_server.engine.table import (
 )
 from rte_server.engine.triggers import may_fire, new_fired, run_triggers, settle_quiet
 from rte_server.engine.url_parts import URL_STATE_WORDS, WORKSPACE_BYTES, forget_url
-from rte_server.engine.values import BOOL, ERROR, NULL, STRING
+from rte_server.engine.values import BOOL, COMPOUND, ERROR, NULL, STRING
 from rte_server.engine.verdicts import new_verdicts
 from rte_server.engine.wire_layout import (
     ALIAS_LEN,
@@ -431,7 +433,8 @@ def apply_event(ctx, span, record, row, name, received_ms):  # type: ignore[no-u
     groups = span_in(ctx, GROUPS)
     tags = span_in(ctx, SLOT_TAGS)
     for g in range(word_at(plan, P_GROUPS) * GROUP_WORDS, word_at(plan, P_GROUPS_END) * GROUP_WORDS, GROUP_WORDS):
-        if word_at(tags, word_at(groups, g + G_SLOT)) != ERROR:
+        slot, unless = word_at(groups, g + G_SLOT), word_at(groups, g + G_UNLESS)
+        if (slot < 0 or word_at(tags, slot) != ERROR) and (unless < 0 or word_at(tags, unless) != COMPOUND):
             first, end = word_at(groups, g + G_OPS), word_at(groups, g + G_OPS_END)
             marks |= run_ops(ctx, span, cells, first, end, time_ms, order)
     if word_at(plan, P_EACH) != word_at(plan, P_EACH_END):
@@ -452,6 +455,9 @@ def fold_elements(ctx, span, record, cells, plan, uses):  # type: ignore[no-unty
     properties, length = word_at(record, PROPERTIES_OFF), word_at(record, PROPERTIES_LEN)
     for i in range(word_at(plan, P_EACH), word_at(plan, P_EACH_END)):
         each = (span_in(ctx, EACH)[0] + i * EACH_WORDS * 8, np.int64(EACH_WORDS))
+        slot = word_at(each, EACH_SLOT)
+        if slot >= 0 and word_at(span_in(ctx, SLOT_TAGS), slot) != COMPOUND:
+            continue
         first, end = word_at(each, EACH_OPS), word_at(each, EACH_OPS_END)
         key, key_length = word_at(each, EACH_KEY), word_at(each, EACH_KEY_LEN)
         at, list_end = find_list(ctx, span, properties, length, key, key_length)

@@ -146,6 +146,8 @@ class AttributeSpec:
         extras: Further expressions on the event, as the kind says.
         each: Property of the event, a list each of whose elements counts as an event of its own; empty: the event counts.
             Roles without `needs_value` mean the event.
+        or_event: Whether an event whose property of that name is no list (or object) stands for its one element, with its
+            properties as the members of that.
         params: Whole numbers that the kind is made with (durations, sizes), as it says.
         owner: Name of the attribute whose cell this one shows a part of; empty: it has a cell of its own.
         part: Which part, from 1; 0 = the attribute itself.
@@ -171,6 +173,7 @@ class AttributeSpec:
     roles: tuple[Role, ...] = ()
     extras: tuple[Code, ...] = ()
     each: str = ""
+    or_event: bool = False
     params: tuple[int, ...] = ()
     owner: str = ""
     part: int = 0
@@ -313,10 +316,11 @@ EVERYTHING_CHANGED = np.int64(-1)
 """All marks."""
 
 # Words of a group.
-G_SLOT = np.int64(0)  # the property without which its ops do nothing
+G_SLOT = np.int64(0)  # the property without which its ops do nothing, -1: they need none
 G_OPS = np.int64(1)  # first and end row in `ops`
 G_OPS_END = np.int64(2)
-GROUP_WORDS = np.int64(3)
+G_UNLESS = np.int64(3)  # the property that must be no list, since its elements count instead of the event; -1: none
+GROUP_WORDS = np.int64(4)
 
 # Words of ops that are run for each element of a list.
 EACH_KEY = np.int64(0)  # offset and length of the list's key in `texts`
@@ -324,7 +328,8 @@ EACH_KEY_LEN = np.int64(1)
 EACH_OPS = np.int64(2)  # first and end row in `ops`
 EACH_OPS_END = np.int64(3)
 EACH_ITSELF = np.int64(4)  # slot of the element itself, -1 if no expression reads it
-EACH_WORDS = np.int64(5)
+EACH_SLOT = np.int64(5)  # slot of the list, -1 if it is looked for in the properties
+EACH_WORDS = np.int64(6)
 
 ELEMENT = "\0"
 """Input of expressions: an element of the list that `each` names. Keys of properties in expressions have no such character."""

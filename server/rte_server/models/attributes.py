@@ -88,6 +88,7 @@ def read_attribute(
     shown_kind = windowed(kind, members)
     low, default, high = KEEP.get(shown_kind, (0, 0, 0))
     listens = head if kind in _EVENT_KINDS else members.get("on")
+    each, or_event = read_each(reader, members, where)
     return AttributeSpec(
         name=name,
         model=model,
@@ -98,7 +99,8 @@ def read_attribute(
         events=reader.events(listens, where) if listens is not None else (),
         value=value,
         where=read_condition(reader, members, where, lists, each="each" in members),
-        each=read_each(reader, members, where),
+        each=each,
+        or_event=or_event,
         keep=reader.whole(members, "keep", default, low, high) if shown_kind in KEEP else 0,
         unique=reader.flag(members, "unique", True),
         roles=_roles(reader, kind, members, where),

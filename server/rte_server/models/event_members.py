@@ -42,18 +42,25 @@ def read_value(
     return read_expression(reader, item, where, partial(compile_event_expression, lists=lists, each=each))
 
 
-def read_each(reader: Reader, members: Mapping[str, Item], where: str) -> str:
-    """Return the property that the member `each` names, a list; empty where there is none."""
+def read_each(reader: Reader, members: Mapping[str, Item], where: str) -> tuple[str, bool]:
+    """Return the property that the member `each` names, a list, or empty; and whether an event without it stands for itself."""
     item = members.get("each")
     if item is None:
-        return ""
+        return "", False
+    or_event = isinstance(item.content, list)
+    if isinstance(item.content, list):
+        if [each.content for each in item.content[1:]] != ["event"]:
+            message = f"{where}, `each` must be a property of the event, or one and then `event`"
+            reader.problem(item, message, "write for example `each: [event.items, event]`")
+            return "", False
+        item = item.content[0]
     found = read_expression(reader, item, f"{where}, `each`", compile_event_expression)
     if found is None:
-        return ""
+        return "", False
     if [step.op for step in found.code] != [Op.LOAD]:
         reader.problem(item, f"{where}, `each` must be a property of the event", "write for example `event.items`")
-        return ""
-    return str(found.code[0].name)
+        return "", False
+    return str(found.code[0].name), or_event
 
 
 def read_condition(

@@ -83,19 +83,20 @@ def renamed_part(part: Part, names: Mapping[str, str], *, is_on_event: bool = Fa
     )
 
 
-def take_apart(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]) -> Part:
+def take_apart(text: str, inputs: Mapping[str, TypeSet] | None, lists: frozenset[str], *, each: bool = False) -> Part:
     """Return an expression with its parts.
 
     Args:
         text: An expression that compiles.
         inputs: As for `compile_row_expression`; None for an expression on an event.
         lists: Names of the look-up lists that it may read.
+        each: Whether it may read `item`, an element of a list.
 
     Raises:
         ExpressionError: It does not compile.
     """
     tree, positions = parse_expression(text, inputs)
-    whole = _Reader(text, positions, inputs, lists).part(tree)
+    whole = _Reader(text, positions, inputs, lists, each=each).part(tree)
     return Part(" ".join(text.split()), whole.operator, whole.input, whole.code, whole.parts)
 
 
@@ -103,9 +104,16 @@ class _Reader:
     """Turns nodes of one tree into parts."""
 
     def __init__(
-        self, text: str, positions: Mapping[int, int], inputs: Mapping[str, TypeSet] | None, lists: frozenset[str]
+        self,
+        text: str,
+        positions: Mapping[int, int],
+        inputs: Mapping[str, TypeSet] | None,
+        lists: frozenset[str],
+        *,
+        each: bool,
     ) -> None:
         self._lowering = (text, positions, inputs, lists)
+        self._each = each
 
     def part(self, node: Node) -> Part:
         """Return the part that a node is.
@@ -113,7 +121,7 @@ class _Reader:
         Raises:
             ExpressionError: It has no code of its own: a list, for instance.
         """
-        lowering = Lowering(*self._lowering)
+        lowering = Lowering(*self._lowering, each=self._each)
         lowering.lower(node)
         parts = []
         for operand in _operands(node):

@@ -100,6 +100,7 @@ def read_keyed(
         params = reader.duration_ms(members["half_life"], 1) if "half_life" in members else 0, keep
         keep = reader.whole(members, "of", max(TOP_OF_DEFAULT, keep), keep, TOP_OF_MAX)
     extras = {Kind.BASKET: ("quantity", "price"), Kind.TOP: ("weight",)}.get(kind, ())
+    each, or_event = read_each(reader, members, where)
     return AttributeSpec(
         name=name,
         model=model,
@@ -114,7 +115,8 @@ def read_keyed(
         roles=roles,
         extras=tuple(_number(reader, members, word, where, lists) for word in extras),
         params=params,
-        each=read_each(reader, members, where),
+        each=each,
+        or_event=or_event,
     )
 
 

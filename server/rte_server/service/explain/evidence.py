@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.struct_pb2 import Struct, Value
@@ -17,7 +17,7 @@ from rte.v1.event_pb2 import Event
 from rte.v1.session_explanation_pb2 import EventEvidence, ExplainedEvent
 from rte.v1.session_pb2 import Session
 from rte_server.engine.expressions import Code, input_names
-from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
+from rte_server.engine.program import ELEMENT_MEMBER, AttributeSpec, Kind, ModelSpec
 from rte_server.engine.session_events import DUPLICATE, LATE, TAKEN, judge
 from rte_server.engine.session_parts import SessionParts
 from rte_server.engine.settings import EngineSettings
@@ -147,7 +147,8 @@ class Evidence:
             subject = self._subject
             model = next(each for each in subject.models if each.name == subject.spec.model)
             names = names_inside(model, subject.models)
-            part = take_apart(text, None, list_names(subject.models) | names.keys())
+            lists = list_names(subject.models) | names.keys()
+            part = take_apart(text, None, lists, each=subject.cell.or_event)
             return self._named(renamed_part(part, names, is_on_event=True))
         except ExpressionError:
             return None
@@ -159,8 +160,10 @@ class Evidence:
         """Return what is computed: the attribute, and each part of its expressions as the latest value."""
         subject = self._subject
         own = dict.fromkeys((subject.cell, subject.spec))
+        cell = subject.cell
+        elements: Any = {"each": cell.each, "or_event": True} if cell.or_event else {}
         parts = [
-            AttributeSpec(name, subject.spec.model, Kind.LAST, "any", value=code)
+            AttributeSpec(name, subject.spec.model, Kind.LAST, "any", value=code, **elements)
             for name, code in self._codes.by_name.items()
         ]
         specs = (*own, *parts)
@@ -196,8 +199,8 @@ class Evidence:
 
     def _not_taken(self, number: int, place: int) -> Outcome | None:
         """Return why an event gives the attribute nothing, or None if it gives something."""
-        if self._subject.cell.each:
-            return None  # Its expressions are about elements, of which an event has several.
+        if self._has_elements(place):
+            return None  # Expressions are about elements, of which an event has several.
         alone = self._alone[number]
         outcome: Outcome | None = None
         for where, needs_value in self._ways(self._events.text(place, NAME_OFF)):
@@ -208,6 +211,15 @@ class Evidence:
             else:
                 return None
         return outcome
+
+    def _has_elements(self, place: int) -> bool:
+        """Return whether the attribute takes in the elements of a list of an event, and not the event itself."""
+        cell = self._subject.cell
+        if not cell.or_event:
+            return bool(cell.each)
+        event = Event.FromString(self._events.content(place, EVENT_OFF))
+        found = event.properties.fields.get(cell.each)
+        return found is not None and found.WhichOneof("kind") in ("list_value", "struct_value")
 
     def _ways(self, event_name: str) -> list[tuple[Code, bool]]:
         """Return the ways in which an event of this name is taken: its condition, and whether it needs a value."""
@@ -327,8 +339,11 @@ class Evidence:
 
     def _properties(self, event: Event) -> Struct:
         """Return the properties that the attribute reads, as far as the event has them."""
-        _cell, read = self._subject.cell, Struct()
-        for name in sorted({name for code in self._read for name in input_names(code)}):
+        cell, read = self._subject.cell, Struct()
+        names = {name for code in self._read for name in input_names(code)}
+        if cell.or_event:
+            names = {name.removeprefix(ELEMENT_MEMBER) for name in names} | {cell.each}
+        for name in sorted(names):
             if name in event.properties.fields:
                 read.fields[name].CopyFrom(event.properties.fields[name])
         return read
