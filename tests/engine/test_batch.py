@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,11 +14,12 @@ from rte.v1.event_pb2 import Event
 from rte_server.engine.batch import WINDOW_EVENTS
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
-from rte_server.engine.program import ModelSpec
+from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.engine.table import VERSION
 from rte_server.engine.triggers import Fired
 from rte_server.models import load_models
-from tests.engine.attribute_samples import MODEL, PATIENT, TOLD
+from tests.engine.attribute_samples import MODEL, PATIENT, TOLD, load, trigger
 from tests.engine.pair import SETTINGS, new_engine, state_of
 from tests.engine.strategies import GAP_MS, ID_FORMS, START_MS, Batch, events
 
@@ -100,3 +102,47 @@ def test_a_session_changes_once_per_request() -> None:
     before = int(engine.score_view().table.rows[row, VERSION])
     folded(engine, [request[1:]], START_MS)
     assert int(engine.score_view().table.rows[row, VERSION]) == before + 2
+
+
+DEAR = (*load("price_sum"), Instruction(Op.DOUBLE, number=50.0), Instruction(Op.GREATER))
+LATELY_NONE = (*load("min_lately"), Instruction(Op.NULL), Instruction(Op.EQUAL))
+
+
+@pytest.mark.parametrize(
+    ("fires", "given", "times"),
+    [
+        # It holds after the first event, and not after the second.
+        (trigger("dear", DEAR, 0, each_quiet=False), ((10, 60.0), (11, -60.0)), 1),
+        # It holds all the time, so each event is another quiet.
+        (trigger("keen_each", load("keen"), 0, each_quiet=True), ((10, 60.0), (11, 1.0), (12, 1.0)), 3),
+        # It holds as the window of the first price is over when the request comes, until there is another price.
+        (
+            trigger("gone", (*DEAR, *LATELY_NONE, Instruction(Op.AND)), 0, each_quiet=False),
+            ((10, 60.0), (700, None), (1_400, None), (2_100, 5.0)),
+            1,
+        ),
+        # The session was quiet for long enough between the two, though it is not now.
+        (trigger("paused", load("keen"), 300, each_quiet=True), ((10, 60.0), (900, 60.0)), 1),
+    ],
+    ids=("falls", "holds on", "passes", "waits"),
+)
+def test_what_holds_in_between_fires(
+    fires: tuple[AttributeSpec, ...], given: tuple[tuple[int, float | None], ...], times: int
+) -> None:
+    """A trigger fires for an event of a request although the next one takes away the reason; as if each came alone."""
+    models = (MODEL, replace(PATIENT, attributes=fires))
+    request = []
+    for number, (at_ms, price) in enumerate(((0, None), *given)):
+        event = Event(event_id=str(number), visitor_id="v", name="view_item")
+        event.event_time.FromMilliseconds(START_MS + at_ms)
+        if price is not None:
+            event.properties["price"] = price
+        request.append(event)
+    one, other = new_engine(models), new_engine(models)
+    for engine in (one, other):
+        folded(engine, [request[:1]], START_MS)
+    received_ms = START_MS + given[-1][0] + 100
+    found = folded(one, [request[1:]], received_ms)
+    assert found == folded(other, [[each] for each in request[1:]], received_ms)
+    assert state_of(one) == state_of(other)
+    assert len(found[1]) == times
