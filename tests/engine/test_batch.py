@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expressions import Instruction, Op
 from rte_server.engine.program import AttributeSpec, ModelSpec
+from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.table import VERSION
 from rte_server.engine.triggers import Fired
 from rte_server.models import load_models
@@ -146,3 +149,41 @@ def test_what_holds_in_between_fires(
     assert found == folded(other, [[each] for each in request[1:]], received_ms)
     assert state_of(one) == state_of(other)
     assert len(found[1]) == times
+
+
+def test_readers_wait_for_a_large_request_of_one_visitor() -> None:
+    """A session whose events keep the writer busy for longer than a kernel waits is neither gone nor without its inputs."""
+    engine = new_engine(MODELS["packs"])
+    session = new_request(1)
+    folded(engine, [session], START_MS)
+    (row,) = engine.rows_in_use()
+    session_id = engine.session_id(int(row))
+    inputs = ScoreInputs(np.zeros(0, np.int64), np.zeros(0))
+    missed: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            if engine.copied(engine.find_session, session_id) is None:
+                missed.append("copied")
+            if engine.score_view().gather(inputs, np.array([row])).stamps[0, 0] == 0:
+                missed.append("gathered")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(40):
+        folded(engine, [new_request(1_000, 1 + 1_000 * number)], START_MS + 2_000)
+    done.set()
+    reader.join()
+    assert not missed
+
+
+def new_request(count: int, first: int = 0) -> list[Event]:
+    """Return events of one visitor within a second."""
+    request = []
+    for number in range(first, first + count):
+        event = Event(event_id=str(number), visitor_id="v", name="view_item")
+        event.event_time.FromMilliseconds(START_MS + number % 1_000)
+        event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
+        request.append(event)
+    return request

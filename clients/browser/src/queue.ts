@@ -49,6 +49,7 @@ export class Queue {
   private failures = 0
   private timer = 0
   private stored = false
+  private delayed = false
 
   /**
    * @param address Of `events:ingest`.
@@ -76,9 +77,11 @@ export class Queue {
     if (!this.failures && !this.timer) this.later(BATCH_DELAY_MS)
   }
 
-  /** Send what waits no sooner than if it came now: its last event is not complete yet. */
+  /** Send what waits no sooner than if it came now: its last event is not complete yet. Once for a batch, which has to leave. */
   hold(): void {
-    if (!this.failures && this.timer) this.later(BATCH_DELAY_MS)
+    if (this.failures || !this.timer || this.delayed) return
+    this.delayed = true
+    this.later(BATCH_DELAY_MS)
   }
 
   /** Begin to send; what waits belongs to `visitor`. */
@@ -147,6 +150,7 @@ export class Queue {
   }
 
   private post(): void {
+    this.delayed = false
     let length = 0
     let count = 0
     for (const event of this.waiting.slice(0, BATCH_EVENTS_MAX)) {

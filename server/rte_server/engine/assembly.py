@@ -261,7 +261,7 @@ class _Assembly:
         if spec.or_event:
             unless = self._slot(spec.each)
             ops += [replace(op, unless=unless) for op in self._ops_of(_on_event(spec), number)]
-            ops = [replace(op, uses={**op.uses, unless: 1}) for op in ops]
+            ops = [replace(op, uses={**op.uses, unless: max(1, op.uses.get(unless, 0))}) for op in ops]
         return ops
 
     def _ops_of(self, spec: AttributeSpec, number: int) -> list[_Op]:

@@ -264,7 +264,10 @@ class Reader:
             buffers = new_read_buffers(state.context)
             # Nothing of it is encoded: what is wanted is the copy of the row that is made on the way.
             nothing = 0, np.zeros(len(state.program.attributes), np.uint8), False, np.zeros(0, np.int64)
-            size = encode_session(state.context, 0, row, 0, 0, *nothing, *buffers)
+            size = -1
+            # A request with many events of one visitor may keep the row for longer than a kernel waits.
+            while size == -1 and state is self._state:
+                size = encode_session(state.context, 0, row, 0, 0, *nothing, *buffers)
             if size >= 0 and buffers.cells[STATE] != FREE and find(key) == row and state is self._state:
                 return RowCopy(buffers.cells, buffers.written, state.program, state.pool, position, state.table.online)
         return None

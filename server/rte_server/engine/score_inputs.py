@@ -48,12 +48,16 @@ class GatheredRows(NamedTuple):
 
     Attributes:
         inputs: float32[n, k]; NaN where an input is absent and has no default.
-        stamps: int64[n, 3], per row: low word of the session id (0: the row is no session's, or kept changing), position
-            and received time of the newest entry that is in the inputs.
+        stamps: int64[n, 3], per row: low word of the session id (0: the row is no session's), position and received time of
+            the newest entry that is in the inputs.
     """
 
     inputs: NDArray[np.float32]
     stamps: NDArray[np.int64]
+
+
+CHANGING = np.int64(-1)
+"""Instead of a session id: the writer kept changing the row for READ_TRIES tries. No id is that one, but once in 2 ** 63."""
 
 
 @kernel
@@ -65,11 +69,12 @@ def gather_rows(context, now_ms, rows, loads, defaults, inputs, stamps):  # type
         now_ms: The time by the server's clock, for values that change with it.
         rows: int64[n].
         loads: Members of ScoreInputs, as is `defaults`.
-        inputs: Members of GatheredRows, zeros, as are `stamps`.
+        inputs: Members of GatheredRows, zeros, as are `stamps`; a row that kept changing has CHANGING for its session.
     """
     ctx = span_of(context)
     for i in range(rows.shape[0]):
         cells = row_cells(ctx, rows[i])
+        stamps[i, 0] = CHANGING
         for _ in range(READ_TRIES):
             before = acquire_at(cells, VERSION)
             if before & 1 == 1:
@@ -85,8 +90,7 @@ def gather_rows(context, now_ms, rows, loads, defaults, inputs, stamps):  # type
                 inputs[i, k] = number if number == number else defaults[k]
             fence_acquire()
             if acquire_at(cells, VERSION) == before:
-                if is_session:
-                    stamps[i, 0] = session
-                    stamps[i, 1] = position
-                    stamps[i, 2] = received_ms
+                stamps[i, 0] = session if is_session else np.int64(0)
+                stamps[i, 1] = position if is_session else np.int64(0)
+                stamps[i, 2] = received_ms if is_session else np.int64(0)
                 break

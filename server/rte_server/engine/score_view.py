@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.program import Program
-from rte_server.engine.score_inputs import GatheredRows, ScoreInputs, gather_rows
+from rte_server.engine.score_inputs import CHANGING, GatheredRows, ScoreInputs, gather_rows
 from rte_server.engine.scores import mark_waiting, put_scores, take_waiting
 from rte_server.engine.strings import StringPool
 from rte_server.engine.table import CLOCK, FREE, HIGH_WATER, STATE, Table
@@ -68,7 +68,12 @@ class ScoreView:
             now_ms: The time by the server's clock; at least that of the newest entry is taken.
         """
         found = GatheredRows(np.zeros((len(rows), len(inputs.loads)), np.float32), np.zeros((len(rows), 3), np.int64))
-        gather_rows(self.context, max(now_ms, int(self.table.counts[CLOCK])), rows, *inputs, *found)
+        found.stamps[:, 0] = CHANGING
+        # A request with many events of one visitor may keep a row for longer than a kernel waits.
+        while len(left := np.flatnonzero(found.stamps[:, 0] == CHANGING)):
+            part = GatheredRows(found.inputs[left], found.stamps[left])
+            gather_rows(self.context, max(now_ms, int(self.table.counts[CLOCK])), rows[left], *inputs, *part)
+            found.inputs[left], found.stamps[left] = part
         return found
 
     def put(

@@ -56,8 +56,8 @@ LEFT_MAX = 500
 ROWS_PER_STEP = 1_024
 """Rows that are copied between two pauses, some 2 ms."""
 
-ROOM_ROWS, ROOM_RECORDS = 65_536, 16_384
-"""What may come while the copy is made: with more of it the writer copies all anew."""
+ROOM_ROWS, ROOM_RECORDS = 262_144, 65_536
+"""What may come while the copy is made, with pauses some 8 s for a million rows: with more of it the writer copies all anew."""
 
 NOT_COPIED = np.int64(-1)
 _AHEAD = np.int64(4)  # rows that are asked of memory before they are looked at
