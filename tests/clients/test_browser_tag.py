@@ -296,6 +296,23 @@ def test_a_title_that_is_set_late_is_told_although_a_batch_is_due(server: TestSe
         assert titles == ["A shop", *(f"Page {wait_ms}" for wait_ms in range(350, 400, 10))]
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_whoever_goes_on_at_once_leaves_the_title_of_the_page(
+    server: TestServer, chromium: Chromium, *, is_first: bool
+) -> None:
+    """Pages that are left within milliseconds have their own titles, be they set before the address or after it."""
+    steps = ["history.pushState(null, '', '/?page=N')", "document.title = 'Page N'"]
+    step = "; ".join(steps[::-1] if is_first else steps)
+    with site({"/": page_of({}, f"{address_of(server)}/rte.js")}) as shop:
+        page = chromium.open(f"{shop.address}/")
+        page.wait_for("window.rte.version")
+        wait_for_posted_events(page, {"view_item"})
+        page.evaluate(f"(() => {{ {'; '.join(step.replace('N', str(number)) for number in (2, 3, 4))} }})()")
+        wait_for_page_views(server, visitor_of(page), 4)
+        titles = [event["properties"]["page_title"] for event in sent(page) if event["name"] == "page_view"]
+        assert titles == ["A shop", "Page 2", "Page 3", "Page 4"]
+
+
 def times_posted(shop: Site, text: bytes) -> int:
     """Return how many of the bodies that were posted to a site contain a text."""
     return sum(text in body for body in list(shop.posted))

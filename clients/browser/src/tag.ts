@@ -36,6 +36,9 @@ class Tag {
   private customer_id: string
   private address = ''
   private location = ''
+  /** The latest view, as long as its title may come late, and the title of the page before it. */
+  private untitled?: { event: TagEvent; before: string }
+  private title = ''
   private viewed = false
   private ended = false
   private clicks: { at: number; x: number; y: number }[] = []
@@ -76,6 +79,7 @@ class Tag {
   page(properties?: Properties): void {
     const referrer = this.viewed ? this.location : document.referrer
     this.ping(PING_MS_MIN / 10)
+    this.settle()
     this.address = whole(location.href)
     this.location = this.options.clean_url(location.href)
     this.attention.begin()
@@ -151,10 +155,24 @@ class Tag {
       user_agent: navigator.userAgent,
       ...properties,
     })
+    this.untitled = undefined
     if (event && !(properties && properties.page_title)) {
-      const { address } = this
-      setTimeout(() => address === whole(location.href) && (event.properties.page_title = clipped(document.title)), TITLE_MS)
+      const untitled = (this.untitled = { event, before: this.title })
+      setTimeout(() => {
+        if (this.untitled !== untitled) return
+        event.properties.page_title = clipped(document.title)
+        this.settle()
+      }, TITLE_MS)
     }
+  }
+
+  /** Take the title that the page has for its view, since another page comes. One that was set before the address stays. */
+  private settle(): void {
+    if (!this.untitled) return
+    const { event, before } = this.untitled
+    this.untitled = undefined
+    if (event.properties.page_title === before) event.properties.page_title = clipped(document.title)
+    this.title = event.properties.page_title as string
   }
 
   private followHistory(): void {
