@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rte.v1 import model_service_pb2 as pb
 from rte_server.models import ModelError
 from rte_server.models.configured import Configured, Problems, read_configured
 from rte_server.service import model_files
-from tests.service.live_server import live_server
+from tests.service.live_server import LiveServer, live_server
 from tests.service.test_dry_run import graph
 from tests.service.test_lifecycle import VIEWS, Caller
 
@@ -40,13 +41,19 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@contextmanager
+def following(path: Path) -> Iterator[tuple[LiveServer, Caller]]:
+    """Run a server that follows a model file, with its data beside the file."""
+    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
+    with live_server(path.parent / "data", **settings) as server, server.channel() as channel:
+        yield server, Caller(channel)
+
+
 def test_files_are_followed(tmp_path: Path) -> None:
     """A changed file is activated with history; a broken one changes nothing and is told, until it is sound again."""
     path = tmp_path / "views.yaml"
     write(path, 1)
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (server, caller):
 
         def listed() -> dict[str, model_pb2.Model]:
             return {each.name: each for each in caller.models.ListModels(pb.ListModelsRequest()).models}
@@ -82,9 +89,7 @@ def test_a_file_and_its_list_are_followed(tmp_path: Path) -> None:
         "model: cards\nlists:\n  bad: {file: bad.csv}\nattributes:\n"
         "  hits: {count: view_item, where: event.item_id in lists.bad}\n"
     )
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (_, caller):
         caller.view("v", 7)
         assert caller.attributes("v")["hits"] == 0
         put(tmp_path / "bad.csv", "x\ni7\n")
@@ -102,9 +107,7 @@ def test_a_list_that_changes_changes_the_list_of_the_version_that_runs(tmp_path:
     lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
     lists.write_text("x\n")
     path.write_text(CARDS.format(version=1, more=""))
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (_, caller):
 
         def version() -> int:
             return caller.models.GetModel(pb.GetModelRequest(name="cards")).model.version
@@ -137,9 +140,7 @@ def test_going_back_passes_over_lists(tmp_path: Path) -> None:
     lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
     lists.write_text("x\n")
     path.write_text(CARDS.format(version=1, more=""))
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (server, caller):
         caller.view("v", 7)
         first = caller.models.ListModelVersions(pb.ListModelVersionsRequest()).configurations[0].position
 
@@ -163,9 +164,7 @@ def test_a_list_that_is_gone_is_told_and_changes_nothing(tmp_path: Path) -> None
     lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
     lists.write_text("i7\n")
     path.write_text(CARDS.format(version=1, more=""))
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (server, caller):
         caller.view("v", 7)
         lists.unlink()
         until(lambda: server.application.model_files.problems)
@@ -206,9 +205,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch:
     """Its beginning is a model, too, but it never runs: a file is followed when it looks the same twice."""
     path = tmp_path / "views.yaml"
     write(path, 1)
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (_, caller):
 
         def read(paths: Sequence[str]) -> Configured:
             found = read_configured(paths)
@@ -229,9 +226,7 @@ def test_a_file_is_tried_again_after_an_unexpected_failure(tmp_path: Path, monke
     """It need not change again."""
     path = tmp_path / "views.yaml"
     write(path, 1)
-    settings: dict[str, Any] = {"models__packs": [str(path)], "models__watch_interval_ms": 20}
-    with live_server(tmp_path / "data", **settings) as server, server.channel() as channel:
-        caller = Caller(channel)
+    with following(path) as (server, caller):
         follow = server.application.lifecycle.follow
         failed: list[Configured] = []
 

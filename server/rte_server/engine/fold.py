@@ -301,6 +301,7 @@ def fold_visitor(ctx, span, records, start, first, received_ms, outcomes):  # ty
     i = np.int64(first)
     while True:
         record = record_at(records, i)
+        following = word_at(span_in(ctx, FOLLOWING), F_WORDS * (i - start) + F_NEXT)
         time_ms = word_at(record, TIME_MS)
         if row == NONE or not goes_on(ctx, slot, row, time_ms):
             if row != NONE:
@@ -316,12 +317,12 @@ def fold_visitor(ctx, span, records, start, first, received_ms, outcomes):  # ty
             # The last plan computes what any of the others does.
             name = plan if name == plan or name == NOTHING_NEW else span_in(ctx, PLANS)[1] // PLAN_WORDS - 1
             cells = row_cells(ctx, row)
-            if may_fire(ctx, cells, marks, received_ms):
+            if following != 0 and may_fire(ctx, cells, marks, received_ms):
                 compute(ctx, cells, name, marks, received_ms)
                 name, marks = NOTHING_NEW, np.int64(0)
-        i = word_at(span_in(ctx, FOLLOWING), F_WORDS * (i - start) + F_NEXT)
-        if i == 0:
+        if following == 0:
             break
+        i = following
     if row != NONE:
         finish(ctx, row, name, marks, received_ms)
 

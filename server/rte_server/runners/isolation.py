@@ -7,7 +7,8 @@
 Whether it works at all is asked with a row that went well before. What is known or suspected to break the scorer never
 stands in a batch with other rows, and costs them a bounded time: a round ends after `FAILURES_PER_ROUND` failed attempts,
 each of which takes at most the score's time limit, and the search goes on in the next one, after the rows that have
-changed since.
+changed since. A plug-in whose process an attempt has ended is started anew by the next one, which takes that much longer:
+`RETRY_SHARE` does not count it.
 """
 
 from __future__ import annotations
