@@ -18,6 +18,8 @@ scores:
   p_online:
     online: {inputs: [looks], label: purchase, examples: 10, margin: 0}
     shadow: false
+  p_shy:
+    online: {inputs: [looks], label: purchase}
   fixed:
     linear: {intercept: -1.0, weights: {looks: 0.5}}
 """
@@ -45,17 +47,22 @@ def test_scores_are_listed_with_how_they_learn(rte: Rte, server: LiveServer) -> 
     """Each score with its runner and inputs, then a table of those that learn; as JSON the messages themselves."""
     result = rte("models", "scores", "--server", server.address)
     assert result.exit_code == 0, result.err
-    listed, learning = map(rows, result.out.split("\n\n"))
+    *tables, why = result.out.rstrip().split("\n\n")
+    assert why == "p_shy is in the shadow. It has learned from 100 sessions; it may be shown after 500 (`examples`)."
+    listed, learning = map(rows, tables)
     assert listed["fixed"] == ["learning", "linear", "", "looks"]
     assert listed["p_online"] == ["learning", "online", "", "looks"]
-    assert list(learning) == ["learns", "p_online"]
+    assert list(learning) == ["learns", "p_online", "p_shy"]
     by_title = dict(zip(learning["learns"], learning["p_online"], strict=True))
     assert (by_title["is"], by_title["examples"], by_title["of 1"]) == ("shown", "100", "100")
     assert (by_title["baseline"], by_title["AUC"], by_title["versions"]) == ("share of 1s", "", "1")
+    assert by_title["horizon"] == "1,000"
     assert 0.0 < float(by_title["log loss"]) < 0.7
     found = json.loads(rte("models", "scores", "--format", "json", "--server", server.address).out)
-    assert [each["name"] for each in found] == ["fixed", "p_online"]
-    assert found[1]["online"]["example_count"] == 100
+    assert [each["name"] for each in found] == ["fixed", "p_online", "p_shy"]
+    assert found[1]["online"]["example_count"] == 100 and "shadow_reason" not in found[1]["online"]
+    shy = found[2]["online"]
+    assert (shy["example_count_min"], shy["horizon_count"], shy["margin"]) == (500, 1000, 0.005)
 
 
 def test_weights_are_put_back(rte: Rte, server: LiveServer) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -25,11 +25,11 @@ from rte_server.engine.snapshot import Held
 from rte_server.engine.table import Capacity
 from rte_server.models import ModelError, compile_models
 from tests.engine.attribute_samples import load
+from tests.engine.online_twin import OnlineTwin, bent
 from tests.engine.pair import new_engine as engine_of
 
 GAP_MS = 1_800_000
 START_MS = 1_700_000_000_000
-ALPHA, BETA, L1, L2 = 0.3, 1.0, 0.05, 0.5
 SECRET = np.arange(1, 5, dtype=np.uint64)
 CAPACITY = Capacity(
     sessions_max=256, dedup_events_max=4096, strings_max=4096, string_bytes_max=1 << 20, written_sessions_max=16
@@ -51,6 +51,7 @@ scores:
       label: [purchase, sign_up]
       examples: {examples}
       margin: 0.01
+      horizon: {horizon}
       alpha: 0.3
       l1: 0.05
       l2: 0.5
@@ -59,59 +60,16 @@ scores:
 """
 
 
-def model(*, examples: int = 20, baseline: str = "", shadow: bool = True) -> str:
+def model(*, examples: int = 20, horizon: int = 50, baseline: str = "", shadow: bool = True) -> str:
     """Return the model file."""
-    return MODEL.format(examples=examples, baseline=baseline, shadow=str(shadow).lower())
+    return MODEL.format(examples=examples, horizon=horizon, baseline=baseline, shadow=str(shadow).lower())
 
 
-@dataclass
-class Twin:
-    """FTRL-proximal in plain Python, on dictionaries; see McMahan et al., KDD 2013, algorithm 1."""
-
-    baseline: bool
-    z: list[float] = field(default_factory=lambda: [0.0] * 5)
-    n: list[float] = field(default_factory=lambda: [0.0] * 5)
-    examples: int = 0
-    positives: int = 0
-    loss: float = 0.0
-    baseline_loss: float = 0.0
-
-    def weight(self, i: int) -> float:
-        """Return a weight."""
-        z = self.z[i]
-        if abs(z) <= L1:
-            return 0.0
-        return -(z - math.copysign(L1, z)) / ((BETA + math.sqrt(self.n[i])) / ALPHA + L2)
-
-    def probability(self, row: Sequence[float]) -> float:
-        """Return the probability of 1."""
-        total = self.weight(4)
-        for i, x in enumerate(row[:4]):
-            total += self.weight(i) * x
-        return 1.0 / (1.0 + math.exp(-min(max(total, -35.0), 35.0)))
-
-    def learn(self, visit: Visit, label: float) -> None:
-        """Predict, judge, learn."""
-        row = visit.row()
-        probability = self.probability(row)
-        base = (self.positives + 1.0) / (self.examples + 2.0)
-        if self.baseline:
-            base = 1.0 / (1.0 + math.exp(-(-1.0 + 0.5 * visit.views)))
-        self.examples += 1
-        self.positives += int(label)
-        self.loss += log_loss(probability, label)
-        self.baseline_loss += log_loss(base, label)
-        for i, x in enumerate([*row, 1.0]):
-            gradient = (probability - label) * x
-            sigma = (math.sqrt(self.n[i] + gradient * gradient) - math.sqrt(self.n[i])) / ALPHA
-            self.z[i] += gradient - sigma * self.weight(i)
-            self.n[i] += gradient * gradient
-
-
-def log_loss(probability: float, label: float) -> float:
-    """Return the logarithmic loss."""
-    probability = min(max(probability, 1e-6), 1.0 - 1e-6)
-    return -math.log(probability) if label == 1.0 else -math.log(1.0 - probability)
+def new_twin(source: str) -> OnlineTwin:
+    """Return what is to learn the same as the score of the model."""
+    (spec,) = (spec for spec in compile_models({"shop": source})[0].attributes if spec.online is not None)
+    assert spec.online is not None
+    return OnlineTwin(spec.online, len(spec.weights))
 
 
 @dataclass
@@ -128,7 +86,11 @@ class Visit:
     def row(self) -> list[float]:
         """Return the inputs as they enter."""
         top = self.top if self.top > -math.inf else 2.0
-        return [math.log(1.0 + x) for x in (float(self.views), self.spent, top, float(self.views >= 3))]
+        return [bent(x) for x in (float(self.views), self.spent, top, float(self.views >= 3))]
+
+    def guess(self) -> float:
+        """Return the baseline that is named."""
+        return 1.0 / (1.0 + math.exp(-(-1.0 + 0.5 * self.views)))
 
     def take(self, name: str, price: float, time_ms: int) -> None:
         """Fold an event."""
@@ -164,12 +126,15 @@ def made_up(seed: int, count: int) -> list[Made]:
     return events
 
 
-def entries(events: Sequence[Made], source: str) -> tuple[list[Entry], Twin]:
+def entries(events: Sequence[Made], source: str) -> tuple[list[Entry], OnlineTwin]:
     """Return a journal, in which each session closes in a TICK of its own, and the twin after it."""
     configuration = {"settings": {}, "models": {"shop": source}}
     found = [Entry(EntryType.CONFIGURE, START_MS, json.dumps(configuration).encode())]
-    twin = Twin(baseline="baseline: guess" in source)
+    twin, is_named = new_twin(source), "baseline: guess" in source
     visits: dict[str, Visit] = {}
+
+    def learn(visit: Visit, label: float) -> None:
+        twin.learn(visit.row(), label, visit.guess() if is_named else None)
 
     def close(before_ms: int) -> None:
         for visitor, visit in sorted(visits.items(), key=lambda item: item[1].last_ms):
@@ -177,7 +142,7 @@ def entries(events: Sequence[Made], source: str) -> tuple[list[Entry], Twin]:
             if due_ms <= before_ms:
                 found.append(Entry(EntryType.TICK, due_ms, b""))
                 if not visit.learned:
-                    twin.learn(visit, 0.0)
+                    learn(visit, 0.0)
                 del visits[visitor]
 
     for number, (time_ms, visitor, name, price) in enumerate(events):
@@ -186,7 +151,7 @@ def entries(events: Sequence[Made], source: str) -> tuple[list[Entry], Twin]:
         if name in ("purchase", "sign_up") and not visit.learned:
             visit.learned = True
             if visit.events:
-                twin.learn(visit, 1.0)
+                learn(visit, 1.0)
         visit.take(name, price, time_ms)
         body = event(event_id=str(number), name=name, time_ms=time_ms, visitor_id=visitor, properties={"price": price})
         found.append(Entry(EntryType.EVENTS, time_ms, batch_request([body])))
@@ -227,19 +192,24 @@ def block(engine: Engine) -> np.ndarray:
     return dict(engine.snapshot()[1])["online"]
 
 
+def weights_of(engine: Engine) -> list[float]:
+    """Return z, n, mean and sum of squared deviations of each coordinate."""
+    return [float(word) for word in block(engine)[int(O_WEIGHTS) : int(O_WEIGHTS) + 20]]
+
+
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**16), baseline=st.sampled_from(["", "baseline: guess"]))
 def test_it_learns_what_a_plain_twin_learns(seed: int, baseline: str) -> None:
     """Weights and losses are equal to the last bit."""
     journal, twin = entries(made_up(seed, 150), model(baseline=baseline))
     engine = folded(journal)
-    state = block(engine)
-    weights = state[int(O_WEIGHTS) : int(O_WEIGHTS) + 10].tolist()
-    assert weights == [*twin.z, *twin.n]
+    state = weights_of(engine)
+    assert state == [*twin.z, *twin.n, *twin.mean, 0.0, *twin.spread, 0.0]
     found = learned(engine)
     assert (found.examples, found.positives) == (twin.examples, twin.positives)
-    assert found.loss == twin.loss / max(1, twin.examples)
-    assert found.baseline_loss == twin.baseline_loss / max(1, twin.examples)
+    assert (found.loss, found.baseline_loss) == twin.losses()
+    assert found.is_shown == twin.is_shown
+    assert found.auc == pytest.approx(twin.auc(), nan_ok=True)
 
 
 def test_a_replay_and_a_snapshot_learn_the_same() -> None:
@@ -288,25 +258,29 @@ def test_without_a_shadow_it_is_shown_from_the_first_example() -> None:
     assert learned(folded(journal)).is_shown
 
 
-def test_earlier_weights_are_put_back() -> None:
+def test_earlier_weights_are_put_back_with_what_was_measured_of_them() -> None:
     """By an entry, so that a replay does it, too; a version that is not kept changes nothing and says so."""
     journal, _ = entries(made_up(3, 4000), model())
     engine = folded(journal)
     versions = learned(engine).versions
     assert len(versions) >= 3 and learned(engine).version == versions[-1]
-    back = Entry(EntryType.ROLL_BACK, START_MS, json.dumps({"score": "p_online", "version": versions[0]}).encode())
-    before = block(engine)
-    assert engine.apply(engine.position + 1, back).error is None
+    before = learned(engine)
+    assert engine.apply(engine.position + 1, back_to(versions[0])).error is None
+    then = learned(folded_until(journal, lambda found: found.version == versions[0]))
+    assert then != before
+    now = learned(engine)
+    assert replace(now, version=then.version, versions=then.versions, rollbacks=0) == then
+    assert (now.version, now.versions, now.rollbacks) == (before.version, versions, 1)
     after = block(engine)
-    assert learned(engine).rollbacks == 1
-    assert (before[int(O_WEIGHTS) : int(O_WEIGHTS) + 10] != after[int(O_WEIGHTS) : int(O_WEIGHTS) + 10]).any()
-    then = block(folded_until(journal, lambda found: found.version == versions[0]))
-    assert (after[int(O_WEIGHTS) : int(O_WEIGHTS) + 10] == then[int(O_WEIGHTS) : int(O_WEIGHTS) + 10]).all()
-    assert (block(folded([*journal, back])) == after).all()
-    lost = Entry(EntryType.ROLL_BACK, START_MS, json.dumps({"score": "p_online", "version": 999}).encode())
-    outcome = engine.apply(engine.position + 1, lost)
+    assert (block(folded([*journal, back_to(versions[0])])) == after).all()
+    outcome = engine.apply(engine.position + 1, back_to(999))
     assert outcome.error is not None and outcome.error.reason.name == "WEIGHTS_NOT_FOUND"
     assert (block(engine) == after).all()
+
+
+def back_to(version: int) -> Entry:
+    """Return the entry that puts a version back."""
+    return Entry(EntryType.ROLL_BACK, START_MS, json.dumps({"score": "p_online", "version": version}).encode())
 
 
 def test_other_models_keep_what_was_learned() -> None:

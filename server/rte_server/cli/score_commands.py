@@ -72,13 +72,14 @@ def roll_back_weights(
 
 
 def _print_learning(scores: list[Scorer]) -> None:
-    """Print how scores that learn do. Losses and AUC are of predictions made before the example was learned."""
+    """Print how scores that learn do, and why those in the shadow are there."""
     rows = [
         (
             each.name,
             "shown" if each.online.is_shown else "in the shadow",
             f"{each.online.example_count:,}",
             f"{each.online.positive_count:,}",
+            f"{each.online.horizon_count:,}",
             f"{each.online.log_loss:.4f}",
             f"{each.online.baseline_log_loss:.4f}",
             each.online.baseline or "share of 1s",
@@ -87,5 +88,8 @@ def _print_learning(scores: list[Scorer]) -> None:
         )
         for each in scores
     ]
-    titles = ("learns", "is", "examples", "of 1", "log loss", "baseline's", "baseline", "AUC", "versions")
-    print_table(titles, rows, lambda title: title in titles[2:6] or title == "AUC")
+    titles = ("learns", "is", "examples", "of 1", "horizon", "log loss", "baseline's", "baseline", "AUC", "versions")
+    print_table(titles, rows, lambda title: title in titles[2:7] or title == "AUC")
+    for each in scores:
+        if each.online.shadow_reason:
+            typer.echo(f"\n{each.name} is in the shadow. {each.online.shadow_reason}")

@@ -343,7 +343,8 @@ class _Assembly:
         self.online_words += online_words(end - start)
         self.rows[number, A_REGISTERS] = state
         labels = [text_id(name.encode(), self.secret) for name in online.labels]
-        rates = (online.alpha, online.beta, online.l1, online.l2, online.margin)
+        fade = 1.0 - 1.0 / online.horizon
+        rates = (online.alpha, online.beta, online.l1, online.l2, online.margin, fade)
         self.online.append(
             [
                 *(int(self.rows[number, A_AT]), state, start, end),

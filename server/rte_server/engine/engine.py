@@ -73,7 +73,7 @@ from rte_server.engine.written_values import write_session
 EXPIRED_PER_TICK_MAX = 10_000
 """Sessions for which one TICK does what is due, about 15 ms of work: so long events may have to wait for it."""
 
-LAYOUT_VERSION = 8
+LAYOUT_VERSION = 9
 """Raise it with every change of what a word of the state means (`table`, `attributes`): older snapshots are passed over
 then, and the state is folded from the journal."""
 

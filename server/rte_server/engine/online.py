@@ -7,10 +7,18 @@ are those on examples that the model had not seen. The weights are part of the s
 It is no monoid over the events of a session: the weights depend on the order of the entries. What a session shows
 follows from its inputs and from the weights at its latest event.
 
-FTRL-proximal, per coordinate; the last coordinate is the intercept, its input is 1. Another input x enters as
-sign(x) * ln(1 + |x|), so that counts and amounts are of one size.
+FTRL-proximal, per coordinate; the last coordinate is the intercept, its input is 1. Another input x is bent to
+sign(x) * ln(1 + |x|), so that counts and amounts are of one size, and enters as its distance from the mean of all
+examples before, in their standard deviations, cut to [-INPUT_MAX, INPUT_MAX]. Without a mean of 0 each input would
+stand for the intercept, too, and learning by coordinates takes thousands of examples to tell them apart. The
+logarithm of the odds of all examples before is added, so that the score begins at the share of 1s.
 
-Source: McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1 and section 5.1.
+Whether it is shown follows from the losses of the latest examples: each weighs `fade` = 1 - 1 / horizon times as much after
+every other one.
+
+Source: McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1 and section 5.1; Welford,
+"Note on a Method for Calculating Corrected Sums of Squares and Products", Technometrics 1962; Gama et al., "On evaluating
+stream learning algorithms", Machine Learning 2013 (fading factors).
 """
 
 from __future__ import annotations
@@ -26,11 +34,14 @@ from rte_server.engine.native import bits_float, float_bits, put_word, span_of, 
 from rte_server.engine.online_state import (
     BINS,
     CELL_LEARNED,
+    COORDINATE_WORDS,
     O_BASELINE_LOSS,
     O_BINS,
     O_EXAMPLES,
     O_LOSS,
     O_POSITIVES,
+    O_RECENT,
+    O_RECENT_POSITIVES,
     O_ROLLBACKS,
     O_SHOWN,
     O_VERSION,
@@ -45,6 +56,7 @@ from rte_server.engine.program import (
     M_BETA,
     M_END,
     M_EXAMPLES,
+    M_FADE,
     M_FIRST,
     M_L1,
     M_L2,
@@ -64,6 +76,16 @@ PROBABILITY_MIN = 1e-6
 
 MARGIN_MAX = 35.0
 """The logarithm of the odds is cut to [-35, 35]: beyond it a double is 0 or 1."""
+
+INPUT_MAX = 4.0
+"""Inputs are cut to 4 standard deviations: the first 1 after ten thousand 0s would be a hundred of them, and one such
+example would decide the next one's score."""
+
+SPREAD_PRIOR = 0.01
+"""Squared deviations before the first example, as if it had one of 0.1: two that are nearly equal are no scale."""
+
+COUNT_MIN = 1e-9
+"""Less than this of a fading count is 0, so that it does not stay at the smallest of all doubles."""
 
 
 @inner
@@ -87,6 +109,31 @@ def squashed(number, absent):  # type: ignore[no-untyped-def]
 
 
 @inner
+def entered(state, at, count, i, number):  # type: ignore[no-untyped-def]
+    """Return how a bent input enters: its distance from the mean so far, in standard deviations.
+
+    Args:
+        state: Span of what was learned.
+        at: Word at which the block of the score begins.
+        count: Its coordinates.
+        i: Which of them.
+        number: What `squashed` returned.
+
+    Returns:
+        From -INPUT_MAX to INPUT_MAX; NaN if the number is not finite.
+    """
+    if not math.isfinite(number):
+        return math.nan
+    examples = get_number(state, at + O_EXAMPLES)
+    if examples == 0.0:
+        return 0.0
+    mean = get_number(state, at + O_WEIGHTS + 2 * count + i)
+    spread = get_number(state, at + O_WEIGHTS + 3 * count + i)
+    deviation = math.sqrt((spread + SPREAD_PRIOR) / (examples + 1.0))
+    return min(max((number - mean) / deviation, -INPUT_MAX), INPUT_MAX)
+
+
+@inner
 def weight_at(state, model, at, count, i):  # type: ignore[no-untyped-def]
     """Return the weight of coordinate `i` of `count`; z and n stand at `at`."""
     z = get_number(state, at + i)
@@ -96,6 +143,14 @@ def weight_at(state, model, at, count, i):  # type: ignore[no-untyped-def]
     n = get_number(state, at + count + i)
     rate = (bits_float(word_at(model, M_BETA)) + math.sqrt(n)) / bits_float(word_at(model, M_ALPHA))
     return -(z - l1 if z > 0.0 else z + l1) / (rate + bits_float(word_at(model, M_L2)))
+
+
+@inner
+def base_total(state, model, at, count):  # type: ignore[no-untyped-def]
+    """Return the logarithm of the odds where all inputs are at their means; the block begins at `at`."""
+    positives = get_number(state, at + O_POSITIVES)
+    negatives = get_number(state, at + O_EXAMPLES) - positives
+    return math.log((positives + 1.0) / (negatives + 1.0)) + weight_at(state, model, at + O_WEIGHTS, count, count - 1)
 
 
 @inner
@@ -127,12 +182,12 @@ def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
     count = word_at(model, M_END) - first + 1
     weights = span_in(ctx, WEIGHTS)
     inputs = span_in(ctx, WEIGHT_INPUTS)
-    total = weight_at(state, model, block + O_WEIGHTS, count, count - 1)
+    total = base_total(state, model, block, count)
     for i in range(count - 1):
         place = word_at(inputs, first + i)
         absent = bits_float(word_at(weights, 2 * (first + i) + 1))
-        x = squashed(as_number(word_at(tags, place), word_at(bits, place)), absent)
-        total += weight_at(state, model, block + O_WEIGHTS, count, i) * x
+        number = squashed(as_number(word_at(tags, place), word_at(bits, place)), absent)
+        total += weight_at(state, model, block + O_WEIGHTS, count, i) * entered(state, block, count, i, number)
     if not math.isfinite(total):
         return np.int64(NULL), np.int64(0)
     tag = DOUBLE if get_number(state, block + O_SHOWN) != 0.0 else NULL
@@ -176,33 +231,46 @@ def _learn(ctx, cells, m, label, now_ms):  # type: ignore[no-untyped-def]
         # A session that begins with the label event has nothing to learn from.
         return
     state = span_in(ctx, ONLINE_STATE)
-    at = word_at(model, M_STATE) + O_WEIGHTS
+    block = word_at(model, M_STATE)
+    at = block + O_WEIGHTS
     count = word_at(model, M_END) - word_at(model, M_FIRST) + 1
     time_ms = session_time(cells, now_ms)
-    total = weight_at(state, model, at, count, count - 1)
+    total = base_total(state, model, block, count)
     for i in range(count - 1):
-        total += weight_at(state, model, at, count, i) * _input(ctx, cells, model, i, time_ms)
+        number = _input(ctx, cells, model, i, time_ms)
+        total += weight_at(state, model, at, count, i) * entered(state, block, count, i, number)
     if not math.isfinite(total):
         # Learned from, it would make all weights NaN for good.
         add_count(ctx, EXAMPLES_SKIPPED, 1)
         return
     probability = logistic(total)
+    examples = get_number(state, block + O_EXAMPLES) + 1.0
+    for i in range(count - 1):
+        number = _input(ctx, cells, model, i, time_ms)
+        _learn_coordinate(state, model, at, count, i, (probability - label) * entered(state, block, count, i, number))
+        mean = get_number(state, at + 2 * count + i)
+        after = mean + (number - mean) / examples
+        put_number(state, at + 2 * count + i, after)
+        spread = get_number(state, at + 3 * count + i) + (number - mean) * (number - after)
+        put_number(state, at + 3 * count + i, spread)
+    _learn_coordinate(state, model, at, count, count - 1, probability - label)
     _judge(ctx, cells, model, probability, label, time_ms)
-    alpha = bits_float(word_at(model, M_ALPHA))
-    for i in range(count):
-        x = _input(ctx, cells, model, i, time_ms) if i < count - 1 else 1.0
-        gradient = (probability - label) * x
-        n = get_number(state, at + count + i)
-        sigma = (math.sqrt(n + gradient * gradient) - math.sqrt(n)) / alpha
-        weight = weight_at(state, model, at, count, i)
-        put_number(state, at + i, get_number(state, at + i) + (gradient - sigma * weight))
-        put_number(state, at + count + i, n + gradient * gradient)
     _keep_version(state, model, count)
 
 
 @inner
+def _learn_coordinate(state, model, at, count, i, gradient):  # type: ignore[no-untyped-def]
+    """Change the weight of coordinate `i` by its part of an example's gradient."""
+    n = get_number(state, at + count + i)
+    sigma = (math.sqrt(n + gradient * gradient) - math.sqrt(n)) / bits_float(word_at(model, M_ALPHA))
+    weight = weight_at(state, model, at, count, i)
+    put_number(state, at + i, get_number(state, at + i) + (gradient - sigma * weight))
+    put_number(state, at + count + i, n + gradient * gradient)
+
+
+@inner
 def _input(ctx, cells, model, i, time_ms):  # type: ignore[no-untyped-def]
-    """Return how input `i` of an online score enters, read from the row."""
+    """Return input `i` of an online score, bent, read from the row."""
     at = word_at(model, M_FIRST) + i
     number = word_at(span_in(ctx, LOADS), word_at(span_in(ctx, WEIGHT_INPUTS), at))
     tag, bits = load_input(ctx, cells, number, time_ms)
@@ -221,38 +289,45 @@ def _judge(ctx, cells, model, probability, label, time_ms):  # type: ignore[no-u
     """Compare a prediction and the baseline's with what came, and decide whether the score is shown."""
     state = span_in(ctx, ONLINE_STATE)
     block = word_at(model, M_STATE)
-    examples = get_number(state, block + O_EXAMPLES)
-    baseline = (get_number(state, block + O_POSITIVES) + 1.0) / (examples + 2.0)
+    baseline = (get_number(state, block + O_RECENT_POSITIVES) + 1.0) / (get_number(state, block + O_RECENT) + 2.0)
     place = word_at(model, M_BASELINE)
     if place >= 0:
         tag, bits = load_input(ctx, cells, word_at(span_in(ctx, LOADS), place), time_ms)
         named = as_number(tag, bits)
         if 0.0 <= named <= 1.0:
             baseline = named
-    examples += 1.0
+    examples = get_number(state, block + O_EXAMPLES) + 1.0
     put_number(state, block + O_EXAMPLES, examples)
     put_number(state, block + O_POSITIVES, get_number(state, block + O_POSITIVES) + label)
-    loss = get_number(state, block + O_LOSS) + _loss(probability, label)
-    baseline_loss = get_number(state, block + O_BASELINE_LOSS) + _loss(baseline, label)
-    put_number(state, block + O_LOSS, loss)
-    put_number(state, block + O_BASELINE_LOSS, baseline_loss)
-    place = block + O_BINS + min(np.int64(probability * BINS), BINS - 1) + (BINS if label == 1.0 else 0)
-    put_number(state, place, get_number(state, place) + 1.0)
-    gain = (baseline_loss - loss) / examples
-    shown = get_number(state, block + O_SHOWN)
+    fade = bits_float(word_at(model, M_FADE))
+    for word in range(O_RECENT, O_WEIGHTS):
+        faded = get_number(state, block + word) * fade
+        put_number(state, block + word, faded if faded >= COUNT_MIN else 0.0)
+    _add(state, block + O_RECENT, 1.0)
+    _add(state, block + O_RECENT_POSITIVES, label)
+    _add(state, block + O_LOSS, _loss(probability, label))
+    _add(state, block + O_BASELINE_LOSS, _loss(baseline, label))
+    _add(state, block + O_BINS + min(np.int64(probability * BINS), BINS - 1) + (BINS if label == 1.0 else 0), 1.0)
+    gain = get_number(state, block + O_BASELINE_LOSS) - get_number(state, block + O_LOSS)
+    gain /= get_number(state, block + O_RECENT)
     if word_at(model, M_SHADOW) == 0:
-        shown = 1.0
+        put_number(state, block + O_SHOWN, 1.0)
     elif examples >= np.float64(word_at(model, M_EXAMPLES)) and gain >= bits_float(word_at(model, M_MARGIN)):
-        shown = 1.0
+        put_number(state, block + O_SHOWN, 1.0)
     elif gain < 0.0:
         # Between the two it stays as it is, so that it does not come and go with each example.
-        shown = 0.0
-    put_number(state, block + O_SHOWN, shown)
+        put_number(state, block + O_SHOWN, 0.0)
+
+
+@inner
+def _add(state, at, number):  # type: ignore[no-untyped-def]
+    """Add to a double of the state."""
+    put_number(state, at, get_number(state, at) + number)
 
 
 @inner
 def _keep_version(state, model, count):  # type: ignore[no-untyped-def]
-    """Keep a copy of the weights, every VERSION_EXAMPLES examples; the oldest of VERSIONS gives way."""
+    """Keep a copy of what was learned, every VERSION_EXAMPLES examples; the oldest of VERSIONS gives way."""
     block = word_at(model, M_STATE)
     if np.int64(get_number(state, block + O_EXAMPLES)) % VERSION_EXAMPLES != 0:
         return
@@ -260,21 +335,27 @@ def _keep_version(state, model, count):  # type: ignore[no-untyped-def]
     put_number(state, block + O_VERSION, np.float64(version))
     kept = version_place(block, count, (version - 1) % VERSIONS)
     put_number(state, kept, np.float64(version))
-    for i in range(2 * count):
-        put_word(state, kept + 1 + i, word_at(state, block + O_WEIGHTS + i))
+    for i in range(learned_words(count)):
+        put_word(state, kept + 1 + i, word_at(state, block + O_EXAMPLES + i))
+
+
+@inner
+def learned_words(count):  # type: ignore[no-untyped-def]
+    """Return how many words of a block a version holds, with `count` coordinates."""
+    return O_WEIGHTS - O_EXAMPLES + COORDINATE_WORDS * count
 
 
 @inner
 def version_place(block, count, slot):  # type: ignore[no-untyped-def]
-    """Return where the version in a slot begins: its number, then z and n of each of `count` coordinates."""
-    return block + O_WEIGHTS + 2 * count + slot * (1 + 2 * count)
+    """Return where the version in a slot begins: its number, then what was learned."""
+    return block + O_EXAMPLES + learned_words(count) + slot * (1 + learned_words(count))
 
 
 @kernel
 def roll_back_weights(context, number, version):  # type: ignore[no-untyped-def]
-    """Put back an earlier version of the weights of an online score. Called by the writer, from Python.
+    """Make an online score what it was at an earlier version. Called by the writer, from Python.
 
-    What was learned since is lost; how the score did stays known.
+    What was learned since is lost, and so is what was measured since: it was about other weights.
 
     Args:
         context: int64[CONTEXT_WORDS].
@@ -292,7 +373,7 @@ def roll_back_weights(context, number, version):  # type: ignore[no-untyped-def]
     kept = version_place(block, count, (version - 1) % VERSIONS)
     if version < 1 or get_number(state, kept) != np.float64(version):
         return False
-    for i in range(2 * count):
-        put_word(state, block + O_WEIGHTS + i, word_at(state, kept + 1 + i))
+    for i in range(learned_words(count)):
+        put_word(state, block + O_EXAMPLES + i, word_at(state, kept + 1 + i))
     put_number(state, block + O_ROLLBACKS, get_number(state, block + O_ROLLBACKS) + 1.0)
     return True

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.online import roll_back_weights
+from rte_server.engine.online import INPUT_MAX, SPREAD_PRIOR, roll_back_weights
 from rte_server.engine.online_state import (
     BINS,
+    COORDINATE_WORDS,
     O_BASELINE_LOSS,
     O_BINS,
     O_EXAMPLES,
     O_LOSS,
     O_POSITIVES,
+    O_RECENT,
     O_ROLLBACKS,
     O_SHOWN,
     O_VERSION,
@@ -39,14 +42,18 @@ class Learned:
         spec: The score.
         examples: Sessions that it has learned from.
         positives: Those with a label event.
-        loss: Its mean logarithmic loss on examples before it learned them, nats; 0 before the first.
+        loss: Its mean logarithmic loss on the latest examples (`OnlineSpec.horizon`) before it learned them, nats; 0 before
+            the first.
         baseline_loss: That of the baseline on the same examples.
         auc: Area under its ROC curve on the same examples, from predictions rounded to 1 / BINS; NaN if undefined.
         is_shown: Whether sessions show it; else it is in the shadow.
-        version: Number of the newest version of its weights, 0 = none.
+        version: Number of the newest version, 0 = none.
         versions: Numbers of the versions that are kept, ascending.
-        rollbacks: How often earlier weights were put back.
-        weights: One per input, then the intercept.
+        rollbacks: How often an earlier version was put back.
+        base: Logarithm of the odds where all inputs are at their means.
+        weights: One per input, for a standard deviation of it.
+        means: Of each input, bent by sign(x) ln(1 + |x|).
+        deviations: Standard deviation of each input, bent.
     """
 
     spec: AttributeSpec
@@ -59,7 +66,31 @@ class Learned:
     version: int
     versions: tuple[int, ...]
     rollbacks: int
+    base: float
     weights: tuple[float, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+
+    def entered(self, i: int, number: float) -> float:
+        """Return how a finite number enters as input `i`, in standard deviations from its mean."""
+        if self.examples == 0:
+            return 0.0
+        distance = math.copysign(math.log1p(abs(number)), number) - self.means[i]
+        return min(max(distance / self.deviations[i], -INPUT_MAX), INPUT_MAX)
+
+    def why_in_shadow(self) -> str:
+        """Return in a sentence why sessions do not show it; empty if they do."""
+        online = self.spec.online
+        assert online is not None
+        if self.is_shown:
+            return ""
+        if self.examples < online.examples:
+            return f"It has learned from {self.examples:,} sessions; it may be shown after {online.examples:,} (`examples`)."
+        return (
+            f"Its log loss over about the latest {online.horizon:,} sessions (`horizon`) is {self.loss:.4f}; it is shown at "
+            f"{max(0.0, self.baseline_loss - online.margin):.4f} or less, the baseline's {self.baseline_loss:.4f} without "
+            f"{online.margin:g} (`margin`)."
+        )
 
 
 def read_learned(view: ScoreView) -> list[Learned]:
@@ -78,29 +109,34 @@ def read_learned(view: ScoreView) -> list[Learned]:
 
 
 def _learned(spec: AttributeSpec, block: NDArray[np.float64]) -> Learned:
-    examples = int(block[O_EXAMPLES])
+    examples, positives = float(block[O_EXAMPLES]), float(block[O_POSITIVES])
+    recent = float(block[O_RECENT]) or 1.0
     coordinates = len(spec.weights) + 1
-    kept = block[int(O_WEIGHTS) + 2 * coordinates :].reshape(VERSIONS, -1)[:, 0]
+    end = int(O_WEIGHTS) + COORDINATE_WORDS * coordinates
+    z, n, means, spreads = block[int(O_WEIGHTS) : end].reshape(COORDINATE_WORDS, -1)
     bins = block[int(O_BINS) : int(O_BINS + 2 * BINS)].reshape(2, -1)
+    *weights, intercept = _weights(spec, z, n)
     return Learned(
         spec=spec,
-        examples=examples,
-        positives=int(block[O_POSITIVES]),
-        loss=float(block[O_LOSS]) / max(1, examples),
-        baseline_loss=float(block[O_BASELINE_LOSS]) / max(1, examples),
+        examples=int(examples),
+        positives=int(positives),
+        loss=float(block[O_LOSS]) / recent,
+        baseline_loss=float(block[O_BASELINE_LOSS]) / recent,
         auc=_area(bins[0], bins[1]),
         is_shown=bool(block[O_SHOWN]),
         version=int(block[O_VERSION]),
-        versions=tuple(sorted(int(number) for number in kept if number > 0)),
+        versions=tuple(sorted(int(number) for number in block[end:].reshape(VERSIONS, -1)[:, 0] if number > 0)),
         rollbacks=int(block[O_ROLLBACKS]),
-        weights=_weights(spec, block[int(O_WEIGHTS) : int(O_WEIGHTS) + 2 * coordinates].reshape(2, -1)),
+        base=math.log((positives + 1.0) / (examples - positives + 1.0)) + intercept,
+        weights=tuple(weights),
+        means=tuple(means[:-1].tolist()),
+        deviations=tuple(np.sqrt((spreads[:-1] + SPREAD_PRIOR) / (examples + 1.0)).tolist()),
     )
 
 
-def _weights(spec: AttributeSpec, evidence: NDArray[np.float64]) -> tuple[float, ...]:
+def _weights(spec: AttributeSpec, z: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[float, ...]:
     """Return the weights that z and n stand for, as `online.weight_at` does."""
     assert spec.online is not None
-    z, n = evidence
     online = spec.online
     rate = (online.beta + np.sqrt(n)) / online.alpha + online.l2
     found = np.where(np.abs(z) <= online.l1, 0.0, -(z - np.copysign(online.l1, z)) / rate)

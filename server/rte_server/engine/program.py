@@ -103,9 +103,10 @@ class OnlineSpec:
 
     Attributes:
         labels: Names of the events that make a session an example of 1, 1 to 4.
-        baseline: Attribute that gives a probability to be beaten; empty: the share of examples of 1 so far.
+        baseline: Attribute that gives a probability to be beaten; empty: the share of 1s among the latest examples.
         examples: Examples before it may be shown, > 0.
         margin: By how much its mean loss must be less than the baseline's, nats, >= 0.
+        horizon: The latest examples that losses are about: one weighs 1 / e after about so many others. > 1.
         shadow: Whether it must beat the baseline before it is shown.
         alpha: Learning rate, > 0.
         beta: Smooths the learning rate, >= 0.
@@ -117,9 +118,10 @@ class OnlineSpec:
     baseline: str = ""
     examples: int = 500
     margin: float = 0.005
+    horizon: int = 1000
     shadow: bool = True
-    alpha: float = 0.1
-    beta: float = 1.0
+    alpha: float = 0.2
+    beta: float = 3.0
     l1: float = 0.0
     l2: float = 1.0
 
@@ -399,15 +401,16 @@ M_FIRST = np.int64(2)  # first and end row of its inputs in `weights` and `weigh
 M_END = np.int64(3)
 M_LABELS = np.int64(4)  # ids of its label events, 0 = none
 M_LABEL_COUNT = np.int64(4)
-M_ALPHA = np.int64(8)  # bits of doubles, as are the next four
+M_ALPHA = np.int64(8)  # bits of doubles, as are the next five
 M_BETA = np.int64(9)
 M_L1 = np.int64(10)
 M_L2 = np.int64(11)
 M_MARGIN = np.int64(12)
-M_EXAMPLES = np.int64(13)
-M_SHADOW = np.int64(14)
-M_BASELINE = np.int64(15)  # place in `loads`, or -1
-M_WORDS = np.int64(16)
+M_FADE = np.int64(13)  # by what the weight of an example is multiplied after every other one
+M_EXAMPLES = np.int64(14)
+M_SHADOW = np.int64(15)
+M_BASELINE = np.int64(16)  # place in `loads`, or -1
+M_WORDS = np.int64(17)
 
 # Words of a derived attribute.
 D_AT = np.int64(0)  # word of the cell in the row

@@ -88,7 +88,10 @@ SCORE_MEMBERS = {
     "plugin": ("inputs", "defaults", "time_limit", "unit", "description"),
 }
 GOLDEN_MEMBERS = ("inputs", "score")
-ONLINE_MEMBERS = ("inputs", "defaults", "label", "baseline", "examples", "margin", "alpha", "beta", "l1", "l2")
+ONLINE_MEMBERS = (
+    *("inputs", "defaults", "label", "baseline", "examples", "margin", "horizon"),
+    *("alpha", "beta", "l1", "l2"),
+)
 LINEAR_MEMBERS = ("intercept", "weights", "default")
 LINKS = ("logistic", "identity")
 LIST_MEMBERS = ("file", "column", "description")

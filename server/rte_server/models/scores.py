@@ -27,6 +27,7 @@ from rte_server.models.types import BOOL, LIST, NUMBER, STRING, UNKNOWN, TypeSet
 INPUTS_MAX = 256  # inputs of a score that a runner computes
 GOLDEN_MAX = 64  # golden rows of a score
 EXAMPLES_MAX = 1_000_000_000
+HORIZON_MIN = 10  # examples: over fewer of them a mean loss says nothing
 ALPHA_MIN = 1e-6
 """Least learning rate: what is learned is divided by it, and must stay finite."""
 LEARNING_MAX = 1e6
@@ -215,6 +216,8 @@ def _online(
     if len(named) > WEIGHTS_MAX:
         reader.problem(online["inputs"], f"{where} has more than {WEIGHTS_MAX} inputs", "leave some out")
 
+    plain_spec = OnlineSpec(labels)
+
     def number(word: str, default: float, least: float) -> float:
         value = reader.number(online[word], f"{where}, `{word}`") if word in online else default
         if not least <= value <= LEARNING_MAX:
@@ -225,13 +228,14 @@ def _online(
     spec = OnlineSpec(
         labels=labels,
         baseline=baseline,
-        examples=reader.whole(online, "examples", 500, 1, EXAMPLES_MAX),
-        margin=number("margin", 0.005, 0.0),
-        shadow=reader.flag(members, "shadow", True),
-        alpha=number("alpha", 0.1, ALPHA_MIN),
-        beta=number("beta", 1.0, 0.0),
-        l1=number("l1", 0.0, 0.0),
-        l2=number("l2", 1.0, 0.0),
+        examples=reader.whole(online, "examples", plain_spec.examples, 1, EXAMPLES_MAX),
+        margin=number("margin", plain_spec.margin, 0.0),
+        horizon=reader.whole(online, "horizon", plain_spec.horizon, HORIZON_MIN, EXAMPLES_MAX),
+        shadow=reader.flag(members, "shadow", plain_spec.shadow),
+        alpha=number("alpha", plain_spec.alpha, ALPHA_MIN),
+        beta=number("beta", plain_spec.beta, 0.0),
+        l1=number("l1", plain_spec.l1, 0.0),
+        l2=number("l2", plain_spec.l2, 0.0),
     )
     weights = tuple((name, 0.0, absent or 0.0) for name, absent in named)
     return replace(plain, kind=Kind.ONLINE, weights=weights, online=spec)

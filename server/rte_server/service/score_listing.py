@@ -14,7 +14,7 @@ from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.online_report import Learned, read_learned
 from rte_server.engine.outcome import Outcome
-from rte_server.engine.program import AttributeSpec, Kind
+from rte_server.engine.program import AttributeSpec, Kind, OnlineSpec
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.score_view import ScoreView
 from rte_server.engine.scores import MISSING_INPUT, REASONS, SC_SESSION, SC_STATUS
@@ -131,11 +131,11 @@ def _scorer(spec: AttributeSpec, learned: Learned | None) -> model_pb2.Scorer:
     runner = "linear" if spec.online is None else "online"
     found = model_pb2.Scorer(name=spec.name, model=spec.model, runner=runner, inputs=inputs)
     if learned is not None and spec.online is not None:
-        found.online.CopyFrom(_learning(learned, spec.online.baseline))
+        found.online.CopyFrom(_learning(learned, spec.online))
     return found
 
 
-def _learning(learned: Learned, baseline: str) -> model_pb2.OnlineLearning:
+def _learning(learned: Learned, online: OnlineSpec) -> model_pb2.OnlineLearning:
     return model_pb2.OnlineLearning(
         example_count=learned.examples,
         positive_count=learned.positives,
@@ -143,8 +143,12 @@ def _learning(learned: Learned, baseline: str) -> model_pb2.OnlineLearning:
         baseline_log_loss=learned.baseline_loss,
         auc=0.0 if math.isnan(learned.auc) else learned.auc,
         is_shown=learned.is_shown,
-        baseline=baseline,
+        baseline=online.baseline,
         version=learned.version,
         versions=learned.versions,
         rollback_count=learned.rollbacks,
+        shadow_reason=learned.why_in_shadow(),
+        horizon_count=online.horizon,
+        example_count_min=online.examples,
+        margin=online.margin,
     )

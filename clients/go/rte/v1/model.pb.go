@@ -942,7 +942,8 @@ func (x *Scorer) GetLastFailureTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// How a score that learns does, on examples that it had not learned from when it predicted them.
+// How a score that learns does, on examples that it had not learned from when it predicted them. Losses and AUC are of
+// the latest examples, about `horizon_count`. After earlier weights were put back, all is what it was with those.
 type OnlineLearning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts the sessions that it has learned from.
@@ -957,7 +958,7 @@ type OnlineLearning struct {
 	Auc float64 `protobuf:"fixed64,5,opt,name=auc,proto3" json:"auc,omitempty"`
 	// Says whether sessions show it. Else it is in the shadow: `Session.scores` has it as `shadow_value`.
 	IsShown bool `protobuf:"varint,6,opt,name=is_shown,json=isShown,proto3" json:"is_shown,omitempty"`
-	// Names the attribute that is the baseline. Empty: the share of positive examples so far.
+	// Names the attribute that is the baseline. Empty: the share of positive examples among the latest.
 	Baseline string `protobuf:"bytes,7,opt,name=baseline,proto3" json:"baseline,omitempty"`
 	// Numbers the newest version of its weights that was kept. 0: none.
 	Version int32 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
@@ -965,6 +966,15 @@ type OnlineLearning struct {
 	Versions []int32 `protobuf:"varint,9,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	// Counts how often earlier weights were put back.
 	RollbackCount int32 `protobuf:"varint,10,opt,name=rollback_count,json=rollbackCount,proto3" json:"rollback_count,omitempty"`
+	// Says in one sentence why it is in the shadow. Empty if it is shown.
+	ShadowReason string `protobuf:"bytes,11,opt,name=shadow_reason,json=shadowReason,proto3" json:"shadow_reason,omitempty"`
+	// Says which examples are the latest: one weighs 1/e as much after about so many others.
+	HorizonCount int32 `protobuf:"varint,12,opt,name=horizon_count,json=horizonCount,proto3" json:"horizon_count,omitempty"`
+	// Says after how many examples it may be shown.
+	ExampleCountMin int32 `protobuf:"varint,13,opt,name=example_count_min,json=exampleCountMin,proto3" json:"example_count_min,omitempty"`
+	// Says by how much `log_loss` must be less than `baseline_log_loss` for it to be shown, nats. Once shown, it goes back
+	// into the shadow when `log_loss` is more than `baseline_log_loss`.
+	Margin        float64 `protobuf:"fixed64,14,opt,name=margin,proto3" json:"margin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1065,6 +1075,34 @@ func (x *OnlineLearning) GetVersions() []int32 {
 func (x *OnlineLearning) GetRollbackCount() int32 {
 	if x != nil {
 		return x.RollbackCount
+	}
+	return 0
+}
+
+func (x *OnlineLearning) GetShadowReason() string {
+	if x != nil {
+		return x.ShadowReason
+	}
+	return ""
+}
+
+func (x *OnlineLearning) GetHorizonCount() int32 {
+	if x != nil {
+		return x.HorizonCount
+	}
+	return 0
+}
+
+func (x *OnlineLearning) GetExampleCountMin() int32 {
+	if x != nil {
+		return x.ExampleCountMin
+	}
+	return 0
+}
+
+func (x *OnlineLearning) GetMargin() float64 {
+	if x != nil {
+		return x.Margin
 	}
 	return 0
 }
@@ -1292,7 +1330,7 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\rfailure_count\x18\t \x01(\x05R\ffailureCount\x12!\n" +
 	"\flast_failure\x18\n" +
 	" \x01(\tR\vlastFailure\x12F\n" +
-	"\x11last_failure_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0flastFailureTime\"\xc9\x02\n" +
+	"\x11last_failure_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0flastFailureTime\"\xd7\x03\n" +
 	"\x0eOnlineLearning\x12#\n" +
 	"\rexample_count\x18\x01 \x01(\x05R\fexampleCount\x12%\n" +
 	"\x0epositive_count\x18\x02 \x01(\x05R\rpositiveCount\x12\x19\n" +
@@ -1304,7 +1342,11 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\aversion\x18\b \x01(\x05R\aversion\x12\x1a\n" +
 	"\bversions\x18\t \x03(\x05R\bversions\x12%\n" +
 	"\x0erollback_count\x18\n" +
-	" \x01(\x05R\rrollbackCountBA\n" +
+	" \x01(\x05R\rrollbackCount\x12#\n" +
+	"\rshadow_reason\x18\v \x01(\tR\fshadowReason\x12#\n" +
+	"\rhorizon_count\x18\f \x01(\x05R\fhorizonCount\x12*\n" +
+	"\x11example_count_min\x18\r \x01(\x05R\x0fexampleCountMin\x12\x16\n" +
+	"\x06margin\x18\x0e \x01(\x01R\x06marginBA\n" +
 	"\n" +
 	"com.rte.v1P\x01Z1github.com/rte-server/rte/clients/go/rte/v1;rtev1b\x06proto3"
 

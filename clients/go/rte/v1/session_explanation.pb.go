@@ -845,8 +845,8 @@ type ScoreEvidence struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Names the function from `total` to the value: `identity` or `logistic`.
 	Link string `protobuf:"bytes,2,opt,name=link,proto3" json:"link,omitempty"`
-	// Holds what the score begins with: the intercept of a linear score, else the score with all inputs at their
-	// defaults.
+	// Holds what the score begins with: the intercept of a linear score, the score of a session that is the mean of all
+	// examples where it learns, else the score with all inputs at their defaults.
 	Base float64 `protobuf:"fixed64,3,opt,name=base,proto3" json:"base,omitempty"`
 	// Holds what `link` is applied to. For `logistic` it is the logarithm of the odds.
 	Total float64 `protobuf:"fixed64,4,opt,name=total,proto3" json:"total,omitempty"`
@@ -970,7 +970,8 @@ type ScoreInput struct {
 	Used float64 `protobuf:"fixed64,3,opt,name=used,proto3" json:"used,omitempty"`
 	// Says that the input has no value, so that the default of the model was used.
 	IsDefault bool `protobuf:"varint,4,opt,name=is_default,json=isDefault,proto3" json:"is_default,omitempty"`
-	// Holds its weight. 0 where the method knows no weights.
+	// Holds its weight. 0 where the method knows no weights. Where the score learns it is for a standard deviation of the
+	// input from its mean.
 	Weight float64 `protobuf:"fixed64,5,opt,name=weight,proto3" json:"weight,omitempty"`
 	// Holds what it adds to `total`.
 	Contribution  float64 `protobuf:"fixed64,6,opt,name=contribution,proto3" json:"contribution,omitempty"`

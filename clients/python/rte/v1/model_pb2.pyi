@@ -198,7 +198,7 @@ class Scorer(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., runner: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., online: _Optional[_Union[OnlineLearning, _Mapping]] = ..., failed_session_count: _Optional[int] = ..., failure_count: _Optional[int] = ..., last_failure: _Optional[str] = ..., last_failure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OnlineLearning(_message.Message):
-    __slots__ = ("example_count", "positive_count", "log_loss", "baseline_log_loss", "auc", "is_shown", "baseline", "version", "versions", "rollback_count")
+    __slots__ = ("example_count", "positive_count", "log_loss", "baseline_log_loss", "auc", "is_shown", "baseline", "version", "versions", "rollback_count", "shadow_reason", "horizon_count", "example_count_min", "margin")
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     POSITIVE_COUNT_FIELD_NUMBER: _ClassVar[int]
     LOG_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +209,10 @@ class OnlineLearning(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     ROLLBACK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_REASON_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_MIN_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
     example_count: int
     positive_count: int
     log_loss: float
@@ -219,4 +223,8 @@ class OnlineLearning(_message.Message):
     version: int
     versions: _containers.RepeatedScalarFieldContainer[int]
     rollback_count: int
-    def __init__(self, example_count: _Optional[int] = ..., positive_count: _Optional[int] = ..., log_loss: _Optional[float] = ..., baseline_log_loss: _Optional[float] = ..., auc: _Optional[float] = ..., is_shown: _Optional[bool] = ..., baseline: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., rollback_count: _Optional[int] = ...) -> None: ...
+    shadow_reason: str
+    horizon_count: int
+    example_count_min: int
+    margin: float
+    def __init__(self, example_count: _Optional[int] = ..., positive_count: _Optional[int] = ..., log_loss: _Optional[float] = ..., baseline_log_loss: _Optional[float] = ..., auc: _Optional[float] = ..., is_shown: _Optional[bool] = ..., baseline: _Optional[str] = ..., version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., rollback_count: _Optional[int] = ..., shadow_reason: _Optional[str] = ..., horizon_count: _Optional[int] = ..., example_count_min: _Optional[int] = ..., margin: _Optional[float] = ...) -> None: ...

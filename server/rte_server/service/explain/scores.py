@@ -57,18 +57,18 @@ def online_evidence(learned: Learned | None, values: Mapping[str, Value], shown:
     """
     if learned is None:
         return ScoreEvidence(reason="the models have changed meanwhile; ask again")
-    inputs, weights = [], learned.weights
-    for (name, _, default), weight in zip(learned.spec.weights, weights, strict=False):
+    inputs = []
+    for i, (name, _, default) in enumerate(learned.spec.weights):
         number = number_of(values.get(name))
-        used = default if number is None else number
-        entered = math.copysign(math.log1p(abs(used)), used)
-        row = ScoreInput(name=name, used=used, is_default=number is None, weight=weight, contribution=weight * entered)
+        used, weight = default if number is None else number, learned.weights[i]
+        row = ScoreInput(name=name, used=used, is_default=number is None, weight=weight)
+        row.contribution = weight * learned.entered(i, used)
         if name in values:
             row.value.CopyFrom(values[name])
         inputs.append(row)
-    total = weights[-1] + sum(row.contribution for row in inputs)
+    total = learned.base + sum(row.contribution for row in inputs)
     inputs.sort(key=lambda row: -abs(row.contribution))
-    evidence = ScoreEvidence(method=LINEAR, link=LOGISTIC, base=weights[-1], total=total, inputs=inputs)
+    evidence = ScoreEvidence(method=LINEAR, link=LOGISTIC, base=learned.base, total=total, inputs=inputs)
     evidence.value = _linked(LOGISTIC, total)
     if shown is None:
         why = "it has no value yet" if learned.is_shown else "in the shadow it shows no value"

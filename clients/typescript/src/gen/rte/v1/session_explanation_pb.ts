@@ -583,8 +583,8 @@ export type ScoreEvidence = Message<"rte.v1.ScoreEvidence"> & {
   link: string;
 
   /**
-   * Holds what the score begins with: the intercept of a linear score, else the score with all inputs at their
-   * defaults.
+   * Holds what the score begins with: the intercept of a linear score, the score of a session that is the mean of all
+   * examples where it learns, else the score with all inputs at their defaults.
    *
    * @generated from field: double base = 3;
    */
@@ -677,7 +677,8 @@ export type ScoreInput = Message<"rte.v1.ScoreInput"> & {
   isDefault: boolean;
 
   /**
-   * Holds its weight. 0 where the method knows no weights.
+   * Holds its weight. 0 where the method knows no weights. Where the score learns it is for a standard deviation of the
+   * input from its mean.
    *
    * @generated from field: double weight = 5;
    */
