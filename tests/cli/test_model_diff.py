@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from rte_server.engine.program import OnlineSpec
 from tests.cli.conftest import Rte
+from tests.engine.online_twin import OnlineTwin, bent
 from tests.engine.recorded import Row, read_rows, shared_file, visits
 
 MINUTE_MS = 60_000
@@ -67,3 +71,29 @@ def test_what_triggers_tell_over_a_recording_is_what_brute_force_says(rte: Rte, 
     assert found["left"] == sum(1 for short, long in both if short[1] != long[1])
     back = [[count > 0 and not is_told for count, is_told in pair] for pair in both]
     assert found["came_back"] == sum(1 for short, long in back if short != long) > 0
+
+
+def test_scores_that_learn_are_compared_as_each_version_would_have_learned(rte: Rte, tmp_path: Path) -> None:
+    """Each session with the weights at its latest event, which are those of the twin."""
+    text = "model: m\nattributes:\n  looks: {count: view_item}\nscores:\n  p:\n    online: {inputs: [looks], label: purchase, alpha: %s}\n    shadow: false\n"
+    visits_made = [(1 + number % 4, number % 3 > 0) for number in range(12)]
+    lines, expected = ["ts,visitor_id,event_type"], []
+    twins = [OnlineTwin(OnlineSpec(("purchase",), alpha=alpha), 1) for alpha in (0.2, 0.5)]
+    for number, (looks, buys) in enumerate(visits_made):
+        names = ["view_item"] * looks + ["purchase"] * buys
+        lines += [f"2026-01-01T00:{number:02}:{second:02}Z,v{number},{name}" for second, name in enumerate(names)]
+        row = [bent(float(looks))]
+        for twin in twins:
+            if buys:
+                twin.learn(row, 1.0)
+        expected.append(tuple(twin.probability(row) for twin in twins))
+    (tmp_path / "e.csv").write_text("\n".join(lines) + "\n")
+    for alpha in ("0.2", "0.5"):
+        (tmp_path / f"{alpha}.yaml").write_text(text % alpha)
+    paths = [tmp_path / f"{alpha}.yaml" for alpha in ("0.2", "0.5")]
+    result = rte("models", "diff", *paths, "--events", tmp_path / "e.csv", "--format", "json")
+    assert result.exit_code == 0, result.err
+    (found,) = json.loads(result.out)["attributes"]
+    assert found["name"] == "p" and found["session_count"] == sum(1 for old, new in expected if old != new) > 5
+    pairs = [(each["before"], each["after"]) for each in found["samples"]]
+    assert pairs and all(any(pair == pytest.approx(one, rel=1e-9) for one in expected) for pair in pairs)

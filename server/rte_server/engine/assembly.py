@@ -495,7 +495,8 @@ class _Plans:
         rows = []
         for row, number in enumerate(self.derived_numbers):
             spec = self.assembly.attributes[number]
-            if changed & {name.removesuffix(CELLS_SUFFIX) for name in names_read(spec)}:
+            # The weights of an online score may have changed, whatever the event says.
+            if spec.kind == Kind.ONLINE or changed & {name.removesuffix(CELLS_SUFFIX) for name in names_read(spec)}:
                 changed.add(spec.name)
                 rows.append(row)
         return rows
