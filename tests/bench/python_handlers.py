@@ -386,9 +386,8 @@ def _consent(session: Session, fields: Any, keys: set[str], time_ms: int) -> Non
     if session.time_to_consent is None:
         session.time_to_consent = (time_ms - session.start_ms) / 1000
     for key, attribute in _CONSENTS:
-        answer = fields[key].string_value if key in keys else ""
-        if answer in ("granted", "denied"):
-            setattr(session, attribute, answer)
+        if key in keys:
+            setattr(session, attribute, "granted" if fields[key].string_value == "granted" else "denied")
     session.analytics_allowed = session.consent_analytics == "granted"
     session.ads_allowed = session.consent_ads == "granted"
     session.personalization_allowed = session.ads_allowed and session.consent_personalization == "granted"

@@ -88,7 +88,7 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], Any]]] = {
     "target": (0.5, lambda rng: rng.choice(("#buy", "#buy", "#menu"))),
     "user_id": (0.9, lambda rng: f"person {rng.randrange(4)}"),
     "analytics_storage": (0.7, lambda rng: rng.choice(("granted", "denied", "maybe"))),
-    "ad_storage": (0.7, lambda rng: rng.choice(("granted", "denied"))),
+    "ad_storage": (0.7, lambda rng: rng.choice(("granted", "denied", False))),
     "ad_personalization": (0.7, lambda rng: rng.choice(("granted", "denied"))),
 }
 """How often an event has a property, and what it is then."""

@@ -190,7 +190,7 @@ def _consent(visit: list[Row]) -> Shown:
     answers = _named(visit, "consent_update")
     words = {"analytics": "analytics_storage", "ads": "ad_storage", "personalization": "ad_personalization"}
     told = {
-        purpose: _last([each for each in _properties(answers, name) if each in ("granted", "denied")])
+        purpose: _last(["granted" if each == "granted" else "denied" for each in _properties(answers, name)])
         for purpose, name in words.items()
     }
     agreed = {purpose: answer == "granted" for purpose, answer in told.items()}
