@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -325,8 +325,12 @@ def trials_of(path: str | Path, models: Sequence[ModelSpec]) -> list[Trial] | No
     named = content.get("tests") if isinstance(content, dict) else None
     if named is None or not isinstance(named.content, str):
         return None
+    inside = PurePath(named.content)
+    if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in named.content:
+        remedy = "name a file in the folder of the model file, or below, such as `tests: my_tests.yaml`"
+        raise ModelError([Problem(text, named.line, f"`{named.content}` cannot be the file of the tests", remedy)])
     try:
-        tests = file.with_name(named.content).read_text("utf-8")
+        tests = file.parent.joinpath(inside).read_text("utf-8")
     except OSError as error:
         message = f"the tests `{named.content}` cannot be read: {error.strerror}"
         raise ModelError([Problem(text, named.line, message, "put them beside the model")]) from None
