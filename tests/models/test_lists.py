@@ -149,6 +149,7 @@ def test_a_replay_uses_the_list_that_was_valid_then() -> None:
         ("a,b\n1,2\n", "f.csv", "", "2 columns; say which one it is: `column: card`", 1),
         ("a,b\n1,2\n", "f.csv", "card", "names no column `card`; known are `a`, `b`", 1),
         ("# x\ncards,b\n1,2\n", "f.csv", "card", "names no column `card`; did you mean `cards`?", 2),
+        ("card,b,card\n1,2,3\n", "f.csv", "card", "names `card` twice; rename one", 1),
         ("a,card\n1,2\n3\n", "f.csv", "card", "no column `card`; give every line as many", 3),
         ("a\n", "f.txt", "a", "for files that end in `.csv`; rename", 0),
         (f"a\n{'x' * (VALUE_BYTES_MAX + 1)}\n", "f.txt", "", f"1025 bytes, more than {VALUE_BYTES_MAX}", 2),
@@ -167,6 +168,16 @@ def test_what_is_wrong_with_a_list_is_said_with_its_line(
     _, problem = parse_list(text, file, column)
     assert problem is not None and message in f"{problem.message}; {problem.remedy}"
     assert (problem.file, problem.line) == (file, line)
+
+
+def test_a_list_is_empty_only_where_the_model_allows_it() -> None:
+    """A file of nothing but its heading, or of comments, is taken for one that was cut off, unless `allow_empty` says otherwise."""
+    nothing = {"stolen_cards.csv": "card,reported\n", "lists/watched.txt": "# nobody\n\n"}
+    found = refused(MODEL, nothing)
+    assert "fraud.yaml:4: list `stolen_cards`: the file `stolen_cards.csv` has no values; fill it" in found
+    assert "fraud.yaml:5: list `watched`: the file `lists/watched.txt` has no values" in found
+    allowed = MODEL.replace("{file:", "{allow_empty: true, file:")
+    assert [each.values for each in compile_model(allowed, "fraud.yaml", {}, nothing).lists] == [(), ()]
 
 
 def test_cells_in_quotes_may_have_commas_quotes_and_line_ends() -> None:

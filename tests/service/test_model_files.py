@@ -175,6 +175,23 @@ def test_a_list_that_is_gone_is_told_and_changes_nothing(tmp_path: Path) -> None
         until(lambda: not server.application.model_files.problems)
 
 
+def test_a_list_that_is_cut_off_is_told_and_the_one_that_ran_stays(tmp_path: Path) -> None:
+    """A list without values is followed only if its model allows it."""
+    lists, path = tmp_path / "bad.csv", tmp_path / "cards.yaml"
+    lists.write_text("i7\n")
+    path.write_text(CARDS.format(version=1, more=""))
+    with following(path) as (server, caller):
+        caller.view("v", 7)
+        put(lists, "")
+        until(lambda: server.application.model_files.problems)
+        (problem,) = server.application.model_files.problems["cards"]
+        assert problem.message == "list `bad`: the file `bad.csv` has no values"
+        assert caller.attributes("v")["hits"] == 1
+        put(path, CARDS.format(version=2, more="").replace("{file:", "{allow_empty: true, file:"))
+        until(lambda: caller.attributes("v")["hits"] == 0)
+        assert not server.application.model_files.problems
+
+
 GRAPHED = (
     "model: graphed\nattributes:\n  n: {count: view_item}\nscores:\n  p: {onnx: g.onnx, sha256: %s, inputs: [n]}\n"
 )

@@ -9,6 +9,7 @@ from rte_server.engine.expressions import Code, Op
 from rte_server.models.cel import Expression, compile_event_expression, require_bool
 from rte_server.models.documents import Item
 from rte_server.models.problems import ExpressionError
+from rte_server.models.refusals import attribute_remedy
 from rte_server.models.schema import Reader
 
 
@@ -26,7 +27,11 @@ def read_expression(reader: Reader, item: Item, where: str, compiled: Callable[[
         return compiled(text)
     except ExpressionError as error:
         line = item.text_line + error.line - 1
-        reader.problem(line, f"{where}: {error.message} (column {error.column} of the expression)", error.remedy)
+        message, remedy = error.message, error.remedy
+        if error.name.partition(".")[0] in reader.attributes:
+            message = f"an expression on an event cannot read the attribute `{error.name}`"
+            remedy = attribute_remedy(error.name)
+        reader.problem(line, f"{where}: {message} (column {error.column} of the expression)", remedy)
         return None
 
 

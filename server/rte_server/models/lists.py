@@ -72,6 +72,7 @@ def _read_list(reader: Reader, name: str, item: Item, files: Mapping[str, str]) 
     file = reader.text(members, "file", FILE_NAME_CHARS_MAX)
     reader.text(members, "description", TEXT_CHARS_MAX)
     column = reader.text(members, "column", TEXT_CHARS_MAX)
+    may_be_empty = reader.flag(members, "allow_empty", False)
     if not file:
         reader.problem(item, f"{where} names no file", f"write for example `{_EXAMPLE}`")
         return None
@@ -85,6 +86,11 @@ def _read_list(reader: Reader, name: str, item: Item, files: Mapping[str, str]) 
     values, problem = parse_list(files[file], file, column)
     if problem is not None:
         reader.problems.append(problem)
+    elif not values and not may_be_empty:
+        # Mostly a file that was cut off while it was written: everything would pass. It is a problem of the model, so that
+        # of models in one configuration only this one runs on with the list that it has.
+        remedy = "fill it, or write `allow_empty: true` into the list if there may be none"
+        reader.problem(members["file"], f"{where}: the file `{file}` has no values", remedy)
     return ListSpec(name, file, values)
 
 
@@ -119,6 +125,8 @@ def _values(lines: Iterator[tuple[int, list[str]]], file: str, column: str) -> t
                 return (), Problem(
                     file, line, f"the first line names no column `{column}`", did_you_mean(column, cells)
                 )
+            if cells.count(column) > 1:
+                return (), Problem(file, line, f"the first line names `{column}` twice", "rename one of the columns")
             place = cells.index(column)
             continue
         problem = _refusal(cells, place, column, file, line)

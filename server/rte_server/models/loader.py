@@ -357,6 +357,7 @@ class _ModelReader:
         lists = self._lists()
         words = ("attributes", "sequences", "derived", "scores", "triggers")
         entries = {word: self._entries(word) for word in words}
+        reader.attributes = frozenset((*(name for section in entries.values() for name in section), *self.owners))
         self._refuse_repeats(entries)
         for word, read in (("attributes", read_attribute), ("sequences", read_sequence)):
             for name, item in entries[word].items():

@@ -15,7 +15,7 @@ from rte_server.engine.url_parts import UrlPart
 from rte_server.models.facts import FACT_FUNCTIONS
 from rte_server.models.patterns import Budget, compile_pattern
 from rte_server.models.problems import ExpressionError, did_you_mean
-from rte_server.models.refusals import type_remedy
+from rte_server.models.refusals import call_remedy, event_remedy, row_remedy, type_remedy
 from rte_server.models.types import (
     BOOL,
     DOUBLE,
@@ -28,6 +28,7 @@ from rte_server.models.types import (
     STRING,
     UNKNOWN,
     TypeSet,
+    known_names,
     type_name,
 )
 
@@ -59,27 +60,6 @@ URL_FUNCTIONS: dict[str, tuple[UrlPart, int]] = {
 }
 """Functions on the address in a property: the part, and the number of arguments."""
 
-_INSTEAD = {
-    "string": "compare the value itself, as in `x == 5`",
-    "bool": "write the condition itself, as in `x == true`",
-    "uint": "write `int(...)`",
-    "bytes": "use the string itself",
-    "type": "test with a comparison of that type, as in `x > 0`",
-    "dyn": "leave `dyn` out, every input is dynamic",
-    "timestamp": "times are milliseconds since 1970, as in `session.start_time > 1700000000000`",
-    "duration": "durations are seconds, as in `session.duration_s > 60`",
-    "min": "write `math.least(a, b)`",
-    "max": "write `math.greatest(a, b)`",
-    "abs": "write `x < 0.0 ? -x : x`",
-    "round": "write `int(x + 0.5)` where x is not negative",
-    "floor": "write `int(x)` where x is not negative: it cuts the fraction off",
-    "lower": "write `x.lowerAscii()`",
-    "upper": "write `x.upperAscii()`",
-    "split": "use `startsWith`, `endsWith` or `contains`",
-    "substring": "use `startsWith`, `endsWith` or `contains`",
-    "replace": "send the text as it is needed",
-    "trim": "send the text without blanks around it",
-}
 _SUPPORTED_CALLS = (
     *("startsWith", "endsWith", "contains", "matches", "size", "int", "double", "has", "lowerAscii", "upperAscii"),
     *("math.greatest", "math.least", *URL_FUNCTIONS, *FACT_FUNCTIONS),
@@ -181,16 +161,17 @@ class Lowering:
             return f"{call.target.ident_expr.name}.{call.function}"
         return str(call.function)
 
-    def _refuse(self, node: Node, message: str, remedy: str = "") -> NoReturn:
+    def _refuse(self, node: Node, message: str, remedy: str = "", *, name: str = "") -> NoReturn:
         anchor = node
         while anchor.WhichOneof("expr_kind") == "select_expr":
             anchor = anchor.select_expr.operand  # a dotted name is found where it begins, not at its last dot
         before = self._text[: self._positions.get(anchor.id, 0)]
         line = before.count("\n") + 1
-        raise ExpressionError(message, remedy, line=line, column=len(before) - (before.rfind("\n") + 1) + 1)
+        column = len(before) - (before.rfind("\n") + 1) + 1
+        raise ExpressionError(message, remedy, line=line, column=column, name=name)
 
     def _refuse_call(self, node: Node, function: str) -> NoReturn:
-        remedy = _INSTEAD.get(function.removeprefix("math."), "") or did_you_mean(function, _SUPPORTED_CALLS)
+        remedy = call_remedy(function, _SUPPORTED_CALLS)
         self._refuse(node, f"`{function}` is not part of the expressions here", remedy)
 
     def _emit(self, op: Op, *, number: float = 0, text: bytes | None = None, name: str | None = None) -> None:
@@ -232,8 +213,10 @@ class Lowering:
             if name.startswith("item."):
                 remedy = "make it an attribute with `each: event.items` first"
                 self._refuse(node, "an expression on a session cannot read elements of lists", remedy)
-            known = [each for each in self._inputs if each.startswith("session.") == name.startswith("session.")]
-            remedy = did_you_mean(name, known) or "write it into `attributes:`"
+            known = known_names(self._inputs)
+            remedy = row_remedy(
+                name, [each for each in known if each.startswith("session.") == name.startswith("session.")]
+            )
             if name.startswith(CUSTOMER_PREFIX):
                 remedy = "what no model reads of a customer is not in the sessions; read it in a derived attribute"
             self._refuse(node, f"there is no attribute `{name}`", remedy)
@@ -250,7 +233,7 @@ class Lowering:
         if first == "item":
             return self._element(node, rest, is_test)
         if first != "event":
-            self._refuse(node, f"there is no `{name}` on an event", f"write `event.{name}` for the property")
+            self._refuse(node, f"there is no `{name}` on an event", event_remedy(name), name=name)
         if not rest:
             self._refuse(node, "`event` is not a value", "write `event.` and the name of a property")
         if "." in rest:
@@ -336,6 +319,9 @@ class Lowering:
             return STRING
         if not result:
             self._refuse_arithmetic(node, types)
+        is_int = right.const_expr.WhichOneof("constant_kind") == "int64_value"
+        if op in (Op.DIVIDE, Op.REMAINDER) and is_int and not right.const_expr.int64_value:
+            self._refuse(right, "an int divided by 0 never has a value", "divide by another number")
         self._emit(op)
         return result
 

@@ -84,14 +84,16 @@ class ExpressionError(Exception):
         remedy: What to write instead, without a full stop, or empty.
         line: Line in the expression, from 1.
         column: Column in that line, from 1.
+        name: The name that an expression on an event cannot read, where that is what is wrong, or empty.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, line: int = 1, column: int = 1) -> None:
+    def __init__(self, message: str, remedy: str = "", *, line: int = 1, column: int = 1, name: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.line = line
         self.column = column
+        self.name = name
 
     def __str__(self) -> str:
         place = f"line {self.line}, column {self.column}" if self.line > 1 else f"column {self.column}"

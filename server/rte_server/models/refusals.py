@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
+from rte_server.models.problems import did_you_mean, nearest
 from rte_server.models.types import BOOL, NUMBER, STRING, TypeSet
 
 EXAMPLE = "write one CEL expression, such as `views > 3 && basket_value == 0.0`"
@@ -40,6 +42,28 @@ _SIGNS = {
     "+": "write `x + 1`: nothing is assigned",
     "#": "comments stand in lines of the file, not in expressions",
 }
+_INSTEAD = {
+    "string": "compare the value itself, as in `x == 5`",
+    "bool": "write the condition itself, as in `x == true`",
+    "uint": "write `int(...)`",
+    "bytes": "use the string itself",
+    "type": "test with a comparison of that type, as in `x > 0`",
+    "dyn": "leave `dyn` out, every input is dynamic",
+    "timestamp": "times are milliseconds since 1970, as in `session.start_time > 1700000000000`",
+    "duration": "durations are seconds, as in `session.duration_s > 60`",
+    "min": "write `math.least(a, b)`",
+    "max": "write `math.greatest(a, b)`",
+    "abs": "write `x < 0.0 ? -x : x`",
+    "round": "write `int(x + 0.5)` where x is not negative",
+    "floor": "write `int(x)` where x is not negative: it cuts the fraction off",
+    "lower": "write `x.lowerAscii()`",
+    "upper": "write `x.upperAscii()`",
+    "split": "use `startsWith`, `endsWith` or `contains`",
+    "substring": "use `startsWith`, `endsWith` or `contains`",
+    "replace": "send the text as it is needed",
+    "trim": "send the text without blanks around it",
+}
+_CONSTANTS = {"true": "true", "false": "false", "none": "null", "null": "null", "nil": "null"}
 _CLOSERS = re.compile(r"missing '([)\]}])'")
 _QUOTES = "\u2018\u2019\u201c\u201d\u201e\u00b4`"  # those that word processors make
 _ENDS_WITH_NOT = re.compile(r"\bnot\s*$", re.IGNORECASE)
@@ -93,3 +117,43 @@ def type_remedy(wanted: TypeSet, found: TypeSet) -> str:
     if wanted & STRING:
         return "write a property or an attribute that is a text"
     return "write a number, or a property or an attribute that is one"
+
+
+def call_remedy(function: str, supported: Collection[str]) -> str:
+    """Return what to write instead of a function that there is not.
+
+    Args:
+        function: Its name, with its namespace.
+        supported: Those that there are.
+    """
+    instead = _INSTEAD.get(function.removeprefix("math."), "")
+    if not instead and function.startswith("math."):
+        return "of `math` there are `math.greatest` and `math.least`"
+    return instead or did_you_mean(function, supported)
+
+
+def event_remedy(name: str) -> str:
+    """Return what to write instead of a name that an expression on an event cannot read."""
+    if name.lower() in _CONSTANTS:
+        return f"write `{_CONSTANTS[name.lower()]}`"
+    if name.startswith(("session.", "customer.")):
+        return f"only `derived:` and `when` of triggers read sessions and customers: ask for `{name}` there"
+    return f"write `event.{name}` for the property" + (f", `'{name}'` for the text" if "." not in name else "")
+
+
+def attribute_remedy(name: str) -> str:
+    """Return what to do where an expression on an event reads the attribute of that name."""
+    return f"ask for `{name}` in `derived:` or in `when` of a trigger; what stands there reads attributes"
+
+
+def row_remedy(name: str, known: Collection[str]) -> str:
+    """Return what to write instead of a name that an expression on a row cannot read.
+
+    Args:
+        name: The name.
+        known: Those that it can read.
+    """
+    if name.lower() in _CONSTANTS:
+        return f"write `{_CONSTANTS[name.lower()]}`"
+    instead = did_you_mean(name, known) or "write it into `attributes:`"
+    return instead if "." in name or nearest(name, known) else f"texts stand in quotes, as in `'{name}'`; {instead}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -94,7 +95,7 @@ ONLINE_MEMBERS = (
 )
 LINEAR_MEMBERS = ("intercept", "weights", "default")
 LINKS = ("logistic", "identity")
-LIST_MEMBERS = ("file", "column", "description")
+LIST_MEMBERS = ("file", "column", "allow_empty", "description")
 FIRST_LAST_TYPES = ("any", "bool", "int", "double", "string")
 
 # Words that readers of the design may expect; refusing them as misspelt would mislead.
@@ -111,6 +112,7 @@ NOT_IN_THIS_VERSION = frozenset(
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CEL_WORDS = frozenset(
     (
@@ -141,11 +143,13 @@ class Reader:
 
     Attributes:
         problems: What was found so far.
+        attributes: Names of the attributes that there are, for remedies; empty where nobody knows.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self.attributes: frozenset[str] = frozenset()
 
     def problem(self, item: Item | int, message: str, remedy: str = "") -> None:
         """Note a problem at an item or a line."""
@@ -255,6 +259,9 @@ class Reader:
         for each in items:
             if not isinstance(each.content, str) or not 1 <= len(each.content.encode()) <= EVENT_NAME_BYTES_MAX:
                 self.problem(each, f"{what} must name events", 'write for example `view_item`, or "*" for every event')
+            elif _CONTROL.search(each.content):
+                shown = json.dumps(each.content)
+                self.problem(each, f"{what} names {shown}, which has a control character", "write the name in one line")
             elif each.content in names:
                 self.problem(each, f"{what} names `{each.content}` twice", "leave one out")
             else:

@@ -22,7 +22,7 @@ from rte_server.models.schema import (
     WEIGHTS_MAX,
     Reader,
 )
-from rte_server.models.types import BOOL, LIST, NUMBER, STRING, UNKNOWN, TypeSet, type_name
+from rte_server.models.types import BOOL, LIST, NUMBER, STRING, UNKNOWN, TypeSet, known_names, type_name
 
 INPUTS_MAX = 256  # inputs of a score that a runner computes
 GOLDEN_MAX = 64  # golden rows of a score
@@ -165,7 +165,7 @@ def _weights(
 def _check_input(reader: Reader, where: str, name: str, item: Item, inputs: Mapping[str, TypeSet]) -> None:
     """Note it if a score cannot read what it names."""
     if name not in inputs:
-        reader.problem(item, f"{where}: there is no attribute `{name}`", did_you_mean(name, inputs))
+        reader.problem(item, f"{where}: there is no attribute `{name}`", did_you_mean(name, known_names(inputs)))
     elif name.startswith(CUSTOMER_PREFIX):
         return  # Only the data mart knows its type; what is no number or bool counts as absent.
     elif inputs[name] == UNKNOWN:

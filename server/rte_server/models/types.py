@@ -7,7 +7,7 @@ other an int, is an error each time it is evaluated, and is refused when it is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rte_server.engine.program import SESSION_FIELDS, AttributeSpec, Kind
 
@@ -68,6 +68,11 @@ def row_inputs(attributes: Iterable[AttributeSpec]) -> dict[str, TypeSet]:
         **{each.name: types_of(each.value_type) | _entries(each) for each in attributes},
         **{name: types_of(value_type) for name, (_, value_type) in SESSION_FIELDS.items()},
     }
+
+
+def known_names(inputs: Mapping[str, TypeSet]) -> list[str]:
+    """Return the names among inputs that can be proposed: of an attribute that could not be read nobody knows the parts."""
+    return [name for name, types in inputs.items() if types != UNKNOWN or "." not in name]
 
 
 def _entries(spec: AttributeSpec) -> TypeSet:
