@@ -300,6 +300,18 @@ def test_wrong_sets_of_models_are_refused(tmp_path: Path) -> None:
             load_models(paths)
 
 
+def test_a_ring_of_models_is_found_where_one_uses_the_next(tmp_path: Path) -> None:
+    """The line is that of the entry in `uses`, and the ring is shown in the direction in which models use one another."""
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("model: one\nattributes: {a: {count: x}}\nuses:\n  - base\n  - two\n")
+    two.write_text("model: two\nattributes: {b: {count: x}}\nuses: [one]\n")
+    with pytest.raises(ModelError) as caught:
+        load_models([one, two])
+    (problem,) = caught.value.problems
+    places = {"one.yaml": (5, "one -> two -> one"), "two.yaml": (3, "two -> one -> two")}
+    assert (problem.line, problem.message.rpartition(": ")[2]) == places[Path(problem.file).name]
+
+
 def test_an_error_shows_file_line_message_and_remedy() -> None:
     """The text of an error is one line per problem, in the form editors understand."""
     with pytest.raises(ModelError) as caught:

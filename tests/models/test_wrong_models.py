@@ -123,3 +123,24 @@ def test_a_misspelt_kind_is_one_problem() -> None:
         compile_model(MISSPELT, MODEL_FILE, {})
     found = [(problem.line, problem.remedy) for problem in caught.value.problems]
     assert found == [(3, "did you mean `count`?"), (4, "did you mean `recent`?"), (5, "did you mean `basket`?")]
+
+
+def problems_of(model: str) -> list[tuple[int, str, str]]:
+    """Return line, message and remedy of each problem of a model."""
+    with pytest.raises(ModelError) as caught:
+        compile_model(model, MODEL_FILE, {})
+    return [(problem.line, problem.message, problem.remedy) for problem in caught.value.problems]
+
+
+def test_a_wrong_name_is_one_problem() -> None:
+    """That nothing else stands in the model is no problem of its own."""
+    (found,) = problems_of("model: shop\nattributes:\n  Views: {count: view_item}\n")
+    assert found[:2] == (3, "`Views` is not a name for an attribute")
+
+
+def test_parts_of_what_could_not_be_read_are_not_proposed() -> None:
+    """Whether `n` is a basket or a sequence nobody knows, so its parts are neither known nor near."""
+    model = "model: shop\nattributes: {n: {coutn: a}, m: {count: a}}\nderived: {d: x > 1, e: n.item > 1}\n"
+    remedies = [remedy for _, _, remedy in problems_of(model + "scores: {s: {linear: {weights: {zzzz: 1}}}}\n")]
+    assert len(remedies) == 4 and "known are `m`, `n`" in " ".join(remedies)
+    assert not [remedy for remedy in remedies if "n." in remedy.replace("session.", "")], remedies

@@ -178,6 +178,18 @@ def test_each_score_that_fails_is_logged(engine: LiveEngine, caplog: pytest.LogC
     assert runner.failures["score"].message == "broken" and runner.failures["score"].count >= len(specs)
 
 
+def test_what_rests_tells_how_it_failed_last(engine: LiveEngine) -> None:
+    """That it is left alone is no failure: the message and the count are those of what came before."""
+    with running(engine, lambda: Breaks(lambda row: True)) as (runner, _):
+        for number in range(FAILURES_MAX + 2):
+            visitor = f"v{number}"
+            runner.mark(engine.engine.score_view(), engine.view(visitor).rows)
+            until(lambda: status(engine, visitor) >= int(REASONS))  # noqa: B023 - it is called in this round
+        assert status(engine, visitor) == REASONS + CIRCUIT_OPEN
+        found = runner.failures["score"]
+        assert (found.count, found.message) == (FAILURES_MAX, "broken")
+
+
 class Rounds:
     """An isolated score that is driven by hand."""
 

@@ -51,12 +51,13 @@ class Item:
     text_line: int
 
 
-def read_document(source: str, file: str) -> Item:
+def read_document(source: str, file: str, what: str = "a model") -> Item:
     """Return the document in `source`. All who read the same text share it, so nobody may change it.
 
     Args:
         source: YAML text.
         file: Its name in error messages.
+        what: What is to be written into a file that is empty.
 
     Raises:
         ModelError: It is not YAML, has duplicate keys, aliases or tags, or passes a limit.
@@ -64,7 +65,17 @@ def read_document(source: str, file: str) -> Item:
     try:
         return _kept.document(source)
     except ModelError as error:
-        raise ModelError([replace(problem, file=file) for problem in error.problems]) from None
+        problems = [replace(each, file=file, remedy=each.remedy or f"write {what}") for each in error.problems]
+        raise ModelError(problems) from None
+
+
+def line_of(document: Item, member: str, entry: str = "") -> int:
+    """Return the line of a member of a mapping, or of the entry of its list that reads so; 1 where there is no such member."""
+    item = document.content.get(member) if isinstance(document.content, dict) else None
+    if item is None:
+        return 1
+    entries = item.content if isinstance(item.content, list) else []
+    return next((each.line for each in entries if str(each.content) == entry), item.line)
 
 
 class _KeptDocuments:
@@ -115,7 +126,7 @@ def _read(source: str, size: int) -> Item:
     except yaml.YAMLError as error:
         raise ModelError([_syntax_problem(error)]) from None
     if node is None:
-        raise _refused(1, "the file is empty", "write a model")
+        raise _refused(1, "the file is empty", "")  # `read_document` knows what is to stand in it.
     problems: list[Problem] = []
     item = _convert(node, node.start_mark.line + 1, problems)
     if problems:
@@ -149,6 +160,9 @@ def _refused(line: int, message: str, remedy: str) -> ModelError:
 def _syntax_problem(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     what = getattr(error, "problem", None) or "it cannot be read"
+    if what == "but found another document":
+        remedy = "write each into a file of its own: `---` begins another document"
+        return Problem("", mark.line + 1 if mark else 0, "the file has a second document", remedy)
     remedy = "indent with blanks, YAML has no tabs" if r"'\t'" in what else _QUOTES
     return Problem("", mark.line + 1 if mark else 0, f"this is not valid YAML: {what}", remedy)
 

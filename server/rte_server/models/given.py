@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rte_server.models.documents import read_document
+from rte_server.models.documents import line_of, read_document
 from rte_server.models.lists import list_files
 from rte_server.models.loader import Source, header, read_source
 from rte_server.models.problems import ModelError, Problem
@@ -58,16 +58,13 @@ def next_sources(
 
 def _taken(source: Source, key: str, other: str, *, is_alongside: bool) -> Problem:
     """Return that a model would take the place of one that is no version of it."""
+    document = read_document(source.text, source.file)
     if is_alongside:
         message = f"there is a model `{key}` that is not a version of this one"
-        return Problem(source.file, _line(source, "version"), message, "give this one another version")
+        return Problem(source.file, line_of(document, "version"), message, "give this one another version")
     message = f"`{key}` is the version of the model `{other}` that runs alongside"
-    return Problem(source.file, _line(source, "model"), message, f"give this one another name, or remove `{key}` first")
-
-
-def _line(source: Source, member: str) -> int:
-    content = read_document(source.text, source.file).content
-    return content[member].line if isinstance(content, dict) and member in content else 1
+    remedy = f"give this one another name, or remove `{key}` first"
+    return Problem(source.file, line_of(document, "model"), message, remedy)
 
 
 def with_files(sources: Sequence[Source], files: Mapping[str, bytes]) -> list[Source]:

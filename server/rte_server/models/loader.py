@@ -14,7 +14,7 @@ from rte_server.engine.program import CUSTOMER_PREFIX, AttributeSpec, Kind, List
 from rte_server.models.alongside import alongside_name, renamed
 from rte_server.models.attributes import derived_text, read_attribute, read_derived
 from rte_server.models.customers import CUSTOMER_ATTRIBUTES_MAX, customer_names, customer_spec
-from rte_server.models.documents import Item, read_document
+from rte_server.models.documents import Item, line_of, read_document
 from rte_server.models.keyed_attributes import names_of, parts_of
 from rte_server.models.lists import FILES_BYTES_MAX, LIST_FILE_BYTES_MAX, list_files, read_lists
 from rte_server.models.problems import ModelError, Problem, did_you_mean, unreadable
@@ -276,9 +276,12 @@ def _compile_in_order(files: Mapping[str, Source], uses: Mapping[str, list[str]]
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
-        ring = " -> ".join(error.args[1])
-        file = files[error.args[1][0]].file
-        raise ModelError([Problem(file, 0, f"models use one another in a ring: {ring}", "break the ring")]) from None
+        ring = error.args[1][::-1]  # Each uses the next one.
+        first = files[ring[0]]
+        line = line_of(read_document(first.text, first.file), "uses", ring[1])
+        message = "models use one another in a ring: " + " -> ".join(ring)
+        remedy = "break the ring: let what both read be a model of its own"
+        raise ModelError([Problem(first.file, line, message, remedy)]) from None
     known: dict[str, ModelSpec] = {}
     problems: list[Problem] = []
     for name in order:
@@ -368,7 +371,7 @@ class _ModelReader:
         plain = {**entries["attributes"], **entries["sequences"]}
         self._read_computed(plain, entries["derived"], entries["scores"], entries["triggers"])
         count = max(sum(len(each) for each in entries.values()), len(self.specs))
-        if not count and not self.used:
+        if not self.used and not any(self.members[word].content for word in words if word in self.members):
             reader.problem(self.document, "the model has no attributes", "write `attributes:` and at least one")
         if count > ATTRIBUTES_MAX:
             reader.problem(self.document, f"the model has {count} attributes, more than {ATTRIBUTES_MAX}", "split it")
@@ -454,7 +457,8 @@ class _ModelReader:
         names = [str(each.content) for each in items]
         for each, name in zip(items, names, strict=True):
             if name not in self.known:
-                self.reader.problem(each, f"there is no model `{name}`", did_you_mean(name, self.known))
+                known = {*self.known, *shipped_names()}
+                self.reader.problem(each, f"there is no model `{name}`", did_you_mean(name, known))
         return tuple(dict.fromkeys(names))
 
     def _readable(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ _SIGNS = {
     "*": "there are no powers: write `x * x`",
     "^": "there are no powers: write `x * x`",
     ";": "write one expression: join conditions with `&&`, or make two attributes",
-    ",": "numbers have no thousands separator",
+    ",": "it stands in lists and between the arguments of a function only",
     ")": "leave it out, or write the `(` that it closes",
     "]": "leave it out, or write the `[` that it closes",
     "}": "there are no maps: leave the braces out",
@@ -64,6 +64,8 @@ _INSTEAD = {
     "trim": "send the text without blanks around it",
 }
 _CONSTANTS = {"true": "true", "false": "false", "none": "null", "null": "null", "nil": "null"}
+_IN_PARENTHESES = re.compile(r"\bin\s*\([^()]*$")
+_THOUSANDS = re.compile(r"[0-9],[0-9]{3}")
 _CLOSERS = re.compile(r"missing '([)\]}])'")
 _QUOTES = "\u2018\u2019\u201c\u201d\u201e\u00b4`"  # those that word processors make
 _ENDS_WITH_NOT = re.compile(r"\bnot\s*$", re.IGNORECASE)
@@ -98,6 +100,10 @@ def syntax_remedy(message: str, text: str, offset: int) -> str:
         return _WORDS[refused.lower()]
     if _ENDS_WITH_NOT.search(text[:offset]):
         return _WORDS["not"]
+    if refused == "," and _IN_PARENTHESES.search(text[:offset]):
+        return "lists are written with brackets: `x in ['a', 'b']`"
+    if refused == "," and _THOUSANDS.match(text, max(offset - 1, 0)):
+        return "numbers have no thousands separator"
     sign = _SIGNS.get(refused) or _SIGNS.get(refused.strip())
     if sign:
         return sign

@@ -215,16 +215,17 @@ class Reader:
             return 0.0
         return float(number)
 
-    def duration_ms(self, item: Item, low_ms: int = 0) -> int:
-        """Return a duration such as `10m` in milliseconds, at least `low_ms`."""
+    def duration_ms(self, item: Item, low_ms: int = 0, high_ms: int = DURATION_MS_MAX) -> int:
+        """Return a duration such as `10m` in milliseconds, at least `low_ms` and at most `high_ms`, whole seconds."""
         found = _DURATION.fullmatch(str(item.content))
         if found is None:
             self.problem(item, f"`{item.content}` is not a duration", "write for example `500ms`, `5s`, `31m`, `2h`")
             return low_ms
         # Cut off above what is refused anyway, since a long row of digits is an infinite float.
         duration_ms = round(min(float(found[1]) * _UNIT_MS[found[2]], 2.0 * DURATION_MS_MAX))
-        if not low_ms <= duration_ms <= DURATION_MS_MAX:
-            limits = f"from {low_ms} ms to {DURATION_MS_MAX // _UNIT_MS['d']} days"
+        if not low_ms <= duration_ms <= high_ms:
+            unit, name = ("d", "days") if high_ms >= _UNIT_MS["d"] else ("s", "s")
+            limits = f"from {low_ms} ms to {high_ms // _UNIT_MS[unit]} {name}"
             self.problem(item, f"`{item.content}` is not a duration {limits}", "choose another one")
             return low_ms
         return duration_ms

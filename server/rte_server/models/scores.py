@@ -34,6 +34,9 @@ LEARNING_MAX = 1e6
 """Largest `alpha`, `beta`, `l1`, `l2` and `margin`."""
 PLUGIN_NAME_CHARS_MAX = 128
 TIME_LIMIT_MS_MIN = 10  # of a score that a runner computes, for one batch
+TIME_LIMIT_MS_MAX = 60_000
+"""Every failed attempt may take so long, and to find one session that breaks a score takes 4 of them (see `runners.isolation`):
+until then whoever shares its batch waits, of graphs all. 60 s for 2,048 rows are 29 ms a row; what hangs is found out within minutes."""
 PLUGIN_TIME_LIMIT_MS, ONNX_TIME_LIMIT_MS = 200, 2_000  # where none is stated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -267,7 +270,9 @@ def _onnx(
 
 def _time_limit_ms(reader: Reader, members: Mapping[str, Item], default: int) -> int:
     """Return how long a runner may take for a batch of rows, ms."""
-    return reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN) if "time_limit" in members else default
+    if "time_limit" not in members:
+        return default
+    return reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN, TIME_LIMIT_MS_MAX)
 
 
 def _golden(

@@ -164,7 +164,7 @@ def read_trials(source: str, file: str) -> list[Trial]:
         ModelError: With all problems of the file.
     """
     reader = Reader(file)
-    members = reader.mapping(read_document(source, file), "a test file", "tests: [...]")
+    members = reader.mapping(read_document(source, file, "`tests:` and a list of cases"), "a test file", "tests: [...]")
     reader.known_members(members, ("tests",), "a test file")
     items = members["tests"].content if "tests" in members else None
     if not isinstance(items, list) or not 1 <= len(items) <= TRIALS_MAX:

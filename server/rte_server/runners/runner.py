@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rte_server.engine.program import AttributeSpec, Program
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
+from rte_server.engine.scores import CIRCUIT_OPEN
 from rte_server.runners.isolation import IsolatedScore
 from rte_server.runners.scorer import Scorer, ScorerError
 from rte_server.runners.waiting_rows import WaitingRows
@@ -221,7 +222,8 @@ class Runner:
         self.counts["failures"] += 1
         name = self._specs[number].name
         before = self.failures[name].count if name in self.failures else 0
-        self.failures[name] = Failures(before + 1, str(error), self._clock_ms())
+        if error.reason != CIRCUIT_OPEN:  # Nothing was asked: what it rests for is how it failed last.
+            self.failures[name] = Failures(before + 1, str(error), self._clock_ms())
         now = monotonic()
         if now - self._logged_at[number] >= LOG_INTERVAL_S:
             self._logged_at[number] = now
