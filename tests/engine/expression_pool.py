@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rte_server.engine import context as words
 from rte_server.engine.assembly import list_table
 from rte_server.engine.context import new_context
-from rte_server.engine.expressions import STACK_DEPTH_MAX, Code, Op, encode_code, evaluate
+from rte_server.engine.evaluation import evaluate
+from rte_server.engine.expressions import STACK_DEPTH_MAX, Code, Op, encode_code
 from rte_server.engine.native import text_id
 from rte_server.engine.program import ListSpec
 from rte_server.engine.strings import LENGTH_BITS, StringPool, new_pool, text_of
@@ -59,6 +60,7 @@ class Machine:
         self.constants = [step.text.decode() for step in code if step.op == Op.TEXT and step.text is not None]
         texts = bytearray()
         slots = {name: slot for slot, name in enumerate(self.names)}
+        self.reads_event = any(step.op in (Op.URL, Op.FACT) for step in code)
         self.rows = encode_code(code, slots, texts, secret, places, keeps_result=True)
         self.texts = np.frombuffer(bytes(texts) + bytes(1), np.uint8).copy()
         self.pool = new_pool(SLOTS, 8)
@@ -96,9 +98,16 @@ class Machine:
             int(words.REQUEST): np.frombuffer(b"".join(encoded) + bytes(1), np.uint8).copy(),
         }
         context = new_context(arrays, 0, 0)
-        stacks = np.zeros(STACK_DEPTH_MAX + 1, np.int64), np.zeros(STACK_DEPTH_MAX + 1, np.int64)
-        tag, found = evaluate(context, self.rows, 0, len(self.rows), self.texts, tags, bits, *stacks)
-        return int(tag), int(found)
+        # What reads the event itself knows one lane; else another one, in which all inputs are missing, is computed beside.
+        lanes, lane, chosen = (1, 0, [0]) if self.reads_event else (4, 2, [1, 2])
+        loaded = np.full((2, max(1, len(tags)), lanes), -1, np.int64)
+        loaded[0, :, chosen] = 0
+        loaded[:, : len(tags), lane] = tags, bits
+        stacks = np.full((2, STACK_DEPTH_MAX, lanes), -1, np.int64)
+        evaluate(context, self.rows, 0, len(self.rows), self.texts, *loaded, *stacks, np.array(chosen, np.int64))
+        untouched = [other for other in range(lanes) if other not in chosen]
+        assert (stacks[:, :, untouched] == -1).all(), "a lane that was not chosen has been written"
+        return int(stacks[0, 0, lane]), int(stacks[1, 0, lane])
 
     def text(self, string_id: int) -> str | None:
         """Return the text of a string id, or None if the pool does not hold it."""

@@ -16,14 +16,16 @@ from rte.v1.event_pb2 import Event
 from rte_server.engine.batch import WINDOW_EVENTS
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
-from rte_server.engine.expressions import Instruction, Op
+from rte_server.engine.expressions import Code, Instruction, Op
+from rte_server.engine.fold import refresh_rows
+from rte_server.engine.lanes import ALONE, WIDTH
 from rte_server.engine.program import AttributeSpec, ModelSpec
 from rte_server.engine.score_inputs import ScoreInputs
-from rte_server.engine.table import VERSION
+from rte_server.engine.table import STALE, VERSION
 from rte_server.engine.triggers import Fired
 from rte_server.models import load_models
 from tests.engine.attribute_samples import MODEL, PATIENT, TOLD, load, trigger
-from tests.engine.pair import SETTINGS, new_engine, state_of
+from tests.engine.pair import SETTINGS, SMALL, new_engine, state_of
 from tests.engine.strategies import GAP_MS, ID_FORMS, START_MS, Batch, events
 
 IDS = tuple(form for form in ID_FORMS if form)
@@ -92,6 +94,44 @@ def test_large_requests(models: str) -> None:
     assert state_of(one) == state_of(other)
 
 
+@pytest.mark.parametrize("models", MODELS)
+@pytest.mark.parametrize("sessions", [int(ALONE) - 1, int(ALONE), 5 * int(WIDTH)])
+def test_requests_of_many_sessions(models: str, sessions: int) -> None:
+    """The same for as many sessions as are computed together, and for more, each with some events in a row or apart."""
+    request = []
+    for number in range(3 * sessions):
+        event = Event(event_id=str(number), visitor_id=f"v-{number % sessions if number % 2 else number // 3}")
+        event.name = ("page_view", "view_item", "add_to_cart")[number % 3]
+        event.event_time.FromMilliseconds(START_MS + number)
+        event.properties.update({"item_id": f"SKU-{number % 5}", "price": number % 70 + 0.5})
+        request.append(event)
+    one, other = new_engine(MODELS[models]), new_engine(MODELS[models])
+    for moment, part in ((0, request[: sessions // 2]), (300, request[sessions // 2 :])):
+        received_ms = START_MS + 3 * sessions + moment
+        assert folded(one, [part], received_ms) == folded(other, [[event] for event in part], received_ms)
+    assert state_of(one) == state_of(other)
+
+
+def test_rows_that_wait_are_whole_before_others_must_leave() -> None:
+    """When a request has more sessions than there is room for, each that is left is computed, and readers see it."""
+    engine = new_engine(MODELS["packs"], capacity=replace(SMALL, sessions_max=100))
+    request = []
+    for number in range(900):
+        event = Event(event_id=str(number), visitor_id=f"v-{number // 2}", name="view_item")
+        event.event_time.FromMilliseconds(START_MS + number)
+        event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
+        request.append(event)
+    folded(engine, [request], START_MS + 1_000)
+    table = engine._state.table
+    rows = engine.rows_in_use()
+    assert 0 < len(rows) <= 100
+    assert (table.rows[rows, VERSION] & 1 == 0).all() and (table.rows[rows, STALE] & 1 == 0).all()
+    found = table.rows[rows].copy()
+    table.rows[rows, STALE] |= 1
+    refresh_rows(engine._state.context)
+    np.testing.assert_array_equal(found, table.rows[rows])
+
+
 def test_a_session_changes_once_per_request() -> None:
     """Readers see a session's events of one request at once: its version has changed once."""
     engine = new_engine((MODEL, PATIENT), SETTINGS)
@@ -108,6 +148,7 @@ def test_a_session_changes_once_per_request() -> None:
 
 
 DEAR = (*load("price_sum"), Instruction(Op.DOUBLE, number=50.0), Instruction(Op.GREATER))
+NOT_DEAR = (*DEAR, Instruction(Op.NOT))
 LATELY_NONE = (*load("min_lately"), Instruction(Op.NULL), Instruction(Op.EQUAL))
 
 
@@ -147,6 +188,31 @@ def test_what_holds_in_between_fires(
     received_ms = START_MS + given[-1][0] + 100
     found = folded(one, [request[1:]], received_ms)
     assert found == folded(other, [[each] for each in request[1:]], received_ms)
+    assert state_of(one) == state_of(other)
+    assert len(found[1]) == times
+
+
+@pytest.mark.parametrize(
+    ("condition", "prices", "times"),
+    [(DEAR, (60.0, -60.0), 1), (DEAR, (None, -60.0), 0), (NOT_DEAR, (None, 60.0), 1), (NOT_DEAR, (60.0, 1.0), 0)],
+    ids=("holds after the first event", "never holds", "holds without events", "holds without events alone"),
+)
+def test_what_holds_for_a_session_that_begins_fires(
+    condition: Code, prices: tuple[float | None, float], times: int
+) -> None:
+    """The same where the request begins the session: what its condition says without any event counts, too."""
+    fires = trigger("told", condition, 0, each_quiet=False)
+    models = (MODEL, replace(PATIENT, attributes=fires))
+    request = []
+    for number, price in enumerate(prices):
+        event = Event(event_id=str(number), visitor_id="v", name="view_item")
+        event.event_time.FromMilliseconds(START_MS + number)
+        if price is not None:
+            event.properties["price"] = price
+        request.append(event)
+    one, other = new_engine(models), new_engine(models)
+    found = folded(one, [request], START_MS)
+    assert found == folded(other, [[each] for each in request], START_MS)
     assert state_of(one) == state_of(other)
     assert len(found[1]) == times
 

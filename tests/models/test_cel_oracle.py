@@ -12,7 +12,7 @@ from cel_expr_python import cel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rte_server.engine.expressions import cells_place
+from rte_server.engine.evaluation import cells_place
 from rte_server.engine.native import bits_float, float_bits, text_id
 from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING
 from rte_server.models.cel import EXTENSIONS, Expression, compile_event_expression, compile_row_expression

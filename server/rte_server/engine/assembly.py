@@ -32,7 +32,6 @@ from rte_server.engine.program import (
     EACH_WORDS,
     ELEMENT,
     ELEMENT_MEMBER,
-    EVERYTHING_CHANGED,
     EXTRA_WORDS,
     FIELDS_OF_EVERY_EVENT,
     FIELDS_OF_TIME,
@@ -133,7 +132,7 @@ class _Assembly:
         derived_rows = [self._derived(number) for number in derived]
         names = sorted({name for each in ops for op in each for name in op.events})
         plans = _Plans(self, [op for each in ops for op in each], derived)
-        plan_rows = [plans.of(name) for name in ["", *names]] + [plans.of_all_derived()]
+        plan_rows = [plans.of(name) for name in ["", *names]]
         for number, spec in enumerate(self.attributes):
             self.rows[number, A_NAME : A_NAME_LEN + 1] = self.text_of(spec.name.encode())
             if spec.kind in (Kind.ONLINE, Kind.SCORE):
@@ -153,7 +152,6 @@ class _Assembly:
             loads=np.array(list(self.loads), np.int64),
             derived_loads=np.array(self.derived_loads, np.int64).reshape(-1, L_WORDS),
             derived=np.array(derived_rows, np.int64).reshape(-1, D_WORDS),
-            derived_order=np.array(plans.derived, np.int64),
             weights=np.array(self.weights, np.float64).reshape(-1, 2),
             weight_inputs=np.array(self.weight_inputs, np.int64),
             extras=np.array(self.extras, np.int64).reshape(-1, EXTRA_WORDS),
@@ -412,7 +410,6 @@ class _Plans:
         self.groups: list[tuple[int, ...]] = []
         self.each: list[tuple[int, ...]] = []
         self.uses: list[list[int]] = []
-        self.derived: list[int] = []
         self.annex_of = assembly.layout.annex_of()
 
     def of(self, name: str) -> list[int]:
@@ -437,13 +434,7 @@ class _Plans:
         spans = [(words[int(OP_AT)], cell_of[words[int(OP_AT)]]) for words in touched]
         marks = self.assembly.marks.of_fields()
         lines, annexes = self._lines(spans, changed)
-        return [*plan, marks, *self._put_derived(changed), lines, *self._put_each(wanted), annexes]
-
-    def of_all_derived(self) -> list[int]:
-        """Return the plan that computes all derived attributes, and does nothing else."""
-        self.uses.append([0] * max(1, len(self.assembly.property_slots)))
-        marks = int(EVERYTHING_CHANGED)
-        return [0, 0, 0, 0, marks, *self._put_derived(range(len(self.derived_numbers))), 0, 0, 0, 0]
+        return [*plan, marks, lines, *self._put_each(wanted), annexes]
 
     def _put_each(self, wanted: Sequence[_Op]) -> tuple[int, int]:
         """Put down the ops that are run for each element of a list."""
@@ -460,12 +451,6 @@ class _Plans:
         first = len(self.ops)
         self.ops += [op.words for op in ops]
         return first, len(self.ops)
-
-    def _put_derived(self, rows: Sequence[int]) -> tuple[int, int]:
-        """Put down what to compute."""
-        first = len(self.derived)
-        self.derived += rows
-        return first, len(self.derived)
 
     def _inputs_of(self, rows: Sequence[int]) -> set[int]:
         """Return the places in `loads` of what these rows of `derived` read, and none of them computes before."""

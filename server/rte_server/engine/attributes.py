@@ -15,7 +15,7 @@ import numpy as np
 
 from rte_server.engine.derived_cells import derived_value
 from rte_server.engine.kernel import inner
-from rte_server.engine.native import bits_float, float_bits, put_word, word_at
+from rte_server.engine.native import bits_float, float_bits, leading_zeros, put_word, word_at
 from rte_server.engine.table import EVENTS, mix64
 from rte_server.engine.values import BOOL, DOUBLE, INT, NULL, STRING
 
@@ -48,6 +48,7 @@ SUM_MAGNITUDE_MAX = 1e12
 SUM_EVENTS_MAX = (2**63 - 1) // 10**12
 """Contributions up to which a sum cannot overflow. In a session of more events, sums have no value, see `has_sums`."""
 
+_EXPONENT_BIAS = np.int64(1023)
 _EXPONENT = np.int64(0x7FF << 52)  # all ones in infinities and NaN
 _MINUS_ZERO = np.int64(-(2**63))
 _NUMBER_MAX = np.finfo(np.float64).max
@@ -127,9 +128,7 @@ def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
         sticky = np.uint64(0)
         exponent = np.int64(-64)
     else:
-        shift = np.uint64(0)
-        while (high << shift) >> np.uint64(63) == np.uint64(0):
-            shift += np.uint64(1)
+        shift = np.uint64(leading_zeros(high))
         if shift == np.uint64(0):
             top = high
             sticky = low
@@ -139,7 +138,8 @@ def fixed_value(whole, fraction):  # type: ignore[no-untyped-def]
         exponent = -np.int64(shift)
     if sticky != np.uint64(0):
         top |= np.uint64(1)
-    result = np.ldexp(np.float64(top), np.int32(exponent))
+    # A power of two, made of its exponent: the product is exact.
+    result = np.float64(top) * bits_float((exponent + _EXPONENT_BIAS) << 52)
     return -result if negative else result
 
 

@@ -24,7 +24,7 @@ from rte_server.engine.context import (
 )
 from rte_server.engine.dedup import first_sight, used_slots
 from rte_server.engine.kernel import inner
-from rte_server.engine.native import prefetch_at, put_word, word_at
+from rte_server.engine.native import prefetch_at, put_word, trailing_zeros, word_at
 from rte_server.engine.program import CACHE_LINE_WORDS, P_ANNEXES, P_LINES, PLAN_WORDS
 from rte_server.engine.table import EVENTS_DUPLICATE, V_HEAD, V_KEY_HI, VISITOR_WORDS, add_count
 from rte_server.engine.wire_layout import EVENT_ID_HASH, KEY_HI, KEY_LO, NAME_ID, RECORD_WORDS, VERDICT
@@ -147,12 +147,9 @@ def ask_for_memory(ctx, records, far, near):  # type: ignore[no-untyped-def]
             cells = row_cells(ctx, row)
             plans = span_in(ctx, PLANS)
             lines = word_at(plans, find_name(ctx, word_at(records, near + NAME_ID)) * PLAN_WORDS + P_LINES)
-            word = np.int64(0)
             while lines != 0:
-                if lines & 1 != 0:
-                    prefetch_at(cells, word)
-                word += CACHE_LINE_WORDS
-                lines >>= 1
+                prefetch_at(cells, trailing_zeros(lines) * CACHE_LINE_WORDS)
+                lines &= lines - 1
 
 
 @inner(forceinline=True)

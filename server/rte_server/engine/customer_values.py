@@ -174,7 +174,7 @@ def _write_session(ctx, row, customer, place, places, words, now_ms):  # type: i
         put_word(cells, places[i] + OF_AT, customer)
         put_word(cells, places[i] + BITS_AT, words[i, 1])
     put_word(cells, STALE, 1)
-    derive_changed(ctx, cells, np.int64(0), np.int64(0), now_ms)
+    derive_changed(ctx, cells, np.int64(0), now_ms)
     if has_triggers:
         run_triggers(ctx, cells, now_ms)
     hasten(ctx, row, now_ms)

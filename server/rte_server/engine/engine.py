@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rte_server.engine import snapshot
 from rte_server.engine.annexes import move_cells
 from rte_server.engine.assembly import assemble
+from rte_server.engine.at_once import holds_without_events
 from rte_server.engine.batch import DUPLICATE
 from rte_server.engine.configurations import REFOLD_FROM, Configurations, Since, without_facts
 from rte_server.engine.customer_values import write_customers
@@ -36,7 +37,7 @@ from rte_server.engine.moves import carried, cell_moves, moved_table, needs_hist
 from rte_server.engine.native import text_id
 from rte_server.engine.online_report import carried_online, roll_back
 from rte_server.engine.outcome import Outcome
-from rte_server.engine.program import Program
+from rte_server.engine.program import T_OF_EVENTS, Program
 from rte_server.engine.reader import NO_ROW, Reader, State
 from rte_server.engine.reasons import EngineError, Reason
 from rte_server.engine.requests import SessionWrite, read_end, read_update, write_hash
@@ -459,6 +460,7 @@ class Engine(Reader):
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
         scores = scores_after(before.program, before.scores, program, len(table.rows))
+        program.arrays.at_once[T_OF_EVENTS] &= not holds_without_events(program, self._secret)
         after = self._state_of(table, before.pool, program, scores)
         store_facts(after.context, configuration, self._secret, self._capacity.facts_max)
         if is_moved:

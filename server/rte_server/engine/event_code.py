@@ -10,13 +10,12 @@ from rte_server.engine.context import (
     EXTRAS,
     SLOT_BITS,
     SLOT_TAGS,
-    STACK_BITS,
-    STACK_TAGS,
     TEXTS,
     span_in,
 )
-from rte_server.engine.expressions import evaluate_spans
+from rte_server.engine.evaluation import evaluate_lanes
 from rte_server.engine.kernel import inner
+from rte_server.engine.lanes import event_lane, lane_stack
 from rte_server.engine.native import word_at
 from rte_server.engine.program import EXTRA_WORDS, NO_SOURCE, OP_EXTRAS, X_CODE, X_CODE_END, X_SOURCE
 from rte_server.engine.table import VALUES_INVALID, add_count
@@ -26,17 +25,10 @@ from rte_server.engine.values import ERROR, NULL
 @inner
 def run_code(ctx, start, end):  # type: ignore[no-untyped-def]
     """Return the value of an expression on the event. The texts that it looks at are in the pool already."""
-    return evaluate_spans(
-        ctx,
-        span_in(ctx, CODES),
-        start,
-        end,
-        span_in(ctx, TEXTS),
-        span_in(ctx, SLOT_TAGS),
-        span_in(ctx, SLOT_BITS),
-        span_in(ctx, STACK_TAGS),
-        span_in(ctx, STACK_BITS),
-    )
+    inputs = span_in(ctx, SLOT_TAGS), span_in(ctx, SLOT_BITS)
+    tags, bits = lane_stack(ctx)
+    evaluate_lanes(ctx, span_in(ctx, CODES), start, end, span_in(ctx, TEXTS), inputs, (tags, bits), event_lane(ctx))
+    return word_at(tags, 0), word_at(bits, 0)
 
 
 @inner

@@ -216,7 +216,7 @@ def pass_time(ctx, row, clock_ms):  # type: ignore[no-untyped-def]
     was_active = word_at(cells, STATE) == ACTIVE
     if was_active and word_at(cells, LAST) + setting(ctx, S_GAP) < clock_ms:
         put_word(cells, RECEIVED, clock_ms)
-    derive_changed(ctx, cells, np.int64(0), np.int64(0), clock_ms)
+    derive_changed(ctx, cells, np.int64(0), clock_ms)
     if has_triggers:
         run_triggers(ctx, cells, clock_ms)
     schedule(ctx, row, clock_ms)

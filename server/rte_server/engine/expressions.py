@@ -1,7 +1,7 @@
 """Expressions: a straight-line stack machine with the semantics of CEL.
 
 `Code` is what the model compiler produces: instructions with names and constants. `encode_code` turns it into rows of
-integers for a program, `evaluate` runs those rows inside the fold and inside queries. There are no jumps: both sides of
+integers for a program, which `evaluation` runs inside the fold and inside queries. There are no jumps: both sides of
 `&&`, `||` and `?:` are evaluated and the operator picks. Nothing an expression does has an effect, so the result is the
 same as with short-circuiting, and the kernel stays small.
 
@@ -22,35 +22,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.attributes import TAG_MASK
-from rte_server.engine.context import LISTS, POOL_ARENA, POOL_SLOTS, span_in
-from rte_server.engine.facts import fact_of
-from rte_server.engine.kernel import inner, kernel
-from rte_server.engine.native import float_bits, put_word, span_of, text_id, word_at
+from rte_server.engine.native import float_bits, text_id
 from rte_server.engine.reasons import EngineError, Reason
-from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS, joined, part_of_property, with_letters
-from rte_server.engine.values import (
-    BOOL,
-    COMPOUND,
-    DOUBLE,
-    ERROR,
-    INCOMPARABLE,
-    INT,
-    NULL,
-    STRING,
-    TIME,
-    arithmetic,
-    compare_alike,
-    equal,
-    greatest,
-    holds,
-    negated,
-    on_text,
-    order_of,
-    to_double,
-    to_int,
-)
-from rte_server.engine.verdicts import automaton_id, verdict_of
+from rte_server.engine.texts_made import IS_KEPT, NAME_LENGTH_BITS
+from rte_server.engine.values import BOOL, DOUBLE, ERROR, INT, NULL, STRING, TIME
+from rte_server.engine.verdicts import automaton_id
 
 __all__ = [
     "BOOL",
@@ -68,8 +44,6 @@ __all__ = [
     "always_read",
     "conjuncts",
     "encode_code",
-    "evaluate",
-    "evaluate_spans",
     "input_names",
     "stack_depth",
     "text_names",
@@ -83,7 +57,7 @@ CODE_COLUMNS = 4  # op, a, b, c
 WITH_CONSTANT = np.int64(64)  # the right one is a constant
 WITH_SLOT = np.int64(128)  # the right one is an input
 OF_SLOT_AND_CONSTANT = np.int64(192)  # the left one is an input, the right one a constant
-_OPERATOR_MASK = np.int64(63)
+OPERATOR_MASK = np.int64(63)
 
 
 class Op(IntEnum):
@@ -166,13 +140,6 @@ _COMPARES = frozenset((Op.LESS, Op.LESS_EQUAL, Op.GREATER, Op.GREATER_EQUAL))
 CELLS_SUFFIX = "[]"
 """Behind the name of a list attribute whose entries are looked through: its place is loaded, not its newest value."""
 
-# How the place of entries is said in one word: address / 8, their number, words per entry. An entry's first word has the
-# tag in its lowest bits, its last word has the bits.
-CELLS_ADDRESS_SHIFT = np.int64(16)
-CELLS_WIDTH_BITS = np.int64(4)
-CELLS_WIDTH_MASK = np.int64(0xF)
-CELLS_KEEP_MASK = np.int64(0xFFF)
-
 WRITES = frozenset((Op.URL, Op.FACT, Op.LOWER, Op.UPPER, Op.JOIN))
 """Instructions that put texts into the pool or count, as only the writer may; filters run beside it without them."""
 
@@ -241,7 +208,7 @@ def encode_code(
     *,
     keeps_result: bool = False,
 ) -> NDArray[np.int64]:
-    """Return `code` as rows for `evaluate`.
+    """Return `code` as rows for `evaluation.evaluate`.
 
     Args:
         code: At most INSTRUCTIONS_MAX instructions.
@@ -335,251 +302,3 @@ def _slot(name: str | None, slots: Mapping[str, int]) -> int:
     if name is None or name not in slots:
         raise EngineError(Reason.INVALID_EXPRESSION, f"There is no attribute {name!r}.", value=str(name))
     return slots[name]
-
-
-# The kernel compares with plain integers: numba turns them into one switch.
-_INT = int(Op.INT)
-_LOAD = int(Op.LOAD)
-_HAS = int(Op.HAS)
-_URL = int(Op.URL)
-_FACT = int(Op.FACT)
-_NOT = int(Op.NOT)
-_NEGATE = int(Op.NEGATE)
-_TO_INT = int(Op.TO_INT)
-_TO_DOUBLE = int(Op.TO_DOUBLE)
-_SIZE = int(Op.SIZE)
-_MATCHES = int(Op.MATCHES)
-_LOWER = int(Op.LOWER)
-_UPPER = int(Op.UPPER)
-_IN_LIST = int(Op.IN_LIST)
-_IN_CELLS = int(Op.IN_CELLS)
-_ONLY = int(Op.ONLY)
-_WHOLE = int(Op.WHOLE)
-_IN_START = int(Op.IN_START)
-_IN_ITEM = int(Op.IN_ITEM)
-_IN_END = int(Op.IN_END)
-_SELECT = int(Op.SELECT)
-_AND = int(Op.AND)
-_OR = int(Op.OR)
-_EQUAL = int(Op.EQUAL)
-_NOT_EQUAL = int(Op.NOT_EQUAL)
-_LESS = int(Op.LESS)
-_GREATER_EQUAL = int(Op.GREATER_EQUAL)
-_ADD = int(Op.ADD)
-_REMAINDER = int(Op.REMAINDER)
-_GREATEST = int(Op.GREATEST)
-_JOIN = int(Op.JOIN)
-
-
-@kernel
-def cells_place(cells, at, keep, width):  # type: ignore[no-untyped-def]
-    """Return the word that says where the entries of a list attribute are: `keep` of `width` words, from word `at` on."""
-    return ((cells[0] + at * 8) >> 3) << CELLS_ADDRESS_SHIFT | keep << CELLS_WIDTH_BITS | width
-
-
-@inner
-def _is_in_list(ctx, place, slots, tag, bits):  # type: ignore[no-untyped-def]
-    """Return (tag, bits): whether a look-up list has a value. Lists hold strings: any other value is in none."""
-    if tag == ERROR:
-        return np.int64(ERROR), np.int64(0)
-    if tag == STRING:
-        lists = span_in(ctx, LISTS)
-        slot = bits & (slots - 1)
-        found = word_at(lists, place + slot)
-        while found != 0:
-            if found == bits:
-                return np.int64(BOOL), np.int64(1)
-            slot = (slot + 1) & (slots - 1)
-            found = word_at(lists, place + slot)
-    return np.int64(BOOL), np.int64(0)
-
-
-@inner
-def _is_in_cells(place, tag, bits):  # type: ignore[no-untyped-def]
-    """Return (tag, bits): whether a list attribute has a value. `place` says where its entries are, see `cells_place`."""
-    if tag == ERROR or place == 0:
-        return (np.int64(ERROR) if tag == ERROR else np.int64(BOOL)), np.int64(0)
-    width = place & CELLS_WIDTH_MASK
-    words = width * ((place >> CELLS_WIDTH_BITS) & CELLS_KEEP_MASK)
-    entries = ((place >> CELLS_ADDRESS_SHIFT) << 3, words)
-    for entry in range(0, words, width):
-        head = word_at(entries, entry)
-        if head == 0:
-            break
-        if equal(tag, bits, head & TAG_MASK, word_at(entries, entry + width - 1)):
-            return np.int64(BOOL), np.int64(1)
-    return np.int64(BOOL), np.int64(0)
-
-
-@inner
-def _on_one(ctx, op, operand, row, texts, slot_bits, tag, bits):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of an operator on one value; `row` is the instruction: the code and its first word there."""
-    length = word_at(row[0], row[1] + 2)
-    if op >= _SIZE and op <= _MATCHES:
-        if tag != STRING:
-            return ERROR, bits
-        if op == _MATCHES:
-            return verdict_of(ctx, texts, operand, length, word_at(row[0], row[1] + 3), bits)
-        return on_text(op - _SIZE, texts, operand, length, bits, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
-    if op == _LOWER or op == _UPPER:
-        return with_letters(
-            ctx, tag, bits, np.int64(0x41 if op == _LOWER else 0x61), np.int64(0x20 if op == _LOWER else -0x20)
-        )
-    if op == _IN_CELLS:
-        return _is_in_cells(word_at(slot_bits, operand), tag, bits)
-    if op == _IN_LIST:
-        return _is_in_list(ctx, operand, length, tag, bits)
-    if op == _NOT:
-        return (BOOL if tag == BOOL else ERROR), 1 - bits
-    if op == _NEGATE:
-        return negated(tag, bits)
-    if op == _TO_DOUBLE:
-        return to_double(tag, bits)
-    if op == _ONLY:
-        return (tag if tag == operand else ERROR), bits
-    return to_int(tag, bits, op == _WHOLE)
-
-
-@inner
-def _on_two(ctx, op, tag_a, bits_a, tag_b, bits_b):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of a comparison or of arithmetic on two values."""
-    if tag_a == ERROR or tag_b == ERROR:
-        return ERROR, np.int64(0)
-    if op <= _NOT_EQUAL:
-        return BOOL, np.int64(equal(tag_a, bits_a, tag_b, bits_b) == (op == _EQUAL))
-    if op <= _GREATER_EQUAL:
-        order = order_of(tag_a, bits_a, tag_b, bits_b, span_in(ctx, POOL_SLOTS), span_in(ctx, POOL_ARENA))
-        return (ERROR if order == INCOMPARABLE else BOOL), np.int64(holds(op - _LESS, order))
-    if op <= _REMAINDER:
-        return arithmetic(op - _ADD, tag_a, bits_a, tag_b, bits_b)
-    if op < _JOIN:
-        return greatest(op - _GREATEST, tag_a, bits_a, tag_b, bits_b)
-    if tag_a != STRING or tag_b != STRING:
-        return ERROR, np.int64(0)
-    return joined(ctx, bits_a, bits_b)
-
-
-@inner
-def _plain(tag):  # type: ignore[no-untyped-def]
-    """Return the type of an input as expressions see it: a time is an int, and a list or an object no value."""
-    if tag == COMPOUND:
-        return np.int64(ERROR)
-    return np.int64(INT) if tag == TIME else tag
-
-
-@inner
-def _of_property(ctx, op, slot, wanted, name):  # type: ignore[no-untyped-def]
-    """Return (tag, bits) of URL or FACT."""
-    if op == _URL:
-        return part_of_property(ctx, slot, wanted, name)
-    return fact_of(ctx, slot, wanted)
-
-
-@inner
-def evaluate_spans(ctx, code, start, end, texts, slot_tags, slot_bits, tags, bits):  # type: ignore[no-untyped-def]
-    """Do what `evaluate` does, on spans; `tags` and `bits` are the stack.
-
-    The value at the top of the stack is kept in `tag` and `value`; `below` is the number of values under it, and one
-    that means nothing is at the bottom.
-    """
-    below = np.int64(0)
-    tag, value = np.int64(ERROR), np.int64(0)
-    for at in range(start * CODE_COLUMNS, end * CODE_COLUMNS, CODE_COLUMNS):
-        op = word_at(code, at)
-        operand = word_at(code, at + 1)
-        if op >= _AND:
-            right_tag, right = operand, word_at(code, at + 2)
-            if op >= OF_SLOT_AND_CONSTANT:
-                put_word(tags, below, tag)
-                put_word(bits, below, value)
-                below += 1
-                tag = _plain(word_at(slot_tags, word_at(code, at + 3)))
-                value = word_at(slot_bits, word_at(code, at + 3))
-            elif op >= WITH_SLOT:
-                right_tag = _plain(word_at(slot_tags, operand))
-                right = word_at(slot_bits, operand)
-            elif op < WITH_CONSTANT:
-                right_tag, right = tag, value
-                below -= 1
-                tag, value = word_at(tags, below), word_at(bits, below)
-            op &= _OPERATOR_MASK
-            if op <= _OR:
-                decides = np.int64(op == _OR)
-                if (tag == BOOL and value == decides) or (right_tag == BOOL and right == decides):
-                    tag = np.int64(BOOL)
-                    value = decides
-                else:
-                    tag = np.int64(BOOL if tag == BOOL and right_tag == BOOL else ERROR)
-                    value = 1 - decides
-            elif op <= _GREATER_EQUAL and tag == right_tag and (tag == INT or tag == DOUBLE):
-                value = compare_alike(op - _EQUAL, tag, value, right)
-                tag = np.int64(BOOL)
-            else:
-                tag, value = _on_two(ctx, op, tag, value, right_tag, right)
-        elif op <= _FACT or op == _IN_START:
-            put_word(tags, below, tag)
-            put_word(bits, below, value)
-            below += 1
-            if op == _LOAD:
-                tag = _plain(word_at(slot_tags, operand))
-                value = word_at(slot_bits, operand)
-            elif op == _INT:
-                tag = operand
-                value = word_at(code, at + 2)
-            elif op == _URL or op == _FACT:
-                tag, value = _of_property(ctx, op, operand, word_at(code, at + 2), word_at(code, at + 3))
-            else:
-                tag = np.int64(BOOL)
-                value = np.int64(op == _HAS and word_at(slot_tags, operand) != ERROR)
-        elif op == _SELECT:
-            below -= 2
-            if word_at(tags, below) != BOOL:
-                tag = np.int64(ERROR)
-            elif word_at(bits, below) == 1:
-                tag = word_at(tags, below + 1)
-                value = word_at(bits, below + 1)
-        elif op == _IN_ITEM:
-            below -= 1
-            # As in CEL, a list with an erroneous item is an error, wherever the value is found.
-            found = tag != ERROR and equal(word_at(tags, below - 1), word_at(bits, below - 1), tag, value)
-            tag = np.int64(ERROR) if tag == ERROR else word_at(tags, below)
-            value = np.int64(1) if found else word_at(bits, below)
-        elif op == _IN_END:
-            below -= 1
-            if word_at(tags, below) == ERROR:
-                tag = np.int64(ERROR)
-        else:
-            tag, value = _on_one(ctx, op, operand, (code, at), texts, slot_bits, tag, value)
-    return tag, value
-
-
-@kernel
-def evaluate(context, code, start, end, texts, slot_tags, slot_bits, stack_tags, stack_bits):  # type: ignore[no-untyped-def]
-    """Evaluate one expression.
-
-    Args:
-        context: int64[CONTEXT_WORDS]: the pool, with the bytes of the strings in `text_names`; a string that it lacks is
-            an ERROR there. For look-up lists, addresses and texts that are made, what `texts_made` reads as well.
-        code: int64[:, CODE_COLUMNS], from `encode_code`.
-        start: First row of the expression in `code`.
-        end: Row after its last; the expression is `code[start:end]`, not empty.
-        texts: uint8[:], the program's constant texts.
-        slot_tags: int64[:], tags of the inputs. Missing event properties are ERROR, attributes without a value NULL.
-        slot_bits: int64[:], bits of the inputs.
-        stack_tags: int64[STACK_DEPTH_MAX], scratch.
-        stack_bits: int64[STACK_DEPTH_MAX], scratch.
-
-    Returns:
-        The value (tag, bits), both int64.
-    """
-    return evaluate_spans(
-        span_of(context),
-        span_of(code),
-        start,
-        end,
-        span_of(texts),
-        span_of(slot_tags),
-        span_of(slot_bits),
-        span_of(stack_tags),
-        span_of(stack_bits),
-    )

@@ -49,6 +49,7 @@ from rte_server.engine.context import (
     EACH,
     FOLLOWING,
     GROUPS,
+    LANES,
     ONLINE_MODELS,
     OPS,
     PLANS,
@@ -66,7 +67,7 @@ from rte_server.engine.context import (
     span_in,
 )
 from rte_server.engine.dedup import forget_before
-from rte_server.engine.derived import derive_changed
+from rte_server.engine.derived import derive_changed, derive_lanes
 from rte_server.engine.elements import ELEMENTS_MAX, find_list, next_element, read_element
 from rte_server.engine.event_code import run_code
 from rte_server.engine.event_slots import keep_text, read_properties, text_id_of
@@ -74,6 +75,7 @@ from rte_server.engine.expiry import make_room
 from rte_server.engine.expressions import STACK_DEPTH_MAX
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.kinds import FIRST_OF_KINDS, lift
+from rte_server.engine.lanes import ALONE, LANE_ROW, LANE_WORDS, WAITING, WIDTH, put_lane
 from rte_server.engine.native import put_word, span_of, word_at
 from rte_server.engine.online import learn_label
 from rte_server.engine.program import (
@@ -194,11 +196,12 @@ class Scratch(NamedTuple):
         slot_bits: int64[slots].
         slot_offsets: int64[slots].
         slot_lengths: int64[slots].
-        input_tags: int64[inputs], the inputs of expressions on rows.
-        input_bits: int64[inputs].
-        input_stamps: int64[inputs], when each was loaded last, see `derived`.
-        stack_tags: int64[STACK_DEPTH_MAX].
-        stack_bits: int64[STACK_DEPTH_MAX].
+        input_tags: int64[inputs * WIDTH], the inputs of expressions on rows, by input and lane.
+        input_bits: int64[inputs * WIDTH].
+        input_stamps: int64[inputs * WIDTH], when each was loaded last, see `derived`.
+        stack_tags: int64[STACK_DEPTH_MAX * WIDTH], by place on the stack and lane.
+        stack_bits: int64[STACK_DEPTH_MAX * WIDTH].
+        lanes: int64[LANE_WORDS], see `lanes`.
         touched: int64[TOUCHED_MAX], rows that the entry changed.
         removed: int64[1 + 2 * n], number of sessions that the entry removed, then their ids as far as there is room.
         seed: int64[4], for new session ids.
@@ -221,6 +224,7 @@ class Scratch(NamedTuple):
     input_stamps: NDArray[np.int64]
     stack_tags: NDArray[np.int64]
     stack_bits: NDArray[np.int64]
+    lanes: NDArray[np.int64]
     touched: NDArray[np.int64]
     removed: NDArray[np.int64]
     seed: NDArray[np.int64]
@@ -236,8 +240,9 @@ class Scratch(NamedTuple):
 
 def new_scratch(slots: int, inputs: int) -> Scratch:
     """Return working memory for programs with up to `slots` property slots and `inputs` inputs of one expression."""
-    sizes = [max(1, slots)] * 4 + [max(1, inputs)] * 3 + [STACK_DEPTH_MAX + 1] * 2
-    sizes += [TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 3, int(WRITTEN_WORDS), URL_STATE_WORDS]
+    width = int(WIDTH)
+    sizes = [max(1, slots)] * 4 + [max(1, inputs) * width] * 3 + [STACK_DEPTH_MAX * width] * 2
+    sizes += [int(LANE_WORDS), TOUCHED_MAX, 1 + 2 * TOUCHED_MAX, 4, 3, int(WRITTEN_WORDS), URL_STATE_WORDS]
     words: list[NDArray[Any]] = [np.zeros(size, np.int64) for size in sizes]
     return Scratch._make([*words, np.zeros(WORKSPACE_BYTES, np.uint8), new_fired(), new_verdicts(), *new_window()])
 
@@ -272,11 +277,8 @@ def fold_events(context, buf, records, received_ms, position, outcomes):  # type
             ask_for_annexes(ctx, spans, (i + PREFETCH_AHEAD // 8) * RECORD_WORDS)
             if word_at(following, F_WORDS * (i - start) + F_IS_FIRST) != 0:
                 fold_visitor(ctx, span, spans, start, i, received_ms, outcomes)
+        settle(ctx, received_ms)
     refresh_stale(ctx, received_ms)
-
-
-NOTHING_NEW = np.int64(-1)
-"""Instead of the row of a name in `plans`: nothing has been lifted since the row was computed."""
 
 
 @inner
@@ -296,7 +298,7 @@ def fold_visitor(ctx, span, records, start, first, received_ms, outcomes):  # ty
     slot = find_or_add_visitor(ctx, word_at(record, KEY_LO), word_at(record, KEY_HI), word_at(record, TIME_MS))
     set_visitor_word(ctx, slot, V_RECEIVED, received_ms)
     row = np.int64(NONE)
-    name = NOTHING_NEW
+    is_new = False
     marks = np.int64(0)
     i = np.int64(first)
     while True:
@@ -305,26 +307,30 @@ def fold_visitor(ctx, span, records, start, first, received_ms, outcomes):  # ty
         time_ms = word_at(record, TIME_MS)
         if row == NONE or not goes_on(ctx, slot, row, time_ms):
             if row != NONE:
-                finish(ctx, row, name, marks, received_ms)
-            row, name, marks = place_or_count(ctx, slot, time_ms, received_ms), NOTHING_NEW, np.int64(0)
+                finish(ctx, row, is_new, marks, received_ms)
+                # Another session of the visitor may be merged with this one, or make it stale.
+                settle(ctx, received_ms)
+            row, is_new, marks = place_or_count(ctx, slot, time_ms, received_ms), False, np.int64(0)
         if row == NONE:
             outcomes[i] = TOO_LATE
         else:
             set_visitor_word(ctx, slot, V_NEWEST, max(time_ms, visitor_word(ctx, slot, V_NEWEST)))
             add_count(ctx, EVENTS_APPLIED, 1)
-            plan = find_name(ctx, word_at(record, NAME_ID))
-            marks |= apply_event(ctx, span, record, row, plan, received_ms)
-            # The last plan computes what any of the others does.
-            name = plan if name == plan or name == NOTHING_NEW else span_in(ctx, PLANS)[1] // PLAN_WORDS - 1
+            marks |= apply_event(ctx, span, record, row, find_name(ctx, word_at(record, NAME_ID)), received_ms)
+            is_new = True
             cells = row_cells(ctx, row)
             if following != 0 and may_fire(ctx, cells, marks, received_ms):
-                compute(ctx, cells, name, marks, received_ms)
-                name, marks = NOTHING_NEW, np.int64(0)
+                derive_changed(ctx, cells, marks, received_ms)
+                run_triggers(ctx, cells, received_ms)
+                is_new, marks = False, np.int64(0)
         if following == 0:
             break
         i = following
     if row != NONE:
-        finish(ctx, row, name, marks, received_ms)
+        finish(ctx, row, is_new, marks, received_ms)
+    if span_in(ctx, ONLINE_MODELS)[1] > 0:
+        # What a model learns from an event depends on all events before it, and so does what it says.
+        settle(ctx, received_ms)
 
 
 @inner(forceinline=True)
@@ -332,6 +338,7 @@ def place_or_count(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-
     """Return the row of an event's session, which is being written from now on; NONE if the event is late, which is counted."""
     row = place_event(ctx, slot, time_ms, received_ms)
     if row == NO_ROOM:
+        settle(ctx, received_ms)
         make_room(ctx, max(1, span_in(ctx, DUE)[1] >> 6))
         # Once more from the start: sessions of this visitor may have left.
         row = place_event(ctx, slot, time_ms, received_ms)
@@ -349,19 +356,46 @@ def place_or_count(ctx, slot, time_ms, received_ms):  # type: ignore[no-untyped-
     return np.int64(NONE)
 
 
-@inner
-def compute(ctx, cells, name, marks, received_ms):  # type: ignore[no-untyped-def]
-    """Compute what follows from the events that were lifted into a row, and fire what is to fire then."""
-    if name != NOTHING_NEW:
-        derive_changed(ctx, cells, name, marks, received_ms)
-        if span_in(ctx, TRIGGERS)[1] > 0:
-            run_triggers(ctx, cells, received_ms)
-
-
 @inner(forceinline=True)
-def finish(ctx, row, name, marks, received_ms):  # type: ignore[no-untyped-def]
-    """Let readers see a row into which events were lifted."""
-    compute(ctx, row_cells(ctx, row), name, marks, received_ms)
+def finish(ctx, row, is_new, marks, received_ms):  # type: ignore[no-untyped-def]
+    """Let readers see a row into which events were lifted, once what follows from them has been computed.
+
+    Args:
+        ctx: Span of the context.
+        row: The row, which is being written.
+        is_new: Whether anything was lifted since the row was computed.
+        marks: What that changed.
+        received_ms: Received time of the entry.
+    """
+    if not is_new:
+        show(ctx, row, received_ms)
+        return
+    lanes = span_in(ctx, LANES)
+    lane = word_at(lanes, WAITING)
+    put_lane(ctx, lane, row, row_cells(ctx, row), marks)
+    put_word(lanes, WAITING, lane + 1)
+    if lane + 1 == ALONE:
+        settle(ctx, received_ms)
+
+
+@inner(forceinline=False)
+def settle(ctx, received_ms):  # type: ignore[no-untyped-def]
+    """Compute the rows that wait for it, fire what is to fire then, and let readers see them."""
+    lanes = span_in(ctx, LANES)
+    count = word_at(lanes, WAITING)
+    if count == 0:
+        return
+    put_word(lanes, WAITING, 0)
+    derive_lanes(ctx, np.int64(0), count, received_ms)
+    for lane in range(count):
+        row = word_at(lanes, LANE_ROW + lane)
+        run_triggers(ctx, row_cells(ctx, row), received_ms)
+        show(ctx, row, received_ms)
+
+
+@inner
+def show(ctx, row, received_ms):  # type: ignore[no-untyped-def]
+    """Let readers see a row whose derived attributes are up to date."""
     schedule(ctx, row, received_ms)
     mark_touched(ctx, row)
     end_write(ctx, row)
@@ -375,7 +409,7 @@ def refresh_stale(ctx, received_ms):  # type: ignore[no-untyped-def]
         row = word_at(touched, i)
         if cell(ctx, row, STALE) & 1 != 0 and cell(ctx, row, STATE) != FREE:
             begin_write(ctx, row)
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0), np.int64(0), received_ms)
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), received_ms)
             end_write(ctx, row)
 
 
@@ -385,7 +419,7 @@ def refresh_rows(context):  # type: ignore[no-untyped-def]
     ctx = span_of(context)
     for row in range(count_of(ctx, HIGH_WATER)):
         if cell(ctx, row, STATE) != FREE and cell(ctx, row, STALE) & 1 != 0:
-            derive_changed(ctx, row_cells(ctx, row), np.int64(0), np.int64(0), count_of(ctx, CLOCK))
+            derive_changed(ctx, row_cells(ctx, row), np.int64(0), count_of(ctx, CLOCK))
             hasten(ctx, row, count_of(ctx, CLOCK))
 
 
@@ -407,7 +441,7 @@ def apply_event(ctx, span, record, row, name, received_ms):  # type: ignore[no-u
     put_word(cells, LAST, max(word_at(cells, LAST), time_ms))
     put_word(cells, EVENTS, word_at(cells, EVENTS) + 1)
     if not has_sums(cells, SUM_EVENTS_MAX // ELEMENTS_MAX):
-        put_word(cells, STALE, 1)
+        put_word(cells, STALE, word_at(cells, STALE) | 1)
     put_word(cells, RECEIVED, received_ms)
     put_word(cells, LAG, min(word_at(cells, LAG), received_ms - time_ms))
     if word_at(cells, VISITOR) == 0:
@@ -416,14 +450,14 @@ def apply_event(ctx, span, record, row, name, received_ms):  # type: ignore[no-u
         customer = word_at(cells, CUSTOMER)
         set_customer(ctx, row, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CUSTOMER_OFF)))
         if word_at(cells, CUSTOMER) != customer:
-            put_word(cells, STALE, 1)
+            put_word(cells, STALE, word_at(cells, STALE) | 1)
     if word_at(record, ALIAS_LEN) > 0:
         add_alias(ctx, row, store_text(ctx, span, record, np.int64(ALIAS_OFF)), 0)
     if word_at(record, CHANNEL_LEN) > 0:
         channel = word_at(cells, CHANNEL)
         keep_last(cells, CHANNEL_TIME, time_ms << TAG_BITS, order, store_text(ctx, span, record, np.int64(CHANNEL_OFF)))
         if word_at(cells, CHANNEL) != channel:
-            put_word(cells, STALE, 1)
+            put_word(cells, STALE, word_at(cells, STALE) | 1)
     plans = span_in(ctx, PLANS)
     plan = (plans[0] + name * PLAN_WORDS * 8, np.int64(PLAN_WORDS))
     slots = span_in(ctx, SLOT_TAGS)[1]

@@ -29,6 +29,10 @@ COMPUTED = (Kind.DERIVED, Kind.LINEAR, Kind.ONLINE)
 """Kinds that are computed from a session's row."""
 
 
+_NOT_OF_EVENTS = frozenset((Kind.CUSTOMER, Kind.WRITTEN, Kind.SCORE, Kind.ONLINE, Kind.TRIGGER))
+"""Kinds of attributes that something else than an event of the session may change."""
+
+
 class Marks:
     """The marks of a program.
 
@@ -105,21 +109,23 @@ class Marks:
             rows.append((number, self._marks[number], int(cells_at[number]), wait_ms))
         return rows
 
-    def at_once(self) -> tuple[int, int]:
+    def at_once(self) -> tuple[int, int, int]:
         """Return `ProgramArrays.at_once`."""
         triggers = [spec for spec in self._attributes if spec.kind == Kind.TRIGGER and not spec.owner]
         waits = [spec.params[0] for spec in triggers if spec.params[0] > 0]
         waiting = [name for spec in triggers if spec.params[0] == 0 for name in input_names(spec.code)]
         behind: set[str] = set()
         marks = 0
+        is_of_events = True
         while waiting:
             name = waiting.pop().removesuffix(CELLS_SUFFIX)
             number = self._numbers.get(name)
+            is_of_events &= number is not None and self._attributes[number].kind not in _NOT_OF_EVENTS
             if number is not None and name not in behind and self._attributes[number].kind in COMPUTED:
                 behind.add(name)
                 marks |= self.read_by(self._attributes[number]) & ~int(MARK_NEW)
                 waiting += names_read(self._attributes[number])
-        return min(waits, default=int(NEVER_MS)), marks
+        return min(waits, default=int(NEVER_MS)), marks, int(is_of_events)
 
 
 def names_read(spec: AttributeSpec) -> set[str]:

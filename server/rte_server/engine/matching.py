@@ -17,7 +17,8 @@ import numpy as np
 from rte_server.engine.annexes import cell_span
 from rte_server.engine.attributes import TAG_MASK, as_number, is_storable
 from rte_server.engine.context import WRITTEN_BLOCKS, count_of, row_cells, span_in
-from rte_server.engine.expressions import STACK_DEPTH_MAX, evaluate_spans
+from rte_server.engine.evaluation import evaluate_lanes
+from rte_server.engine.expressions import STACK_DEPTH_MAX
 from rte_server.engine.kernel import inner, kernel
 from rte_server.engine.native import acquire_at, fence_acquire, prefetch_at, put_word, span_of, word_at
 from rte_server.engine.program import CELLS_OF, IN_ITS_WAY, OF_WORD
@@ -140,28 +141,37 @@ def _ask_for(ctx, looked_at, cell):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _is_true(ctx, cells, part, now_ms, wanted, stack):  # type: ignore[no-untyped-def]
-    """Return whether a conjunct is true of a row, 0 or 1: neither false, nor an error, nor without a value.
+def _evaluate(ctx, looked_at, part, now_ms, wanted, stack):  # type: ignore[no-untyped-def]
+    """Evaluate a conjunct on the chosen rows: the values are in the lowest place of the stack then.
 
     Args:
         ctx: Span of the context.
-        cells: Span of the row.
+        looked_at: As in `_ask_for`.
         part: First word of the conjunct in the parts of the filter.
         now_ms: The time by the server's clock, or NO_TIME.
         wanted: Spans of the members of the filter, as `match_rows` makes them.
         stack: Spans of the inputs and of the stack, likewise.
     """
+    block, chosen, count = looked_at
     parts, codes, texts, loads, names = wanted
-    tags, bits, stack_tags, stack_bits = stack
-    time_ms = _time_of(cells, now_ms)
+    inputs, values = stack
     first = word_at(parts, part + C_LOADS)
     for i in range(first, word_at(parts, part + C_LOADS_END)):
-        tag, value = _input(ctx, cells, (loads[0] + i * I_WORDS * 8, I_WORDS), names, time_ms)
-        put_word(tags, i - first, tag)
-        put_word(bits, i - first, value)
+        load = (loads[0] + i * I_WORDS * 8, I_WORDS)
+        for k in range(count):
+            lane = word_at(chosen, k)
+            cells = row_cells(ctx, word_at(block, lane))
+            tag, value = _input(ctx, cells, load, names, _time_of(cells, now_ms))
+            put_word(inputs[0], (i - first) * BLOCK_ROWS + lane, tag)
+            put_word(inputs[1], (i - first) * BLOCK_ROWS + lane, value)
     code, end = word_at(parts, part + C_CODE), word_at(parts, part + C_CODE_END)
-    tag, value = evaluate_spans(ctx, codes, code, end, texts, tags, bits, stack_tags, stack_bits)
-    return np.int64(tag == BOOL and value == 1)
+    evaluate_lanes(ctx, codes, code, end, texts, inputs, values, (chosen, count, BLOCK_ROWS))
+
+
+@inner
+def _is_true(values, lane):  # type: ignore[no-untyped-def]
+    """Return whether what was evaluated is true of a row, 0 or 1: neither false, nor an error, nor without a value."""
+    return np.int64(word_at(values[0], lane) == BOOL) & np.int64(word_at(values[1], lane) == 1)
 
 
 @inner
@@ -198,7 +208,9 @@ def _choose_by_input(ctx, looked_at, part, now_ms, wanted, stack):  # type: igno
         if found == tag:
             is_true = compare_alike(comparison, tag, value, bits)
         elif found != NULL and found != ERROR:
-            is_true = _is_true(ctx, cells, part, now_ms, wanted, stack)
+            alone = (chosen[0] + k * 8, np.int64(1))
+            _evaluate(ctx, (block, alone, np.int64(1)), part, now_ms, wanted, stack)
+            is_true = _is_true(stack[1], i)
         put_word(chosen, kept, i)
         kept += is_true
     return kept
@@ -207,7 +219,7 @@ def _choose_by_input(ctx, looked_at, part, now_ms, wanted, stack):  # type: igno
 @inner
 def _choose_by(ctx, looked_at, part, now_ms, wanted, stack):  # type: ignore[no-untyped-def]
     """Leave of the chosen rows those of which a conjunct is true; return how many these are. Arguments as for others."""
-    block, chosen, count = looked_at
+    _, chosen, count = looked_at
     parts = wanted[0]
     for i in range(word_at(parts, part + C_LOADS), word_at(parts, part + C_LOADS_END)):
         _ask_for(ctx, looked_at, word_at(wanted[3], i * I_WORDS + I_CELL))
@@ -215,12 +227,12 @@ def _choose_by(ctx, looked_at, part, now_ms, wanted, stack):  # type: ignore[no-
         return _choose_by_word(ctx, looked_at, part, wanted)
     if word_at(parts, part + C_WAY) == BY_INPUT:
         return _choose_by_input(ctx, looked_at, part, now_ms, wanted, stack)
+    _evaluate(ctx, looked_at, part, now_ms, wanted, stack)
     kept = np.int64(0)
     for k in range(count):
         i = word_at(chosen, k)
-        is_true = _is_true(ctx, row_cells(ctx, word_at(block, i)), part, now_ms, wanted, stack)
         put_word(chosen, kept, i)
-        kept += is_true
+        kept += _is_true(stack[1], i)
     return kept
 
 
@@ -357,14 +369,15 @@ def match_rows(  # type: ignore[no-untyped-def]
     ctx = span_of(context)
     # As many as all conjuncts have together, so enough for each.
     inputs = loads.shape[0] + 1
-    scratch = np.empty(2 * BLOCK_ROWS + 2 * (inputs + STACK_DEPTH_MAX + 1), np.int64)
+    scratch = np.empty(2 * BLOCK_ROWS * (1 + inputs + STACK_DEPTH_MAX), np.int64)
     versions = (span_of(scratch)[0], BLOCK_ROWS)
     chosen = (versions[0] + BLOCK_ROWS * 8, BLOCK_ROWS)
-    tags = (chosen[0] + BLOCK_ROWS * 8, np.int64(inputs))
-    bits = (tags[0] + inputs * 8, np.int64(inputs))
-    stack_tags = (bits[0] + inputs * 8, np.int64(STACK_DEPTH_MAX + 1))
-    stack_bits = (stack_tags[0] + (STACK_DEPTH_MAX + 1) * 8, np.int64(STACK_DEPTH_MAX + 1))
-    spans = versions, chosen, (tags, bits, stack_tags, stack_bits)
+    input_words, stack_words = BLOCK_ROWS * inputs, BLOCK_ROWS * STACK_DEPTH_MAX
+    tags = (chosen[0] + BLOCK_ROWS * 8, input_words)
+    bits = (tags[0] + input_words * 8, input_words)
+    stack_tags = (bits[0] + input_words * 8, stack_words)
+    stack_bits = (stack_tags[0] + stack_words * 8, stack_words)
+    spans = versions, chosen, ((tags, bits), (stack_tags, stack_bits))
     names = span_of(written)
     wanted = span_of(parts), span_of(codes), span_of(texts), span_of(loads), names
     outputs = rows, session_ids, key_numbers, key_texts

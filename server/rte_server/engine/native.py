@@ -302,6 +302,33 @@ def prefetch(_typingctx, array, index):  # type: ignore[no-untyped-def]
     return types.void(array, types.intp), codegen
 
 
+def _zeros(count: str, taken: Any) -> Any:
+    """Return the typing function of counting zeros of a word of type `taken`, by the name of LLVM's function."""
+
+    def typing(_context: Any, value: Any) -> Any:
+        if value != taken:
+            return None
+
+        def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            return getattr(builder, count)(args[0], ir.Constant(ir.IntType(1), 0))
+
+        return types.int64(value), codegen
+
+    return typing
+
+
+@_intrinsic
+def leading_zeros(typingctx, value):  # type: ignore[no-untyped-def]
+    """Return how many of the highest bits of a uint64 are 0; 64 for 0."""
+    return _zeros("ctlz", types.uint64)(typingctx, value)
+
+
+@_intrinsic
+def trailing_zeros(typingctx, value):  # type: ignore[no-untyped-def]
+    """Return how many of the lowest bits of an int64 are 0; 64 for 0."""
+    return _zeros("cttz", types.int64)(typingctx, value)
+
+
 @_intrinsic
 def _float_bits(_typingctx, value):  # type: ignore[no-untyped-def]
     if not isinstance(value, (types.Float, types.Integer)):

@@ -30,6 +30,7 @@ import numpy as np
 from rte_server.engine.attributes import as_number
 from rte_server.engine.context import LOADS, ONLINE_MODELS, ONLINE_STATE, WEIGHT_INPUTS, WEIGHTS, span_in
 from rte_server.engine.kernel import inner, kernel
+from rte_server.engine.lanes import WIDTH
 from rte_server.engine.native import bits_float, float_bits, put_word, span_of, word_at
 from rte_server.engine.online_state import (
     BINS,
@@ -166,13 +167,13 @@ def model_span(ctx, number):  # type: ignore[no-untyped-def]
 
 
 @inner
-def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
+def predict_online(ctx, loaded, lane, number):  # type: ignore[no-untyped-def]
     """Return what an online score shows (tag, bits) from loaded inputs: NULL as long as it is in the shadow.
 
     Args:
         ctx: Span of the context.
-        tags: Span of the loaded inputs' types.
-        bits: Span of their values.
+        loaded: Spans of the loaded inputs' types and values, as from `lanes.lane_inputs`.
+        lane: The lane of the session.
         number: Row of the score in `ProgramArrays.online`.
     """
     model = model_span(ctx, number)
@@ -184,9 +185,9 @@ def predict_online(ctx, tags, bits, number):  # type: ignore[no-untyped-def]
     inputs = span_in(ctx, WEIGHT_INPUTS)
     total = base_total(state, model, block, count)
     for i in range(count - 1):
-        place = word_at(inputs, first + i)
+        place = word_at(inputs, first + i) * WIDTH + lane
         absent = bits_float(word_at(weights, 2 * (first + i) + 1))
-        number = squashed(as_number(word_at(tags, place), word_at(bits, place)), absent)
+        number = squashed(as_number(word_at(loaded[0], place), word_at(loaded[1], place)), absent)
         total += weight_at(state, model, block + O_WEIGHTS, count, i) * entered(state, block, count, i, number)
     if not math.isfinite(total):
         return np.int64(NULL), np.int64(0)

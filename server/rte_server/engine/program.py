@@ -234,11 +234,10 @@ class ProgramArrays(NamedTuple):
 
     Attributes:
         names: int64[2 * n], open addressing: id of an event name (0 = free), its row in `plans`.
-        plans: int64[n + 2, PLAN_WORDS], what to do for an event name; row 0 is for any name that is not listed, the
-            last row computes all derived attributes.
+        plans: int64[n + 1, PLAN_WORDS], what to do for an event name; row 0 is for any name that is not listed.
         ops: int64[n, OP_WORDS], what an event does to its session's cells.
         groups: int64[n, GROUP_WORDS], ops that do nothing for an event that lacks a certain property.
-        uses: int64[n + 2, slots], whether an event of the name needs the property: 0, 1, or NEEDS_TEXT.
+        uses: int64[n + 1, slots], whether an event of the name needs the property: 0, 1, or NEEDS_TEXT.
         keys: int64[m], open addressing: property slot + 1 by `key_hash`, 0 = free.
         slots: int64[slots, SLOT_WORDS], the keys of the property slots.
         codes: int64[n, 4], instructions of all expressions.
@@ -247,7 +246,6 @@ class ProgramArrays(NamedTuple):
         loads: int64[n], inputs of expressions on rows: attribute number, or -1 - field of the session.
         derived_loads: int64[n, L_WORDS], how the inputs of each row of `derived` are loaded.
         derived: int64[n, D_WORDS], attributes computed from the row when one of their inputs has changed, in order.
-        derived_order: int64[n], rows of `derived`: what to compute per plan, in order.
         weights: float64[n, 2], weight and value where the attribute is absent, of linear scores.
         weight_inputs: int64[n], their places in `loads`.
         extras: int64[n, EXTRA_WORDS], further expressions on the event.
@@ -257,8 +255,9 @@ class ProgramArrays(NamedTuple):
         lists: int64[n], the look-up lists one after the other, each by open addressing: string ids, 0 = free.
         fact_functions: int64[n, 2], the property slots whose texts have facts, each with the string id of a function's name.
         triggers: int64[n], numbers of the attributes that are triggers.
-        at_once: int64[2], the shortest wait of a trigger that waits, ms, NEVER_MS if none does; and the marks of all that the
-            conditions of the others follow from.
+        at_once: int64[3], the shortest wait of a trigger that waits, ms, NEVER_MS if none does; the marks of all that the
+            conditions of the others follow from; and whether that is what events alone change (1), or something else, too (0).
+            An engine makes it 0 where one holds for a session without events.
         element_keys: int64[n], as `keys`: members of the elements of lists.
         each: int64[n, EACH_WORDS], ops that are run for each element of a list.
         online: int64[n, M_WORDS], the online scores.
@@ -279,7 +278,6 @@ class ProgramArrays(NamedTuple):
     loads: NDArray[np.int64]
     derived_loads: NDArray[np.int64]
     derived: NDArray[np.int64]
-    derived_order: NDArray[np.int64]
     weights: NDArray[np.float64]
     weight_inputs: NDArray[np.int64]
     extras: NDArray[np.int64]
@@ -296,19 +294,22 @@ class ProgramArrays(NamedTuple):
     annex_of: NDArray[np.int64]
 
 
+# Words of `at_once`.
+T_WAIT = np.int64(0)
+T_MARKS = np.int64(1)
+T_OF_EVENTS = np.int64(2)
+
 # Words of a plan.
 P_OPS = np.int64(0)  # first and end row in `ops`, those that are always run
 P_OPS_END = np.int64(1)
 P_GROUPS = np.int64(2)  # first and end row in `groups`
 P_GROUPS_END = np.int64(3)
 P_MARKS = np.int64(4)  # marks of the fields of the session that every event changes
-P_DERIVED = np.int64(5)  # first and end place in `derived_order`
-P_DERIVED_END = np.int64(6)
-P_LINES = np.int64(7)  # bit i: the event touches cache line i of the row's core
-P_EACH = np.int64(8)  # first and end row in `each`
-P_EACH_END = np.int64(9)
-P_ANNEXES = np.int64(10)  # bit i: the event touches annex i of the row
-PLAN_WORDS = np.int64(11)
+P_LINES = np.int64(5)  # bit i: the event touches cache line i of the row's core
+P_EACH = np.int64(6)  # first and end row in `each`
+P_EACH_END = np.int64(7)
+P_ANNEXES = np.int64(8)  # bit i: the event touches annex i of the row
+PLAN_WORDS = np.int64(9)
 
 # Marks say what has changed: one bit for all inputs of derived attributes that the same ones read, as far as bits reach.
 MARKS_MAX = 62

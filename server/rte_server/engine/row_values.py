@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rte_server.engine.annexes import cell_span, has_cell, own_cell_span
 from rte_server.engine.attributes import COUNT, DERIVED, MAX, MIN, load_cell, merge_cell
 from rte_server.engine.context import ATTRIBUTES, ONLINE_STATE, PARAMS, TIMING, span_in
-from rte_server.engine.expressions import cells_place
+from rte_server.engine.evaluation import cells_place
 from rte_server.engine.kernel import inner
 from rte_server.engine.kinds import BORDER_MS, FIRST_OF_KINDS, TRIGGER, due_ms, load, merge
 from rte_server.engine.native import float_bits, put_word, word_at

@@ -72,6 +72,7 @@ from rte_server.engine.table import (
     SESSIONS_STARTED,
     STALE,
     START,
+    UNTOUCHED,
     V_HEAD,
     V_KEY_HI,
     V_KEY_LO,
@@ -258,7 +259,7 @@ def start_session(ctx, slot, newer, time_ms, received_ms):  # type: ignore[no-un
     put_word(cells, CUSTOMER_NEXT, NONE)
     put_word(cells, CUSTOMER_PREVIOUS, NONE)
     put_word(cells, WRITTEN, NONE)
-    put_word(cells, STALE, 1)
+    put_word(cells, STALE, UNTOUCHED | 1)
     put_word(cells, VISIT, visitor_word(ctx, slot, V_LEFT) + 1)
     if older != NONE:
         put_cell(ctx, older, NEWER, row)

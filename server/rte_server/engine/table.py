@@ -78,6 +78,9 @@ VISIT = np.int64(33)  # number of this visit, from 1
 LATE = np.int64(34)  # late events of the visitor while this was its newest session
 STALE = np.int64(35)  # bit 0: all derived attributes must be computed with the next event
 # Bit 1 + i of STALE: input i of `ProgramArrays.passing` showed something when they were computed last.
+UNTOUCHED = np.int64(-(2**63))
+"""The last bit of STALE: nothing but events has come into the row since it was given to its session, and nothing has been computed."""
+
 NEWER = np.int64(36)  # row of the visitor's next newer session, or NONE
 LAG = np.int64(37)  # least delay from an event's time to its received time, ms; see `row_values.session_time`
 FIRST_POSITION = np.int64(38)  # position of the first entry that an event of the session came with

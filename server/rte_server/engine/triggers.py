@@ -34,6 +34,9 @@ from rte_server.engine.program import (
     PASS_AT,
     PASS_MARKS,
     PASS_WORDS,
+    T_MARKS,
+    T_OF_EVENTS,
+    T_WAIT,
     Program,
 )
 from rte_server.engine.row_values import session_time
@@ -45,6 +48,7 @@ from rte_server.engine.table import (
     STALE,
     TRIGGERS_DEFERRED,
     TRIGGERS_FIRED,
+    UNTOUCHED,
     add_count,
 )
 from rte_server.engine.trigger_cells import COUNT_AT, LAST_AT, REFUSED_AT, TIME_AT, is_done
@@ -101,7 +105,8 @@ def may_fire(ctx, cells, marks, now_ms):  # type: ignore[no-untyped-def]
     """Return whether a trigger might fire if the row were computed now. If not, it can be computed after further events.
 
     A trigger that waits may if the session has been quiet for long enough. Another one may if its condition holds already, or
-    if something that the condition follows from has changed, or changes with time. In doubt, the answer is yes.
+    if something that the condition follows from has changed, or changes with time. In doubt, the answer is yes. A session that has
+    had nothing but these events began with conditions that do not hold, see `at_once`.
 
     Args:
         ctx: Span of the context.
@@ -114,9 +119,12 @@ def may_fire(ctx, cells, marks, now_ms):  # type: ignore[no-untyped-def]
         return False
     at_once = span_in(ctx, AT_ONCE)
     before = word_at(cells, STALE)
-    if before & 1 != 0 or session_time(cells, now_ms) >= word_at(cells, LAST) + word_at(at_once, 0):
+    began_with_these = before & UNTOUCHED != 0 and word_at(at_once, T_OF_EVENTS) != 0
+    if before & 1 != 0 and not began_with_these:
         return True
-    reasons = word_at(at_once, 1)
+    if session_time(cells, now_ms) >= word_at(cells, LAST) + word_at(at_once, T_WAIT):
+        return True
+    reasons = word_at(at_once, T_MARKS)
     if (marks | MARK_TIME) & reasons != 0:
         return True
     passing = span_in(ctx, PASSING)
@@ -158,7 +166,7 @@ def settle_quiet(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
         is_open = word_at(cells, at + REFUSED_AT) < word_at(cells, LAST) and not is_done(cells, at, each_quiet)
         if quiet_ms > 0 and moment_ms <= time_ms and is_open:
             put_word(cells, STALE, 1)
-            derive_changed(ctx, cells, np.int64(0), np.int64(0), moment_ms + word_at(cells, LAG))
+            derive_changed(ctx, cells, np.int64(0), moment_ms + word_at(cells, LAG))
             _fire(ctx, cells, moment_ms)
             put_word(cells, STALE, 1)
 
@@ -177,7 +185,7 @@ def run_triggers(ctx, cells, now_ms):  # type: ignore[no-untyped-def]
         if not _fire(ctx, cells, session_time(cells, now_ms)):
             break
         put_word(cells, STALE, 1)
-        derive_changed(ctx, cells, np.int64(0), np.int64(0), now_ms)
+        derive_changed(ctx, cells, np.int64(0), now_ms)
 
 
 @inner
