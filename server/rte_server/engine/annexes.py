@@ -20,7 +20,7 @@ import numpy as np
 from rte_server.engine.blocks import X_BASE, X_FIRST, X_FREE, X_LENGTH, X_TAKEN, X_WORDS
 from rte_server.engine.context import ANNEX_OF, ANNEXES, BLOCKS, row_cells, span_in
 from rte_server.engine.kernel import inner, kernel
-from rte_server.engine.native import prefetch_at, put_word, span_of, word_at
+from rte_server.engine.native import prefetch_at, put_word, span_of, trailing_zeros, word_at
 from rte_server.engine.table import FREE, HEADER_WORDS, STATE
 
 LINE_BITS = np.int64(3)
@@ -97,16 +97,14 @@ def own_cell_span(ctx, cells, at):  # type: ignore[no-untyped-def]
 def prefetch_annexes(ctx, cells, wanted):  # type: ignore[no-untyped-def]
     """Ask for the memory of those of a row's annexes that `wanted` has bits for."""
     annexes = span_in(ctx, ANNEXES)
-    annex = np.int64(0)
     while wanted != 0:
-        if wanted & 1 != 0:
-            number = block_number(cells, annex)
-            if number != 0:
-                block = block_span(ctx, annex, number)
-                for word in range(word_at(annexes, annex * X_WORDS + X_FIRST), block[1], 8):
-                    prefetch_at(block, word)
-        annex += 1
-        wanted >>= 1
+        annex = trailing_zeros(wanted)
+        number = block_number(cells, annex)
+        if number != 0:
+            block = block_span(ctx, annex, number)
+            for word in range(word_at(annexes, annex * X_WORDS + X_FIRST), block[1], 8):
+                prefetch_at(block, word)
+        wanted &= wanted - 1
 
 
 @inner(forceinline=False)
