@@ -101,7 +101,7 @@ class Machine:
         # What reads the event itself knows one lane; else another one, in which all inputs are missing, is computed beside.
         lanes, lane, chosen = (1, 0, [0]) if self.reads_event else (4, 2, [1, 2])
         loaded = np.full((2, max(1, len(tags)), lanes), -1, np.int64)
-        loaded[0, :, chosen] = 0
+        loaded[:, :, chosen] = 0
         loaded[:, : len(tags), lane] = tags, bits
         stacks = np.full((2, STACK_DEPTH_MAX, lanes), -1, np.int64)
         evaluate(context, self.rows, 0, len(self.rows), self.texts, *loaded, *stacks, np.array(chosen, np.int64))
