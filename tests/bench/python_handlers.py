@@ -18,7 +18,7 @@ from tests.bench.python_sources import channel_of, read_address, read_agent
 RUN_MS = 1_800_000
 RECENT_ITEMS = 8
 RECENT_PAGES = 3
-CHANGES_MAX = 24
+CHANGES_MAX = 20
 ADDS, REMOVES, SETS = range(3)
 CAMPAIGN = ("utm_source", "utm_medium", "utm_campaign")
 
@@ -267,12 +267,11 @@ def _value_basket(session: Session) -> None:
                 if price is not None:
                     value += quantity * price
     session.basket_items, session.basket_quantity, session.basket_value = items, total, value
-    if session.basket_changes > CHANGES_MAX and session.purchases == 0 and session.cart_updates == 0:
-        is_open = session.has_open_basket = items > 0 or session.added_quantity > session.removed_quantity
-        session.open_basket_value = max(session.added_value - session.removed_value, 0.0) if is_open else 0.0
-    else:
-        session.has_open_basket = items > 0
-        session.open_basket_value = value
+    session.has_open_basket, session.open_basket_value = items > 0, value
+    if session.basket_changes > CHANGES_MAX and session.purchases == 0:
+        session.open_basket_value = None
+        if session.cart_updates == 0 and session.added_quantity > session.removed_quantity:
+            session.has_open_basket = True
 
 
 def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:

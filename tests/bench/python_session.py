@@ -88,8 +88,8 @@ class Session:
     removed_value: float = 0.0
     basket_value: float = 0.0
     basket_quantity: float = 0.0
-    open_basket_value: float = 0.0
-    value_at_risk: float = 0.0
+    open_basket_value: float | None = 0.0
+    value_at_risk: float | None = 0.0
     price_sensitivity: float = 0.0
     identity_confidence: float = 0.0
     bot_breadth: float = 0.0

@@ -11,7 +11,8 @@ from tests.bench.python_session import Session, clicks_within, targets_of
 ERROR_TILE_MS = 30_000
 UNANSWERED_MS = 60_000
 TOP_SHOWN = 3
-FURTHEST = ("none", "product", "basket", "checkout", "purchase")
+STEPS = {"purchase": "purchases", "checkout": "checkouts", "basket": "add_to_carts", "product": "product_views"}
+"""The steps on the way to a purchase, the last one first, and what counts them."""
 BY_ITS_NAME = (
     *("page_views", "entry_page", "exit_page", "language", "device", "browser", "os", "duration_s", "page_time_s"),
     *("new_visitor", "seconds_per_page", "conversions", "sign_ups", "conversion_value", "time_to_conversion"),
@@ -126,8 +127,12 @@ def _run(session: Session, now_ms: int) -> dict[str, Any]:
         "checkout.completed": session.furthest == 4,
         "checkout.step_times": [*run, *[None] * (4 - stage)] if run else [],
         "checkout.time_left_s": (started_ms + RUN_MS - now_ms) / 1000 if started_ms and stage < 4 else None,
-        "furthest_step": FURTHEST[session.furthest],
+        "furthest_step": _furthest_step(session),
     }
+
+
+def _furthest_step(session: Session) -> str:
+    return next((step for step, count in STEPS.items() if getattr(session, count)), "none")
 
 
 def _present_run(session: Session, now_ms: int) -> tuple[int | None, ...]:

@@ -198,7 +198,7 @@ def _is_exception(name: str, session: Session) -> bool:
             return len(weights) > TOP_EXACT[top]
         if name in (top, f"{top}.first"):
             return len(weights) > TOP_EXACT[top] or len(set(weights.values())) < len(weights)
-    if name.startswith("checkout.") or name == "furthest_step":
+    if name.startswith("checkout."):
         return max(session.product_views, session.add_to_carts, session.checkouts, session.purchases) > STEPS_EXACT
     return False
 

@@ -29,7 +29,7 @@ STEP_NAMES = ("none", "product", "basket", "checkout", "purchase")
 STEP_KEEP = 3
 """Occurrences of a step up to which the way to a purchase is exact: the first 2 and the last one."""
 WITHIN_MS = 1_800_000
-BASKET_KEEP = 24
+BASKET_KEEP = 20
 """Changes of a basket up to which it is exact."""
 APPROXIMATE = frozenset({"purchase_propensity", "bot_score", "exit_risk", "engagement_score"})
 GOALS = ("purchase", "sign_up", "generate_lead")
@@ -292,11 +292,12 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
     lines = _lines_of(visit)
     value = math.fsum(float(str(line["quantity"])) * float(str(line.get("price", 0.0))) for line in lines)
     updates = len(_named(visit, "update_cart"))
-    is_summed = len(adds) + len(removals) + updates > BASKET_KEEP and not shown["purchases"] and not updates
+    changes = len(_properties(_named(visit, "add_to_cart", "remove_from_cart", "update_cart"), "item_id"))
+    is_cut = changes > BASKET_KEEP and not shown["purchases"]
     put_in, taken_out = (
         math.fsum(float(row.properties.get("quantity", 1.0)) for row in rows) for rows in (adds, removals)
     )
-    is_open = bool(lines) or (is_summed and put_in > taken_out)
+    is_open = bool(lines) or (is_cut and not updates and put_in > taken_out)
     return {
         "basket": lines or None,
         "basket.value": value,
@@ -304,7 +305,7 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
         "basket.items": len(lines),
         "add_to_carts": len(adds),
         "removals": len(removals),
-        "basket_changes": len(_properties(_named(visit, "add_to_cart", "remove_from_cart", "update_cart"), "item_id")),
+        "basket_changes": changes,
         "cart_updates": updates,
         "added_quantity": put_in,
         "removed_quantity": taken_out,
@@ -312,7 +313,7 @@ def _basket(visit: list[Row], shown: Shown) -> Shown:
         "removed_value": removed,
         "time_to_first_add": _until(visit, "add_to_cart"),
         "has_open_basket": is_open,
-        "open_basket_value": (max(added - removed, 0.0) if is_summed else value) if is_open else 0.0,
+        "open_basket_value": None if is_cut else value,
     }
 
 
@@ -370,7 +371,9 @@ def _way(visit: list[Row]) -> Shown:
         "checkout.completed": furthest == len(STEPS),
         "checkout.step_times": shown_times if stage else None,
         "checkout.time_left_s": (started_ms + WITHIN_MS - now_ms) / 1000 if started_ms and stage < len(STEPS) else None,
-        "furthest_step": STEP_NAMES[furthest],
+        "furthest_step": STEP_NAMES[
+            max((place for place, count in enumerate(step_counts(visit), 1) if count), default=0)
+        ],
     }
 
 

@@ -140,12 +140,19 @@ def test_a_rule_says_because_of_what(sessions: SessionServiceStub, visitor: str)
     """A derived attribute shows its rule with values, through the attributes that are derived themselves."""
     found = explain(sessions, visitor, "open_basket_value")
     assert found.value.number_value == 10.0
-    assert found.rule.text.startswith("has_open_basket ? (basket_changes > 24 && purchases == 0 && ")
-    condition, value = found.rule.parts[:2]
-    assert (condition.input, condition.value.bool_value, condition.decides) == ("has_open_basket", True, True)
-    assert condition.parts[0].text.startswith("basket.items > 0 || ")
-    assert "basket.value" in [part.input for part in value.parts]
-    assert "`basket.items > 0` is true (`basket.items` = " in found.summary
+    assert found.rule.text == "basket_changes > 20 && purchases == 0 ? null : basket.value"
+    condition, value = found.rule.parts
+    assert (condition.text, condition.value.bool_value, condition.decides) == (
+        "basket_changes > 20 && purchases == 0",
+        False,
+        True,
+    )
+    assert (value.input, value.value.number_value, value.decides) == ("basket.value", 10.0, True)
+    assert "`basket_changes > 20` is false (`basket_changes` = 2)" in found.summary
+    state = explain(sessions, visitor, "abandonment_state")
+    derived = state.rule.parts[0].parts[0]
+    assert (derived.input, derived.value.bool_value) == ("has_open_basket", True)
+    assert derived.parts[0].text.startswith("basket.items > 0 || ")
     bounced = explain(sessions, visitor, "bounced")
     assert bounced.summary == (
         "`bounced` is false: `engaged` is true because `page_views >= 2` is true (`page_views` = 2)"
