@@ -139,6 +139,31 @@ derived:
     check(attributes, given_events + then)
 
 
+@pytest.mark.parametrize(
+    ("window", "tiles", "note"),
+    [
+        ("1s", 60, "1.003 to 1.02 s"),
+        ("1s", 7, "0.858 to 1.001 s"),
+        ("1s", 10, "0.9 to 1 s"),
+        ("1m", 7, "51.432 to 60.004 s"),
+    ],
+)
+def test_a_window_covers_what_is_said_of_it(window: str, tiles: int, note: str) -> None:
+    """Tiles are whole milliseconds, rounded up; an event counts for the lesser time, and for the greater one no more."""
+    spec = attribute(f"{{count: view_item, window: {window}, tiles: {tiles}}}")
+    assert exactness(spec, {}).note == f"over the last {note}"
+    least_ms, most_ms = (round(float(each) * 1000) for each in note.removesuffix(" s").split(" to "))
+    width_ms = spec.params[0]
+    assert (least_ms, most_ms) == (width_ms * (tiles - 1), width_ms * tiles)
+    for at_ms in (1, width_ms // 2, width_ms, 5 * width_ms + 3):
+        for passes_ms, count in ((least_ms, 1), (most_ms, 0)):
+            given_events = f"  given: [{{event: view_item, at: {at_ms}ms}}]\n  when: {{passes: {passes_ms}ms}}\n"
+            check(
+                f"  a: {{count: view_item, window: {window}, tiles: {tiles}}}\n",
+                given_events + f"  then: {{a: {count}}}",
+            )
+
+
 TRIGGER = """
 model: timed
 attributes:

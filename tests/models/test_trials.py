@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,63 @@ def test_a_trial_that_does_not_hold_says_what_is_instead() -> None:
         'shop_tests.yaml:3: Views are counted: `items` is ["c", "b", "a"], not ["c"] (events reversed)',
         "shop_tests.yaml:3: Views are counted: `many` is true, not null (events reversed)",
     ]
+
+
+SETS = """
+tests:
+  - name: What is in a set is in it in any order
+    given:
+      - {event: a, properties: {x: red}}
+      - {event: a, properties: {x: blue}}
+      - {event: a, properties: {x: 2.5}}
+      - {event: a, properties: {x: true}}
+    then: {colours: [EXPECTED]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("expected", "holds"),
+    [
+        *((f"{a}, {b}, 2.5, {c}", True) for a, b, c in itertools.permutations(("red", "blue", "true"))),
+        ("red, blue, 2.5", False),
+        ("red, blue, 2.5, true, red", False),
+        ("red, red, 2.5, true", False),
+        ("red, blue, 2.5, 1", False),
+    ],
+)
+def test_sets_are_compared_without_order(expected: str, holds: bool) -> None:
+    """Their order follows from a secret that differs between servers; each value must be there, and nothing else."""
+    model = compile_model("model: shop\nattributes: {colours: {set: event.x}}\n", "shop.yaml", {})
+    (trial,) = read_trials(SETS.replace("EXPECTED", expected), "shop_tests.yaml")
+    assert (run_trial([model], trial) == []) == holds
+
+
+BOOLEANS = """
+model: shop
+attributes:
+  total: {sum: event.x}
+  least: {min: event.x}
+  greatest: {max: event.x, window: 1h}
+  mean: {mean: event.x}
+  weighed: {top: event.y, weight: event.x}
+  more: {sum: event.x + 1.0}
+  stays: {recent: event.x}
+"""
+BOOLEAN_TESTS = """
+tests:
+  - name: Booleans count as 1 and 0 where a property is taken as a number
+    given:
+      - {event: a, properties: {x: true, y: q}}
+      - {event: a, at: 1s, properties: {x: false, y: q}}
+      - {event: a, at: 2s, properties: {x: 5, y: q}}
+    then: {total: 6, least: 0, greatest: 5, mean: 2, weighed.weight: 6, more: 6, stays: [5, false, true]}
+"""
+
+
+def test_booleans_of_events_count_as_1_and_0() -> None:
+    """In sums, extremes, means and weights; arithmetic on them is an error, and where values are kept they stay what they are."""
+    (trial,) = read_trials(BOOLEAN_TESTS, "shop_tests.yaml")
+    assert [str(each) for each in run_trial([compile_model(BOOLEANS, "shop.yaml", {})], trial)] == []
 
 
 TIMED = """

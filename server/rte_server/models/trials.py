@@ -419,6 +419,7 @@ def run_trial(models: Sequence[ModelSpec], trial: Trial, score_all: ScoreAll | N
         score_all: As in `run_file`.
     """
     told = what_triggers_tell(models)
+    sets = {spec.name for model in models for spec in model.attributes if spec.kind == Kind.SET}
     failures: list[Failure] = []
     for arrival, requests_of in ARRIVALS.items():
         found = play(models, trial, requests_of(trial.events), score_all)
@@ -428,7 +429,8 @@ def run_trial(models: Sequence[ModelSpec], trial: Trial, score_all: ScoreAll | N
         failures += [
             Failure(trial, name, arrival, expected.value, found.get(name))
             for name, expected in trial.expected.items()
-            if not _agrees(expected, found.get(name)) and not (arrival == REVERSED and name in told)
+            if not _agrees(expected, found.get(name), in_any_order=name in sets)
+            if not (arrival == REVERSED and name in told)
         ]
     return failures
 
@@ -468,11 +470,20 @@ def play(
     return attributes_of(engine.encode([row])[0]) if row >= 0 else None
 
 
-def _agrees(expected: Expected, found: Value) -> bool:
+def _agrees(expected: Expected, found: Value, *, in_any_order: bool = False) -> bool:
+    """Return whether a value is as expected; the values of a set stand in any order, which the secret of a deployment decides."""
     value = expected.value
     if isinstance(value, float) and isinstance(found, float):
         tolerance = max(expected.tolerance, _RELATIVE_TOLERANCE * abs(value))
         return math.fabs(value - found) <= tolerance
+    if isinstance(value, list) and isinstance(found, list) and in_any_order:
+        left = list(found)
+        for each in value:
+            place = next((number for number, other in enumerate(left) if _agrees(Expected(each), other)), None)
+            if place is None:
+                return False
+            del left[place]
+        return not left
     if isinstance(value, list) and isinstance(found, list):
         return len(value) == len(found) and all(
             _agrees(Expected(left), right) for left, right in zip(value, found, strict=True)
