@@ -174,7 +174,11 @@ class Application:
                 refold_s_max=self.config.models.refold_ms_max / 1000,
                 compared_sessions_max=self.config.models.compared_sessions_max,
             ),
-            partial(score_rows_at_once, store=self.graphs),
+            partial(
+                score_rows_at_once,
+                store=self.graphs,
+                plugin_memory_bytes_max=self.config.models.plugin_memory_bytes_max,
+            ),
             lambda models, files: self._keep_graphs(self.engine.configuration, models, files),
         )
         self._stack.push_async_callback(self.lifecycle.close)
@@ -221,7 +225,7 @@ class Application:
             ModelError: One cannot be used. A plug-in that ran or was found once is not looked at again.
         """
         found = list(models)
-        problems, _ = plugin_problems(found, files, self._plugins_known)
+        problems, _ = plugin_problems(found, files, self._plugins_known, self.config.models.plugin_memory_bytes_max)
         if problems:
             raise ModelError(problems)
         keep_graphs(found, self.graphs, files, digests_in(running.get("files", {}).values()))
@@ -404,10 +408,12 @@ class Application:
 
     def _start_runners(self, told: Callable[[NDArray[np.int64]], None]) -> Runners:
         """Start what computes scores beside the fold; it ends with the server."""
-        runners = Runners(self.engine, self.graphs, self._clock_ms, told)
+        memory_bytes_max = self.config.models.plugin_memory_bytes_max
+        runners = Runners(self.engine, self.graphs, self._clock_ms, told, memory_bytes_max)
         self.pipeline.add_listener(lambda _, outcome: runners.applied(outcome.rows))
         self._stack.push_async_callback(asyncio.to_thread, runners.stop)
         self.metrics.add_numbers("rte_scores", runners.stats)
+        self.metrics.add_numbers_by("score", "rte_score", runners.stats_by_score)
         runners.start()
         return runners
 

@@ -162,6 +162,13 @@ class ModelSettings:
     compared_sessions_max: int = setting(
         100_000, "Sessions that a dry run compares; of more, so many are taken, evenly spread.", low=1
     )
+    plugin_memory_bytes_max: int = setting(
+        4096 * MIB,
+        "What the process of a plug-in, and each one that it starts, may hold in memory. After a process was lost a second "
+        "one stands ready.",
+        low=128 * MIB,
+        high=1 << 40,
+    )
 
 
 @dataclass(frozen=True, slots=True)

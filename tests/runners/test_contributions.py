@@ -23,6 +23,10 @@ class Formula:
         wide = inputs.astype(np.float64)
         return np.asarray(wide[:, 0] * wide[:, 1] + 3.0 * wide[:, 2] + 1000.0)
 
+    def is_expendable(self) -> bool:
+        """Return True: it keeps nothing."""
+        return True
+
     def abort(self) -> None:
         """It is done before anyone could."""
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from rte_server.engine.entries import EntryType
 from rte_server.engine.program import AttributeSpec
-from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.scores import CIRCUIT_OPEN, FAILED, REASONS, SC_STATUS, SCORED, TIMEOUT
 from rte_server.models import configuration_of, load_models
 from rte_server.runners.breaker import FAILURES_MAX, REST_S_MIN
@@ -51,6 +50,10 @@ class Watched:
             self.failures += 1
             raise
 
+    def is_expendable(self) -> bool:
+        """Return whether the scorer is."""
+        return self._scorer.is_expendable()
+
     def abort(self) -> None:
         """Abort the scorer."""
         self._scorer.abort()
@@ -71,6 +74,10 @@ class Breaks:
         if any(self.is_broken(row) for row in inputs):
             raise ScorerError("broken")
         return np.full(len(inputs), 0.5)
+
+    def is_expendable(self) -> bool:
+        """Return True: it keeps nothing."""
+        return True
 
     def abort(self) -> None:
         """It is done before anyone could."""
@@ -199,9 +206,7 @@ class Rounds:
         self.scorer = Breaks(is_broken)
         self.watched = Watched(self.scorer)
         program = live.engine.program
-        inputs = ScoreInputs.of(program.scores[0], program)
-        self.told: list[bool] = []
-        self.score = IsolatedScore(0, self.watched, inputs, lambda _, one: self.told.append(one), lambda: self.now_s)
+        self.score = IsolatedScore(0, self.watched, program, lambda *_: None, lambda: self.now_s)
 
     def play(self, rows: NDArray[np.int64] | None = None) -> int:
         """Play a round; returns how many attempts failed in it."""

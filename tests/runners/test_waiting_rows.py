@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rte_server.runners.runner import BATCH_ROWS_MAX, INTERVAL_S, REST_S_MAX, REST_SHARE, rest_s
+from rte_server.runners.runner import INTERVAL_S, REST_S_MAX, REST_SHARE, rest_s
 from rte_server.runners.waiting_rows import WaitingRows
 
 ROWS_MAX = 32
@@ -54,7 +54,7 @@ def test_what_was_taken_is_the_takers_own() -> None:
 
 def test_a_runner_rests_for_a_share_of_its_work_only() -> None:
     """It waits for more changes while less than a batch waits; a slow batch is not followed by a long rest."""
-    assert rest_s(0.005, 10) == INTERVAL_S - 0.005
-    assert rest_s(0.005, BATCH_ROWS_MAX) == 0.005 * REST_SHARE
-    assert rest_s(0.150, 10) == rest_s(0.150, BATCH_ROWS_MAX) == 0.150 * REST_SHARE
-    assert rest_s(60.0, 10) == REST_S_MAX
+    assert rest_s(0.005, is_full=False) == INTERVAL_S - 0.005
+    assert rest_s(0.005, is_full=True) == 0.005 * REST_SHARE
+    assert rest_s(0.150, is_full=False) == rest_s(0.150, is_full=True) == 0.150 * REST_SHARE
+    assert rest_s(60.0, is_full=False) == REST_S_MAX

@@ -164,6 +164,19 @@ def shown(value: object) -> str:
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 1] + "…"
 
 
+def not_compared_text(attribute: str, count: int, of: int, why: str) -> str:
+    """Return a sentence about sessions that could not be compared.
+
+    Args:
+        attribute: Its name.
+        count: How many they are.
+        of: How many sessions there were to compare.
+        why: Without a full stop.
+    """
+    where = "" if count >= of else f" in {count:,} of {of:,} sessions"
+    return f"{attribute} was not compared{where}: {why}."
+
+
 def _add_files(request: ApplyModelsRequest, files: Sequence[Path]) -> None:
     """Add model files, and the files that they name, to a request."""
     from rte_server.models import ModelError
@@ -216,12 +229,14 @@ def _print_changes(
     if compared is not None:
         columns += ["sessions", "for example"]
         for line, each in zip(lines, attributes, strict=True):
-            line += ["not compared" if each.not_compared else f"{each.session_count:,}", _example(each)]
+            is_unknown = each.not_compared != "" and each.not_compared_session_count >= compared
+            line += ["not compared" if is_unknown else f"{each.session_count:,}", _example(each)]
     print_table(columns, lines, lambda column: column == "sessions")
     typer.echo("")
     for each in attributes:
         if each.not_compared:
-            typer.echo(f"{each.name} was not compared: {each.not_compared}.", err=True)
+            count = each.not_compared_session_count
+            typer.echo(not_compared_text(each.name, count, compared or 0, each.not_compared), err=True)
 
 
 def _print_summary(answer: ApplyModelsResponse, *, dry_run: bool, skip_history: bool) -> None:

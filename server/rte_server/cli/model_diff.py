@@ -11,7 +11,7 @@ import typer
 
 from rte_server.cli.check_command import OutputFormat
 from rte_server.cli.errors import USAGE, CommandError
-from rte_server.cli.model_changes import FormatOption, shown
+from rte_server.cli.model_changes import FormatOption, not_compared_text, shown
 from rte_server.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rte_server.engine.engine import Engine
     from rte_server.engine.entries import Entry
     from rte_server.engine.program import ModelSpec
-    from rte_server.models.comparison import Compared, Comparison
+    from rte_server.models.comparison import Compared, Comparison, Difference
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -161,7 +161,7 @@ def _print(compared: Compared, events_count: int, samples: int) -> None:
     for each in compared.differences:
         change = each.change.change.name.lower().replace("_", " ")
         count, share = f"{each.session_count:,}", f"{each.session_count / max(compared.compared_count, 1):.1%}"
-        if each.not_compared:
+        if _is_unknown(each, compared):
             count, share = "not compared", ""
         shown_samples = each.samples[: max(samples, 1)] if samples else []
         first = shown_samples[0] if shown_samples else None
@@ -178,7 +178,13 @@ def _print(compared: Compared, events_count: int, samples: int) -> None:
     )
     for each in compared.differences:
         if each.not_compared:
-            typer.echo(f"{each.change.name} was not compared: {each.not_compared}.", err=True)
+            lacking, of = each.not_compared_count, compared.compared_count
+            typer.echo(not_compared_text(each.change.name, lacking, of, each.not_compared), err=True)
+
+
+def _is_unknown(difference: Difference, compared: Compared) -> bool:
+    """Return whether it was compared in no session."""
+    return 0 < compared.compared_count == difference.not_compared_count
 
 
 def _warn_of_evicted(engine: Engine) -> None:
@@ -197,7 +203,8 @@ def _as_json(compared: Compared, events_count: int) -> dict[str, object]:
                 "name": each.change.name,
                 "model": each.change.model,
                 "change": each.change.change.name.lower(),
-                "session_count": None if each.not_compared else each.session_count,
+                "session_count": None if _is_unknown(each, compared) else each.session_count,
+                "not_compared_count": each.not_compared_count,
                 "not_compared": each.not_compared or None,
                 "samples": [
                     {"session_id": sample.session_id, "before": sample.before, "after": sample.after}

@@ -6,6 +6,7 @@ attributes go on with the cells of the snapshot that the engine begins with.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,6 +26,9 @@ SAMPLES_MAX = 5
 
 AFTER = "after"
 """Under `after/NAME` a model of the second set stands beside the first set; no model can have such a name."""
+
+REASONS_MAX = 3
+"""Reasons that are told why sessions were not compared."""
 
 BLOCK_ROWS = 500
 """Sessions encoded at a time."""
@@ -47,12 +51,14 @@ class Difference:
         change: What becomes of it.
         session_count: Sessions compared that have another value.
         samples: The first of them, at most SAMPLES_MAX.
-        not_compared: Why nobody knows in how many sessions it differs, or empty.
+        not_compared_count: Sessions of which nobody knows whether it differs: a score could not be computed.
+        not_compared: Why, or empty.
     """
 
     change: AttributeChange
     session_count: int = 0
     samples: list[Sample] = field(default_factory=list)
+    not_compared_count: int = 0
     not_compared: str = ""
 
 
@@ -71,6 +77,19 @@ class Compared:
     compared_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Sessions that have no score because what computes it failed.
+
+    Attributes:
+        rows: int64[n].
+        reasons: For how many of them why, by sentences without a full stop.
+    """
+
+    rows: NDArray[np.int64]
+    reasons: Mapping[str, int]
+
+
 class ScoreRows(Protocol):
     """Computes scores that are not computed in the fold."""
 
@@ -81,7 +100,7 @@ class ScoreRows(Protocol):
         rows: NDArray[np.int64],
         names: Collection[str],
         pause: Callable[[], None],
-    ) -> Mapping[str, str]:
+    ) -> Mapping[str, Unscored]:
         """Compute some scores of some sessions.
 
         Args:
@@ -92,7 +111,7 @@ class ScoreRows(Protocol):
             pause: Called now and then, so that others come to their turn.
 
         Returns:
-            Why scores could not be computed, by name.
+            Which sessions lack a score and why, by name of the score; scores that all have are not there.
         """
         ...
 
@@ -153,9 +172,9 @@ class Comparison:
         compared = rows[:: max(1, -(-len(rows) // sessions_max))]
         differences = [Difference(change) for change in self.changes]
         if differences:
-            self._score(engine, compared, differences, score_rows, pause)
+            unscored = self._score(engine, compared, differences, score_rows, pause)
             for start in range(0, len(compared), BLOCK_ROWS):
-                self._compare_rows(engine, compared[start : start + BLOCK_ROWS], now_ms, differences)
+                self._compare_rows(engine, compared[start : start + BLOCK_ROWS], now_ms, differences, unscored)
                 pause()
         return Compared(differences, len(rows), len(compared))
 
@@ -166,14 +185,19 @@ class Comparison:
         differences: Sequence[Difference],
         score_rows: ScoreRows,
         pause: Callable[[], None],
-    ) -> None:
-        """Compute the scores that are compared, and note which of them cannot be."""
+    ) -> list[set[int]]:
+        """Compute the scores that are compared; return per difference the rows of which one is lacking."""
         scores = {spec.name for spec in engine.program.scores}
         names = {each.change.name: self._names_in_engine(each.change) & scores for each in differences}
         wanted = set().union(*names.values())
         failures = score_rows(engine, self.models, rows, wanted, pause) if wanted else {}
+        lacking: list[set[int]] = []
         for each in differences:
-            each.not_compared = "; ".join(sorted({failures[name] for name in names[each.change.name] & set(failures)}))
+            failed = [failures[name] for name in sorted(names[each.change.name] & set(failures))]
+            lacking.append({row for unscored in failed for row in unscored.rows.tolist()})
+            each.not_compared_count = len(lacking[-1])
+            each.not_compared = _reasons(failed)
+        return lacking
 
     def _names_in_engine(self, change: AttributeChange) -> set[str]:
         """Return the names under which the values of an attribute that changes stand in the engine."""
@@ -181,20 +205,37 @@ class Comparison:
         return before | ({self.name_of(change.name)} if change.change is not Change.REMOVED else set())
 
     def _compare_rows(
-        self, engine: Engine, rows: NDArray[np.int64], now_ms: int, differences: Sequence[Difference]
+        self,
+        engine: Engine,
+        rows: NDArray[np.int64],
+        now_ms: int,
+        differences: Sequence[Difference],
+        unscored: Sequence[Collection[int]],
     ) -> None:
         names = [(each.change.name, self.name_of(each.change.name)) for each in differences]
         known = {spec.name for spec in engine.program.attributes}
         mask = engine.mask([f"attributes.{name}" for pair in names for name in pair if name in known])
         for row, body in zip(rows.tolist(), engine.encode(rows, mask, now_ms=now_ms), strict=True):
             values = attributes_of(body)
-            for each, (before, after) in zip(differences, names, strict=True):
+            for each, (before, after), lacking in zip(differences, names, unscored, strict=True):
                 old = values.get(before) if each.change.change is not Change.ADDED else None
                 new = values.get(after) if each.change.change is not Change.REMOVED else None
-                if old != new and not each.not_compared:
+                if old != new and row not in lacking:
                     each.session_count += 1
                     if len(each.samples) < SAMPLES_MAX:
                         each.samples.append(Sample(engine.session_id(row), old, new))
+
+
+def _reasons(failed: Sequence[Unscored]) -> str:
+    """Return why sessions lack scores: the most frequent reasons first, at most REASONS_MAX, and how often where there are more."""
+    counts: Counter[str] = Counter()
+    for unscored in failed:
+        counts.update(unscored.reasons)
+    if len(counts) <= 1:
+        return next(iter(counts), "")
+    shown = [f"{reason} ({count:,})" for reason, count in counts.most_common(REASONS_MAX)]
+    more = ["and others"] if len(counts) > REASONS_MAX else []
+    return "; ".join(shown + more)
 
 
 def _key(name: str) -> str:

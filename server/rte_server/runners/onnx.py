@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.scores import TIMEOUT
-from rte_server.runners.scorer import ScorerError
-from rte_server.runners.timed_thread import TimedThread
+from rte_server.runners.scorer import ScorerBusy, ScorerError
+from rte_server.runners.timed_thread import StillBusy, TimedThread
 
 LOAD_S = 30.0
 """How long a graph may take to be loaded and optimized."""
@@ -89,15 +89,18 @@ class OnnxScorer:
         """Return the score of each row; of several columns the last, the probability of the positive class.
 
         Raises:
+            ScorerBusy: TIMEOUT, the graph is within a large node since an earlier batch.
             ScorerError: TIMEOUT; FAILED, it gave something else than a number or a row of numbers per row.
         """
         try:
             found = self._run(inputs)
+        except StillBusy:
+            raise ScorerBusy("the graph still computes a batch that took too long", TIMEOUT) from None
         except TimeoutError:
             if self._thread.is_aborted:
                 raise ScorerError("the server is ending") from None
             message = f"the graph took longer than {self._time_limit_s * 1000:.0f} ms for a batch"
-            raise ScorerError(message, TIMEOUT) from None
+            raise ScorerError(message, TIMEOUT, is_by_size=True) from None
         except Exception as error:  # noqa: BLE001 - as above
             raise ScorerError(f"the graph failed: {str(error)[:200]}") from None
         if found.ndim not in (1, 2) or len(found) != len(inputs) or found.size == 0:
@@ -118,6 +121,10 @@ class OnnxScorer:
             options.terminate = True
 
         return self._thread.run(run, self._time_limit_s, terminate)
+
+    def is_expendable(self) -> bool:
+        """Return whether no batch that took too long is still computed."""
+        return not self._thread.is_busy
 
     def abort(self) -> None:
         """End what is computed, from another thread: `score` fails at once."""

@@ -18,7 +18,8 @@ from rte_server.engine.scores import PACKAGE_MISSING, TIMEOUT
 from rte_server.models import ModelError, Problem
 from rte_server.models.documents import Item, read_document
 from rte_server.runners.onnx import GraphError, OnnxScorer
-from rte_server.runners.plugin import GROUP, NEAR, PluginScorer
+from rte_server.runners.plugin import MEMORY_BYTES_MAX, PluginScorer
+from rte_server.runners.plugin_protocol import GROUP, NEAR
 from rte_server.runners.scorer import ScorerError
 
 GOLDEN_DIFFERENCE_MAX = 1e-5
@@ -123,7 +124,12 @@ def keep_graphs(
 
 
 def plugin_problems(
-    models: Iterable[ModelSpec], files: Mapping[str, str], known: Iterable[str] = (), *, is_elsewhere: bool = False
+    models: Iterable[ModelSpec],
+    files: Mapping[str, str],
+    known: Iterable[str] = (),
+    memory_bytes_max: int = MEMORY_BYTES_MAX,
+    *,
+    is_elsewhere: bool = False,
 ) -> tuple[list[Problem], list[str]]:
     """Start each plug-in that models name, and return what is wrong with them.
 
@@ -131,6 +137,7 @@ def plugin_problems(
         models: The models.
         files: Names of the model files in error messages, by model.
         known: Names of plug-ins that need not be tried.
+        memory_bytes_max: What the process of one may hold in memory, bytes.
         is_elsewhere: Whether the models may be meant for another machine: then a plug-in that is not installed is no problem,
             unless one of a similar name is.
 
@@ -146,7 +153,7 @@ def plugin_problems(
                 continue
             name = spec.score.source
             if name not in tried:
-                tried[name] = _failure_of(name)
+                tried[name] = _failure_of(name, memory_bytes_max)
             error = tried[name]
             if error is None:
                 continue
@@ -170,9 +177,9 @@ def plugin_names(models: Iterable[ModelSpec]) -> set[str]:
     return {score.source for score in scores if score.runner == "plugin"}
 
 
-def _failure_of(plugin: str) -> ScorerError | None:
+def _failure_of(plugin: str, memory_bytes_max: int) -> ScorerError | None:
     """Return why a plug-in cannot be loaded, or None."""
-    scorer = PluginScorer(plugin, CHECK_S_MAX)
+    scorer = PluginScorer(plugin, CHECK_S_MAX, memory_bytes_max)
     try:
         scorer.load()
     except ScorerError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -11,18 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from rte_server.runners.plugin import ANSWER_HEAD, BROKEN, GROUP, NEAR, OK, REQUEST_HEAD, UNKNOWN
+# Nothing else of the server: with the engine a start took four times as long, and the process 75 MB more.
+from rte_server.runners.plugin_protocol import ANSWER_HEAD, BROKEN, GROUP, NEAR, NO_MEMORY, OK, REQUEST_HEAD, UNKNOWN
 
 _TEXT_BYTES_MAX = 500
 
 
-def main(name: str, channel: socket.socket) -> None:
-    """Answer until the other side is gone.
+def main(name: str, channel: socket.socket, memory_bytes_max: int) -> None:
+    """Answer until the other side is gone, or there is no memory left: what is lost then nobody knows.
 
     Args:
         name: Of the entry point.
         channel: To the server.
+        memory_bytes_max: What this process, and each one that it starts, may hold in memory, bytes.
     """
+    # Of the address space only what can be written counts: libraries reserve, and map, many times what they use.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes_max, memory_bytes_max))
     plugin = _loaded(name, channel)
     if plugin is None:
         return
@@ -36,8 +41,11 @@ def main(name: str, channel: socket.socket) -> None:
                 found = np.asarray(plugin(rows), np.float64)
                 if found.shape != (count,):
                     raise ValueError(f"it gave {found.shape} for {count} rows")
+            except MemoryError as error:
+                _answer(channel, NO_MEMORY, _text(error))
+                return
             except Exception as error:  # noqa: BLE001 - whatever it raises is its failure
-                _answer(channel, BROKEN, f"{type(error).__name__}: {error}".encode()[:_TEXT_BYTES_MAX])
+                _answer(channel, BROKEN, _text(error))
             else:
                 _answer(channel, OK, found.tobytes())
 
@@ -53,13 +61,20 @@ def _loaded(name: str, channel: socket.socket) -> Callable[[Any], Any] | None:
         return None
     try:
         plugin = found[0].load()
+    except MemoryError as error:
+        _answer(channel, NO_MEMORY, _text(error))
+        return None
     except Exception as error:  # noqa: BLE001 - whatever its import raises
-        _answer(channel, BROKEN, f"{type(error).__name__}: {error}".encode()[:_TEXT_BYTES_MAX])
+        _answer(channel, BROKEN, _text(error))
         return None
     if not callable(plugin):
         _answer(channel, BROKEN, b"the entry point is not callable")
         return None
     return plugin  # type: ignore[no-any-return]
+
+
+def _text(error: Exception) -> bytes:
+    return f"{type(error).__name__}: {error}".encode()[:_TEXT_BYTES_MAX]
 
 
 def _answer(channel: socket.socket, status: int, content: bytes) -> None:
@@ -69,4 +84,4 @@ def _answer(channel: socket.socket, status: int, content: bytes) -> None:
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what a plug-in prints is logged at once
     with socket.socket(fileno=int(sys.argv[2])) as opened:
-        main(sys.argv[1], opened)
+        main(sys.argv[1], opened, int(sys.argv[3]))

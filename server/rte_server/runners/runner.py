@@ -20,16 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rte_server.engine.program import AttributeSpec, Program
-from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
 from rte_server.engine.scores import CIRCUIT_OPEN
+from rte_server.runners.batch_size import BATCH_ROWS_MAX
 from rte_server.runners.isolation import IsolatedScore
 from rte_server.runners.scorer import Scorer, ScorerError
 from rte_server.runners.waiting_rows import WaitingRows
-
-BATCH_ROWS_MAX = 2048
-"""Rows of one batch: some 15 ms of a large tree ensemble, and twice that where the cores are busy. Nobody sees a score before
-its batch has ended, and the next batch has to wait for it."""
 
 INTERVAL_S = 0.02
 """Batches begin at most this often while less than a whole one waits: what changes meanwhile is scored once. An idle runner
@@ -93,7 +89,6 @@ class Runner:
         self._program = program
         self._specs = tuple(specs)
         self._places = np.array([scores.index(spec) for spec in specs], np.int64)
-        self._inputs = [ScoreInputs.of(spec, program) for spec in specs]
         self._make = make
         self._clock_ms = clock_ms
         self._on_scored = on_scored
@@ -101,6 +96,8 @@ class Runner:
         self._wake = threading.Event()
         self._stopping = False
         self._waiting = WaitingRows(view().sessions_max)
+        self._taken_since_s: float | None = None
+        self._failed_counts = [0] * len(specs)
         self._logged_at = [-math.inf] * len(specs)
         self._scorers: list[Scorer | ScorerError] = []
         self._scores: list[IsolatedScore] = []
@@ -134,6 +131,29 @@ class Runner:
         """How many sessions wait to be scored."""
         return len(self._waiting)
 
+    def stats_by_score(self) -> dict[str, dict[str, int | float]]:
+        """Return of each score by name, any thread:
+
+        `scored`: how often a session was scored; `failed`: how often one had no score because what computes it failed
+        or rests; `set_aside`: sessions that fail alone now; `circuit_open`: 1 while what failed for
+        everything rests, else 0; `batch_rows_max`: rows of a batch now; `age_seconds`: for how long the session that has
+        waited for longest has waited, at most; 0 if none waits.
+        """
+        found: dict[str, dict[str, int | float]] = {}
+        now_s, since_s = monotonic(), [self._taken_since_s, self._waiting.since_s]
+        for number, score in enumerate(list(self._scores)):
+            spec = self._specs[number]
+            waits = [each for each in (*since_s, score.suspects_since_s) if each is not None]
+            found[spec.name] = {
+                "scored": score.scored_count,
+                "failed": self._failed_counts[number],
+                "set_aside": score.aside_count,
+                "circuit_open": int(score.is_open),
+                "batch_rows_max": score.rows_max,
+                "age_seconds": max((now_s - each for each in waits), default=0.0),
+            }
+        return found
+
     def mark(self, view: ScoreView, rows: NDArray[np.int64]) -> None:
         """Note that sessions changed. The fold's thread; some 50 ns per row."""
         with self._lock:
@@ -159,7 +179,7 @@ class Runner:
                     return
                 took_s = monotonic() - began
                 if not self._stopping and (self.waiting or self._due_in_s() == 0.0):
-                    sleep(rest_s(took_s, self.waiting))
+                    sleep(rest_s(took_s, is_full=self.waiting >= self._rows_max()))
         finally:
             for scorer in self._scorers:
                 if isinstance(scorer, ScorerError):
@@ -181,12 +201,16 @@ class Runner:
         try:
             return self._make(self._specs[number])
         except ScorerError as error:
-            self._failed(number, error, is_one_session=False)
+            self._failed(number, error, np.zeros(0, np.int64), is_alone=False)
             return error
 
     def _isolated(self, number: int) -> IsolatedScore:
         on_failure = partial(self._failed, number)
-        return IsolatedScore(int(self._places[number]), self._scorers[number], self._inputs[number], on_failure)
+        return IsolatedScore(int(self._places[number]), self._scorers[number], self._program, on_failure)
+
+    def _rows_max(self) -> int:
+        # What the slowest of its scores can do in time: they share the thread, so that the others would wait for it anyway.
+        return min(each.rows_max for each in self._scores)
 
     def _mark(self, rows: NDArray[np.int64]) -> None:
         """Let sessions wait; a part at a time, so that the fold is not held up."""
@@ -206,20 +230,23 @@ class Runner:
         if view.program is not self._program:
             return False
         with self._lock:
-            rows = self._waiting.take(BATCH_ROWS_MAX)
+            self._taken_since_s = self._waiting.since_s
+            rows = self._waiting.take(self._rows_max())
             view.take(rows, self._places)
-        now_ms = self._clock_ms()
-        others = [also for each in self._scores for also in each.compute(view, rows, now_ms)]
+        now_ms, others_wait = self._clock_ms(), self.waiting > 0
+        others = [also for each in self._scores for also in each.compute(view, rows, now_ms, others_wait=others_wait)]
         self.counts["rows"] += len(rows)
         self.counts["batches"] += 1
+        self._taken_since_s = None
         self._on_scored(np.unique(np.concatenate([rows, *others])) if others else rows)
         return True
 
-    def _failed(self, number: int, error: ScorerError, is_one_session: bool) -> None:
+    def _failed(self, number: int, error: ScorerError, rows: NDArray[np.int64], is_alone: bool) -> None:
         """Count a failure of a score, and log it if none was for a while."""
         if self._stopping:
             return  # It was ended, which is no failure of its own.
         self.counts["failures"] += 1
+        self._failed_counts[number] += len(rows)
         name = self._specs[number].name
         before = self.failures[name].count if name in self.failures else 0
         if error.reason != CIRCUIT_OPEN:  # Nothing was asked: what it rests for is how it failed last.
@@ -227,16 +254,16 @@ class Runner:
         now = monotonic()
         if now - self._logged_at[number] >= LOG_INTERVAL_S:
             self._logged_at[number] = now
-            spec, of = self._specs[number], " of one session, which is tried again alone," if is_one_session else ""
+            spec, of = self._specs[number], " of one session, which is tried again alone," if is_alone else ""
             _log.error("the score %s of the model %s%s is absent: %s", spec.name, spec.model, of, error)
 
 
-def rest_s(took_s: float, waiting: int) -> float:
+def rest_s(took_s: float, *, is_full: bool) -> float:
     """Return how long a runner rests before its next batch, seconds.
 
     Args:
         took_s: How long the last batch took, seconds.
-        waiting: Rows that wait.
+        is_full: Whether a whole batch waits.
     """
     share_s = min(REST_S_MAX, took_s * REST_SHARE)
-    return share_s if waiting >= BATCH_ROWS_MAX else max(INTERVAL_S - took_s, share_s)
+    return share_s if is_full else max(INTERVAL_S - took_s, share_s)

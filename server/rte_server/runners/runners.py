@@ -16,7 +16,7 @@ from rte_server.engine.scores import PACKAGE_MISSING
 from rte_server.runners.contributions import Contributions, score_contributions
 from rte_server.runners.onnx import GraphError, OnnxScorer
 from rte_server.runners.packages import GraphStore
-from rte_server.runners.plugin import PluginScorer
+from rte_server.runners.plugin import MEMORY_BYTES_MAX, PluginScorer
 from rte_server.runners.runner import Failures, Runner
 from rte_server.runners.scorer import RestingScorer, Scorer, ScorerError
 
@@ -36,6 +36,7 @@ class Runners:
         store: GraphStore,
         clock_ms: Callable[[], int],
         on_scored: Callable[[NDArray[np.int64]], None],
+        plugin_memory_bytes_max: int = MEMORY_BYTES_MAX,
     ) -> None:
         """Make them; nothing runs yet.
 
@@ -44,7 +45,9 @@ class Runners:
             store: Where the graphs are.
             clock_ms: Gives the time, milliseconds since 1970.
             on_scored: Told the rows whose scores are new, on the threads of the runners.
+            plugin_memory_bytes_max: What the process of a plug-in may hold in memory, bytes.
         """
+        self._plugin_memory_bytes_max = plugin_memory_bytes_max
         self._engine = engine
         self._store = store
         self._clock_ms = clock_ms
@@ -101,6 +104,10 @@ class Runners:
         found = {name: sum(runner.counts[name] for runner in running) for name in ("rows", "batches", "failures")}
         return found | {"waiting": sum(runner.waiting for runner in running)}
 
+    def stats_by_score(self) -> dict[str, dict[str, int | float]]:
+        """Return counters and gauges of each score that runs now, by its name; see `Runner.stats_by_score`. Any thread."""
+        return {name: found for runner in list(self._running) for name, found in runner.stats_by_score().items()}
+
     def failures(self) -> dict[str, Failures]:
         """Return how the scores of the running models failed, by name; those that did not are not there. Any thread."""
         return {name: failed for runner in list(self._running) for name, failed in list(runner.failures.items())}
@@ -120,7 +127,7 @@ class Runners:
                 # Scorers of their own: a plug-in that is asked here must not hold up the scores of sessions.
                 for other in self._asked.values():
                     other.close()
-                self._asked = {spec.score: RestingScorer(self._scorer(spec, ASKED_S_MAX))}
+                self._asked = {spec.score: RestingScorer(self._scorer(spec, ASKED_S_MAX, has_spare=False))}
             # Looked at after the scorer is known: `end_asking` has then aborted it, or is seen here.
             if self._asking_ended:
                 raise ScorerError("the server is ending")
@@ -143,12 +150,13 @@ class Runners:
     def _runner(self, name: str, program: Program, specs: list[AttributeSpec]) -> Runner:
         return Runner(name, self._engine.score_view, program, specs, self._scorer, self._clock_ms, self._on_scored)
 
-    def _scorer(self, spec: AttributeSpec, limit_s_max: float = math.inf) -> Scorer:
+    def _scorer(self, spec: AttributeSpec, limit_s_max: float = math.inf, *, has_spare: bool = True) -> Scorer:
         """Return what computes a score.
 
         Args:
             spec: The score.
             limit_s_max: Cuts off how long it may take for a batch, seconds.
+            has_spare: Whether a plug-in keeps a second process where it has lost one.
 
         Raises:
             ScorerError: It is not there, or cannot be used.
@@ -156,7 +164,7 @@ class Runners:
         assert spec.score is not None
         limit_s = min(limit_s_max, spec.score.time_limit_ms / 1000)
         if spec.score.runner == "plugin":
-            return PluginScorer(spec.score.source, limit_s)
+            return PluginScorer(spec.score.source, limit_s, self._plugin_memory_bytes_max, has_spare=has_spare)
         graph = self._store.get(spec.score.sha256)
         if graph is None:
             message = f"the graph {spec.score.sha256} is not in the data directory; apply its model again"

@@ -1,4 +1,4 @@
-"""What one score of some rows is computed from, and how it is shown; and both in one step, for whoever has no thread."""
+"""What one score of some rows is computed from, and how it is shown."""
 
 from __future__ import annotations
 
@@ -64,32 +64,6 @@ def show(view: ScoreView, place: int, found: ReadRows, outcome: NDArray[np.float
         statuses[found.is_ready] = np.where(is_number, int(SCORED), int(REASONS) + FAILED)
         values[found.is_ready] = np.where(is_number, outcome, 0.0)
     view.put(place, found.rows, found.stamps, statuses, values)
-
-
-def score_rows(
-    view: ScoreView, place: int, scorer: Scorer | ScorerError, rows: NDArray[np.int64], now_ms: int
-) -> ScorerError | None:
-    """Compute one score of some rows as one batch and show it, or why there is none.
-
-    Args:
-        view: Of the engine.
-        place: Which of the program's scores.
-        scorer: Computes it, or why nothing does.
-        rows: int64[n], below the high water mark.
-        now_ms: The time by the server's clock; at least that of the newest entry is taken.
-
-    Returns:
-        Why the scorer gave nothing; None if it did, or no row had all inputs.
-    """
-    found = read_rows(view, ScoreInputs.of(view.program.scores[place], view.program), rows, now_ms)
-    outcome: NDArray[np.float64] | ScorerError = np.zeros(0)
-    if found.is_ready.any():
-        try:
-            outcome = scored(scorer, found.inputs[found.is_ready])
-        except ScorerError as error:
-            outcome = error
-    show(view, place, found, outcome)
-    return outcome if isinstance(outcome, ScorerError) else None
 
 
 def scored(scorer: Scorer | ScorerError, inputs: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -18,11 +18,17 @@ class ScorerError(Exception):
 
     Attributes:
         reason: Number of rte.v1.Score.Reason, for those who read the session.
+        is_by_size: Whether fewer rows may go well: it lacked time or memory.
     """
 
-    def __init__(self, message: str, reason: int = FAILED) -> None:
+    def __init__(self, message: str, reason: int = FAILED, *, is_by_size: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.is_by_size = is_by_size
+
+
+class ScorerBusy(ScorerError):
+    """It was not asked, because it still computes what another call has given up: that says nothing about these rows."""
 
 
 class Scorer(Protocol):
@@ -37,7 +43,16 @@ class Scorer(Protocol):
             inputs: float32[n, k], finite, n >= 1.
 
         Raises:
+            ScorerBusy: An earlier call that took too long has not ended yet.
             ScorerError: There is no score for any of the rows.
+        """
+        ...
+
+    def is_expendable(self) -> bool:
+        """Return whether a call that fails now would leave it able to answer the next one at once.
+
+        Does not wait. False after a call that it has not recovered from; that it recovers is its own affair. Called by
+        the thread that calls `score`.
         """
         ...
 
@@ -74,11 +89,17 @@ class RestingScorer:
             raise ScorerError("it failed too often and rests", CIRCUIT_OPEN)
         try:
             found = self._scorer.score(inputs)
+        except ScorerBusy:
+            raise
         except ScorerError:
             self._breaker.failed(self._clock_s())
             raise
         self._breaker.succeeded()
         return found
+
+    def is_expendable(self) -> bool:
+        """Return whether the scorer is."""
+        return self._scorer.is_expendable()
 
     def abort(self) -> None:
         """Abort the scorer."""

@@ -18,6 +18,10 @@ END_S = 0.5
 """How long a call that was asked to end is waited for, so that the next one finds the way free."""
 
 
+class StillBusy(TimeoutError):
+    """A call was not begun, because an earlier one has not ended yet."""
+
+
 @dataclass(slots=True)
 class _Call(Generic[Result]):
     """One call: what it gave or raised, once it is done."""
@@ -50,13 +54,16 @@ class TimedThread:
             interrupt: Asks it to end; called at most once, while it runs.
 
         Raises:
-            TimeoutError: It took longer, or an earlier one has not ended yet, or it was aborted.
+            StillBusy: An earlier one has not ended yet.
+            TimeoutError: It took longer, or it was aborted.
             RuntimeError: No thread can be started.
             Exception: Whatever the call raises.
         """
         with self._changed:
-            if self._is_busy or self._is_aborted:
+            if self._is_aborted:
                 raise TimeoutError
+            if self._is_busy:
+                raise StillBusy
             self._is_busy = True
         call: _Call[Result] = _Call()
         try:
@@ -79,6 +86,11 @@ class TimedThread:
         with self._changed:
             self._is_aborted = True
             self._changed.notify_all()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call has not ended yet, be it that nobody waits for it any more."""
+        return self._is_busy
 
     @property
     def is_aborted(self) -> bool:

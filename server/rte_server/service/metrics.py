@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 Numbers = Callable[[], Mapping[str, int | float]]
+NumbersBy = Callable[[], Mapping[str, Mapping[str, int | float]]]
 
 # From a read out of memory (some 50 us) to a call that waits for a slow disk.
 CALL_SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -43,6 +44,16 @@ class Metrics:
     def add_numbers(self, prefix: str, numbers: Numbers) -> None:
         """Show what `numbers` gives at each scrape, each under `prefix_name`."""
         self.registry.register(_Asked(prefix, numbers))
+
+    def add_numbers_by(self, label: str, prefix: str, numbers: NumbersBy) -> None:
+        """Show what `numbers` gives at each scrape, each under `prefix_name`, by the value of a label.
+
+        Args:
+            label: Its name.
+            prefix: Of the names.
+            numbers: Gives numbers by name, by value of the label. It bounds how many values there are.
+        """
+        self.registry.register(_AskedBy(label, prefix, numbers))
 
     def serve(self, port: int, host: str = "127.0.0.1") -> int:
         """Answer scrapes on `http://host:port/metrics`, from a thread of its own. Returns the port; 0 picks a free one.
@@ -73,6 +84,28 @@ class _Asked(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the present numbers."""
         for name, value in self._numbers().items():
-            family = GaugeMetricFamily(f"{self._prefix}_{name}", f"{name} of {self._prefix}".replace("_", " "))
+            family = _family(self._prefix, name)
             family.add_metric([], value)
             yield family
+
+
+class _AskedBy(Collector):
+    """Numbers that their owner keeps, by the value of a label."""
+
+    def __init__(self, label: str, prefix: str, numbers: NumbersBy) -> None:
+        self._label = label
+        self._prefix = prefix
+        self._numbers = numbers
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the present numbers."""
+        families: dict[str, GaugeMetricFamily] = {}
+        for value, numbers in self._numbers().items():
+            for name, number in numbers.items():
+                family = families.setdefault(name, _family(self._prefix, name, self._label))
+                family.add_metric([value], number)
+        yield from families.values()
+
+
+def _family(prefix: str, name: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{prefix}_{name}", f"{name} of {prefix}".replace("_", " "), labels=labels)

@@ -56,6 +56,7 @@ def attribute_change_message(
     if difference is not None:
         message.session_count = difference.session_count
         message.not_compared = difference.not_compared
+        message.not_compared_session_count = difference.not_compared_count
         message.samples.extend(_sample_message(sample) for sample in difference.samples)
     return message
 

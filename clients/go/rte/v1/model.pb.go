@@ -635,11 +635,13 @@ type AttributeChange struct {
 	SessionCount int32 `protobuf:"varint,4,opt,name=session_count,json=sessionCount,proto3" json:"session_count,omitempty"`
 	// Shows some of them, at most 5. Only with DRY_RUN.
 	Samples []*AttributeChange_Sample `protobuf:"bytes,5,rep,name=samples,proto3" json:"samples,omitempty"`
-	// Says why nobody knows in how many sessions it differs: a score that cannot be computed now. Empty: it was compared.
-	// Only with DRY_RUN.
-	NotCompared   string `protobuf:"bytes,6,opt,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Says why nobody knows whether it differs in `not_compared_session_count` sessions: a score that could not be computed for
+	// them. Empty: all were compared. Only with DRY_RUN.
+	NotCompared string `protobuf:"bytes,6,opt,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"`
+	// Counts the sessions of which nobody knows whether it differs; they are not in `session_count`. Only with DRY_RUN.
+	NotComparedSessionCount int32 `protobuf:"varint,7,opt,name=not_compared_session_count,json=notComparedSessionCount,proto3" json:"not_compared_session_count,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
 }
 
 func (x *AttributeChange) Reset() {
@@ -712,6 +714,13 @@ func (x *AttributeChange) GetNotCompared() string {
 		return x.NotCompared
 	}
 	return ""
+}
+
+func (x *AttributeChange) GetNotComparedSessionCount() int32 {
+	if x != nil {
+		return x.NotComparedSessionCount
+	}
+	return 0
 }
 
 // All models that ran together from one moment on.
@@ -1287,14 +1296,15 @@ const file_rte_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ADDED\x10\x01\x12\x10\n" +
 	"\fKIND_REMOVED\x10\x02\x12\x10\n" +
-	"\fKIND_CHANGED\x10\x03\"\xe2\x03\n" +
+	"\fKIND_CHANGED\x10\x03\"\x9f\x04\n" +
 	"\x0fAttributeChange\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x120\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x1c.rte.v1.AttributeChange.KindR\x04kind\x12#\n" +
 	"\rsession_count\x18\x04 \x01(\x05R\fsessionCount\x128\n" +
 	"\asamples\x18\x05 \x03(\v2\x1e.rte.v1.AttributeChange.SampleR\asamples\x12!\n" +
-	"\fnot_compared\x18\x06 \x01(\tR\vnotCompared\x1a\x85\x01\n" +
+	"\fnot_compared\x18\x06 \x01(\tR\vnotCompared\x12;\n" +
+	"\x1anot_compared_session_count\x18\a \x01(\x05R\x17notComparedSessionCount\x1a\x85\x01\n" +
 	"\x06Sample\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12.\n" +

@@ -110,7 +110,7 @@ class ModelChange(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelChange.Kind, str]] = ..., version_before: _Optional[int] = ..., version_after: _Optional[int] = ...) -> None: ...
 
 class AttributeChange(_message.Message):
-    __slots__ = ("name", "model", "kind", "session_count", "samples", "not_compared")
+    __slots__ = ("name", "model", "kind", "session_count", "samples", "not_compared", "not_compared_session_count")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[AttributeChange.Kind]
@@ -138,13 +138,15 @@ class AttributeChange(_message.Message):
     SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     NOT_COMPARED_FIELD_NUMBER: _ClassVar[int]
+    NOT_COMPARED_SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     kind: AttributeChange.Kind
     session_count: int
     samples: _containers.RepeatedCompositeFieldContainer[AttributeChange.Sample]
     not_compared: str
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[_Union[AttributeChange.Kind, str]] = ..., session_count: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[AttributeChange.Sample, _Mapping]]] = ..., not_compared: _Optional[str] = ...) -> None: ...
+    not_compared_session_count: int
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., kind: _Optional[_Union[AttributeChange.Kind, str]] = ..., session_count: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[AttributeChange.Sample, _Mapping]]] = ..., not_compared: _Optional[str] = ..., not_compared_session_count: _Optional[int] = ...) -> None: ...
 
 class ModelConfiguration(_message.Message):
     __slots__ = ("position", "activated_time", "note", "author", "models", "is_active")
