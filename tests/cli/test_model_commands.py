@@ -11,6 +11,7 @@ from rte.v1.model_pb2 import ModelChange
 from rte.v1.model_service_pb2 import ApplyModelsResponse
 from rte_server.cli.model_changes import _print_summary
 from tests.cli.conftest import Rte
+from tests.runners import plugins
 from tests.service.live_server import LiveServer
 from tests.service.test_dry_run import graph
 
@@ -157,6 +158,27 @@ def test_scores_of_graphs_and_plugins_are_compared(rte: Rte, tmp_path: Path) -> 
     found = json.loads(rte("models", "diff", old, gone, "--events", events, "--format", "json").out)["attributes"]
     assert found[0]["session_count"] is None
     assert found[0]["not_compared"]
+
+
+def test_a_session_that_breaks_a_score_is_left_out_of_the_comparison(
+    rte: Rte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone, and the comparison says how many these are and why."""
+    plugins.install(tmp_path, monkeypatch)
+    text = "model: teas\nattributes:\n  teas: {count: drink_tea}\nscores:\n  p: {plugin: %s, inputs: [teas], time_limit: 60s}\n"
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(text % "mean")
+    new.write_text(text % "breaks_on_three")
+    events = tmp_path / "many.ndjson"
+    lines = recorded(tmp_path / "teas.ndjson").read_text().splitlines()
+    thirsty = [json.dumps(json.loads(lines[0]) | {"visitor_id": "thirsty", "event_id": f"t{n}"}) for n in range(3)]
+    events.write_text("\n".join([*lines, *thirsty]) + "\n")
+    result = rte("models", "diff", old, new, "--events", events)
+    assert result.exit_code == 0, result.err
+    assert result.out.splitlines()[1].startswith("p\tchanged\t3\t75.0%")
+    assert "p was not compared in 1 of 4 sessions: the plug-in breaks_on_three failed: ValueError: three." in result.err
+    found = json.loads(rte("models", "diff", old, new, "--events", events, "--format", "json").out)
+    assert [found["attributes"][0][name] for name in ("session_count", "not_compared_count")] == [3, 1]
 
 
 def test_versions_are_compared_over_the_journal_of_a_running_server(

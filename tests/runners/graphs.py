@@ -61,6 +61,29 @@ def _one_round(inputs: int) -> GraphProto:
     )
 
 
+def stuck(size: int = 4000) -> bytes:
+    """Return a graph that gives 1, after one product of square matrices of that size where the inputs add up to at least 3."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Div", ["sum", "three"], ["share"]),
+        helper.make_node("Floor", ["share"], ["whole"]),
+        helper.make_node("Min", ["whole", "one"], ["is_bad"]),
+        helper.make_node("Mul", ["is_bad", "size"], ["rows"]),
+        helper.make_node("Add", ["rows", "one"], ["rows_and_one"]),
+        helper.make_node("Cast", ["rows_and_one"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["count", "count"], ["square"], axis=0),
+        helper.make_node("Expand", ["one", "square"], ["matrix"]),
+        helper.make_node("MatMul", ["matrix", "matrix"], ["product"]),
+        helper.make_node("ReduceMin", ["product"], ["least"], keepdims=0),
+        helper.make_node("Min", ["least", "one"], ["some"]),
+        helper.make_node("Mul", ["x", "zero"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "some"], ["y"]),
+    ]
+    values = {"one": 1.0, "three": 3.0, "size": float(size), "zero": 0.0}
+    constants = {name: (TensorProto.FLOAT, [1], [value]) for name, value in values.items()}
+    return _encoded(nodes, constants, 1)
+
+
 def identity(inputs: int = 1) -> bytes:
     """Return a graph that gives the last input of each row."""
     return _encoded([helper.make_node("Identity", ["x"], ["y"])], {}, inputs)

@@ -74,6 +74,30 @@ def parent(rows):
         stream.write(str(child.pid))
     time.sleep(60)
 
+def hoards(rows):
+    """Wants a gigabyte where the first input of any row is at least 3."""
+    if (rows[:, 0] >= 3).any():
+        np.ones(1 << 30, np.uint8)
+    return np.full(len(rows), 0.5)
+
+BEGAN_S = time.time()
+
+def began(rows):
+    """Says when it was imported; ends its process where the first input of any row is at least 3."""
+    if (rows[:, 0] >= 3).any():
+        import os
+        os._exit(4)
+    return np.full(len(rows), BEGAN_S)
+
+def has_numba(rows):
+    import sys
+    return np.full(len(rows), float("numba" in sys.modules))
+
+def limit(rows):
+    """Says how many bytes it may hold in memory."""
+    import resource
+    return np.full(len(rows), float(resource.getrlimit(resource.RLIMIT_DATA)[0]))
+
 number = 7
 '''
 NAMES = (
@@ -90,6 +114,10 @@ NAMES = (
     "hangs_on_three",
     "talks",
     "parent",
+    "hoards",
+    "began",
+    "has_numba",
+    "limit",
     "number",
 )
 

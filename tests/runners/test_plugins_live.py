@@ -24,6 +24,7 @@ from tests.runners import plugins
 from tests.runners.test_scores_live import session, until
 from tests.service.live_server import LiveServer, live_server
 
+MEMORY_BYTES_MAX = 1 << 30
 MODEL = """
 model: plugged
 attributes:
@@ -33,6 +34,7 @@ scores:
   busy: {plugin: busy, inputs: [looks], time_limit: 3s}
   lost: {plugin: nowhere, inputs: [looks]}
   needy: {plugin: mean, inputs: [first_price]}
+  limit: {plugin: limit, inputs: [looks], time_limit: 60s}
   p_online:
     online: {inputs: [looks], label: purchase, examples: 10, margin: 0}
     shadow: false
@@ -53,7 +55,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         points = next(folder.rglob("entry_points.txt"))
         installed = points.read_text()
         points.write_text(f"{installed}nowhere = plugins_for_tests:mean\n")
-        with live_server(folder / "data", models__packs=(str(folder / "plugged.yaml"),)) as running:
+        with live_server(
+            folder / "data", models__packs=(str(folder / "plugged.yaml"),), models__plugin_memory_bytes_max=MEMORY_BYTES_MAX
+        ) as running:
             points.write_text(installed)
             yield running
 
@@ -120,6 +124,34 @@ def test_scores_that_fail_are_listed_with_the_reason(server: LiveServer) -> None
         assert not found["good"].last_failure and found["good"].failed_session_count == 0
 
 
+def test_a_plugin_has_the_memory_that_the_settings_give_it(server: LiveServer) -> None:
+    """Its process is limited by `models.plugin_memory_bytes_max`."""
+    with server.channel() as channel:
+        send(EventServiceStub(channel), "limited", "view_item")
+    until(lambda: scores(server, "limited")["limit"].status == Score.STATUS_FRESH)
+    assert session(server, "limited").attributes.fields["limit"].number_value == MEMORY_BYTES_MAX
+
+
+def test_each_score_that_runs_has_its_own_figures(server: LiveServer) -> None:
+    """By its name, so there are as many as scores: how many sessions it scored and did not, and how it stands."""
+    registry = server.application.metrics.registry
+
+    def figure(name: str, score: str) -> float | None:
+        return registry.get_sample_value(f"rte_score_{name}", {"score": score})
+
+    with server.channel() as channel:
+        send(EventServiceStub(channel), "counted", "view_item")
+    until(lambda: scores(server, "counted")["good"].status == Score.STATUS_FRESH)
+    until(lambda: figure("circuit_open", "busy") == 1.0)
+    until(lambda: figure("age_seconds", "good") == 0.0)
+    assert (figure("scored", "good") or 0.0) >= 1.0 and figure("failed", "good") == 0.0
+    assert figure("scored", "busy") == 0.0 and (figure("failed", "busy") or 0.0) >= 1.0
+    assert (figure("circuit_open", "good"), figure("set_aside", "good")) == (0.0, 0.0)
+    families = [family for family in registry.collect() if family.name.startswith("rte_score_")]
+    names = {sample.labels["score"] for family in families for sample in family.samples}
+    assert names == {"good", "busy", "lost", "needy", "limit"}
+
+
 def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) -> None:
     """It shows how it does; a version that is kept comes back, another one is refused."""
     with server.channel() as channel:
@@ -128,7 +160,7 @@ def test_an_online_score_is_listed_and_its_weights_put_back(server: LiveServer) 
             send(events, f"learn-{number}", "view_item")
             send(events, f"learn-{number}", "purchase")
         found = {each.name: each for each in models.ListScores(ListScoresRequest()).scores}
-        assert set(found) == {"good", "busy", "lost", "needy", "p_online"}
+        assert set(found) == {"good", "busy", "lost", "needy", "limit", "p_online"}
         assert (found["good"].runner, found["good"].source, list(found["busy"].inputs)) == ("plugin", "mean", ["looks"])
         online = found["p_online"].online
         assert (online.example_count, online.positive_count, online.version) == (110, 110, 1)

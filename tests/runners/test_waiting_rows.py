@@ -58,3 +58,30 @@ def test_a_runner_rests_for_a_share_of_its_work_only() -> None:
     assert rest_s(0.005, is_full=True) == 0.005 * REST_SHARE
     assert rest_s(0.150, is_full=False) == rest_s(0.150, is_full=True) == 0.150 * REST_SHARE
     assert rest_s(60.0, is_full=False) == REST_S_MAX
+
+
+def test_it_is_known_since_when_a_row_has_waited() -> None:
+    """Of rows that came together the time of the first; of those that came while others are taken out their own."""
+    now_s = 5.0
+    rows = WaitingRows(10, lambda: now_s)
+
+    def append(row: int) -> None:
+        def one(array: NDArray[np.int64], count: int) -> int:
+            array[count] = row
+            return count + 1
+
+        rows.append(one)
+
+    assert rows.since_s is None
+    append(1)
+    now_s = 6.0
+    append(2)
+    assert rows.since_s == 5.0
+    rows.take(1)
+    now_s = 7.0
+    append(3)
+    assert rows.since_s == 5.0
+    rows.take(1)
+    assert rows.since_s == 7.0
+    rows.take(1)
+    assert rows.since_s is None

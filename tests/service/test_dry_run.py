@@ -133,3 +133,12 @@ def test_a_model_that_asks_a_library(caller: Caller) -> None:
     caller.apply(source(AGENT))
     assert set(tried(caller, source(COUNT, version=1))) == {"plain"}
     assert samples(tried(caller, source(LIST, version=9), dear_csv=b"x\ni4\n")["hits"])
+
+
+def test_a_session_that_breaks_a_score_is_left_out(caller: Caller) -> None:
+    """It alone; the answer says how many these are and why."""
+    for _ in range(3):
+        caller.view("often", 4)
+    found = tried(caller, source(PLUGIN, version=3, plugin="breaks_on_three", inputs="seen"))["q"]
+    assert found.session_count == 2
+    assert (found.not_compared_session_count, "ValueError: three" in found.not_compared) == (1, True)
