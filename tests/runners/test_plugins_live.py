@@ -56,7 +56,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         installed = points.read_text()
         points.write_text(f"{installed}nowhere = plugins_for_tests:mean\n")
         with live_server(
-            folder / "data", models__packs=(str(folder / "plugged.yaml"),), models__plugin_memory_bytes_max=MEMORY_BYTES_MAX
+            folder / "data",
+            models__packs=(str(folder / "plugged.yaml"),),
+            models__plugin_memory_bytes_max=MEMORY_BYTES_MAX,
         ) as running:
             points.write_text(installed)
             yield running

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rte_server.engine.entries import EntryType
-from rte_server.engine.scores import FAILED, REASONS, SC_STATUS, SCORED, TIMEOUT
+from rte_server.engine.scores import FAILED, REASONS, SC_POSITION, SC_STATUS, SCORED, TIMEOUT
+from rte_server.engine.table import CHANGED
 from rte_server.models import configuration_of, load_models
 from rte_server.runners.batch_size import BATCH_ROWS_MAX, CEILING_S, SHRINK, BatchSize
 from rte_server.runners.breaker import FAILURES_MAX
@@ -182,11 +183,35 @@ def test_others_never_wait_for_a_process_that_a_suspect_has_ended(engine: LiveEn
     assert Dies.START_S < retried_s <= RETRY_SHARE * 200.0 + Dies.START_S
 
 
+def test_sessions_that_come_and_break_it_cost_those_that_were_scored_one_process_only(engine: LiveEngine) -> None:
+    """While there is no spare, sessions that have not been scored yet wait for one."""
+    good = [f"good{number}" for number in range(40)]
+    scorer = Dies()
+    score = isolated(engine, scorer)
+    play(engine, score, engine.view(*good).rows)
+    waited_s = 0.0
+    for number in range(100):
+        before_s, bad = scorer.now_s, f"bad{number // 10}"
+        rows = engine.send(
+            {"visitor_id": good[number % 40], "name": "other"}, *[{"visitor_id": bad, "name": "page_view"}] * 3
+        ).rows
+        play(engine, score, rows)
+        waited_s += scorer.now_s - before_s
+        scorer.now_s += 0.1
+    assert waited_s <= Dies.START_S
+    while score.search_due_in_s() is not None:
+        play(engine, score)
+        scorer.now_s += 0.1
+    assert statuses(engine, *(f"bad{number}" for number in range(10))) == {int(REASONS) + FAILED}
+    view, found = engine.engine.score_view(), [engine.engine.find_visitor(visitor) for visitor in good]
+    assert (view.scores[found, 0, SC_POSITION] >= view.table.rows[found, CHANGED]).all()
+
+
 def test_a_search_ends_by_time(engine: LiveEngine) -> None:
     """After an attempt that took longer than a round those that changed come first, and they get half of the time."""
     bad = [f"bad{number}" for number in range(8)]
     scorer = Sticks()
-    scorer.STUCK_S = 0.0  # type: ignore[misc]  # it takes its time limit only
+    scorer.STUCK_S = 0.0  # It takes its time limit only.
     score = isolated(engine, scorer)
     play(engine, score, engine.view("good", name="other").rows)
     play(engine, score, engine.view(*bad, *bad, *bad).rows)
@@ -196,7 +221,9 @@ def test_a_search_ends_by_time(engine: LiveEngine) -> None:
         assert scorer.failures <= before + 1 and LIMIT_S > ROUND_S
         failed_s, view = scorer.now_s, engine.engine.score_view()
         while scorer.now_s < failed_s + LIMIT_S - 0.5:
-            score.compute(view, engine.view("good", name="other").rows.astype(np.int64), engine.now_ms, others_wait=True)
+            score.compute(
+                view, engine.view("good", name="other").rows.astype(np.int64), engine.now_ms, others_wait=True
+            )
             scorer.now_s += 0.4
         assert scorer.failures <= before + 1
     assert statuses(engine, *bad) == {int(REASONS) + TIMEOUT} and statuses(engine, "good") == {int(SCORED)}

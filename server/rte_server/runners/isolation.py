@@ -25,7 +25,17 @@ from numpy.typing import NDArray
 from rte_server.engine.program import Program
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.score_view import ScoreView
-from rte_server.engine.scores import CIRCUIT_OPEN, MISSING_INPUT, PACKAGE_MISSING, REASONS, SC_STATUS, TIMEOUT
+from rte_server.engine.scores import (
+    CIRCUIT_OPEN,
+    MISSING_INPUT,
+    PACKAGE_MISSING,
+    REASONS,
+    SC_SESSION,
+    SC_STATUS,
+    SCORED,
+    TIMEOUT,
+)
+from rte_server.engine.table import SESSION_LO
 from rte_server.runners.batch_size import BatchSize
 from rte_server.runners.breaker import Breaker
 from rte_server.runners.scored_rows import ReadRows, read_rows, scored, show
@@ -112,6 +122,7 @@ class IsolatedScore:
         self._size = BatchSize(spec.score.time_limit_ms / 1000, clock_s)
         self._retry_at_s: float | None = None
         self._parts: deque[NDArray[np.int64]] = deque()
+        self._new_parts: deque[NDArray[np.int64]] = deque()
         self._aside: dict[int, _SetAside] = {}
         self._pauses: list[tuple[float, int]] = []
         self._alone_at_s = -np.inf
@@ -168,7 +179,11 @@ class IsolatedScore:
         """Return in how many seconds rows are tried that failed with others, >= 0; None: there are none."""
         if self._doubt is not None:
             return 0.0 if self._has_recovered() else RECOVERY_POLL_S
-        return self._unless_resting(0.0 if self._may_lose() else RECOVERY_POLL_S) if self._parts else None
+        return self._unless_resting(0.0 if self._may_lose() else RECOVERY_POLL_S) if self._is_searching else None
+
+    @property
+    def _is_searching(self) -> bool:
+        return bool(self._parts or self._new_parts)
 
     def _unless_resting(self, due_s: float) -> float:
         return max(due_s, self._breaker.retry_in_s(self._clock_s()) or 0.0) if self._breaker.is_open else due_s
@@ -214,11 +229,13 @@ class IsolatedScore:
         self._is_resting = False
         self._recover(view)
         rows = self._without_held(view, rows, now_ms)
+        if rows.size and self._has_worked and not self._is_busy and not self._has_recovered():
+            rows = self._without_new(view, rows)
         if rows.size:
             self._try(view, read_rows(view, self._inputs, rows, now_ms))
         if not others_wait or self._clock_s() >= self._search_at_s:
             self._search(view, now_ms)
-        if not self._parts and self._doubt is None:
+        if not self._is_searching and self._doubt is None:
             self._suspects_since_s = None
         is_in_vain = self._failures_left < FAILURES_PER_ROUND and not self._has_worked
         if is_in_vain and not self._is_resting and self._doubt is None:
@@ -229,10 +246,11 @@ class IsolatedScore:
     def _search(self, view: ScoreView, now_ms: int) -> None:
         """Try rows that failed with others, then one that fails alone, until the round is over."""
         began_s = self._clock_s()
-        while self._parts and self._goes_on(began_s):
-            part = self._parts.popleft()
+        while self._is_searching and self._goes_on(began_s):
+            parts = self._parts or self._new_parts
+            part = parts.popleft()
             if len(part) > self.rows_max:
-                self._parts.appendleft(part[self.rows_max :])
+                parts.appendleft(part[self.rows_max :])
                 part = part[: self.rows_max]
             self._is_held[part] = False
             self._also_shown.append(part)
@@ -280,6 +298,20 @@ class IsolatedScore:
             else:
                 self._release(row)
         return rows[~self._is_held[rows]]
+
+    def _without_new(self, view: ScoreView, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of sessions that the scorer has scored; the others wait until they cannot cost these a process."""
+        was_scored = self._was_scored(view, rows, view.table.rows[rows, SESSION_LO])
+        if not was_scored.all():
+            self._hold(view, rows[~was_scored])
+            self._new_parts.append(rows[~was_scored])
+        return rows[was_scored]
+
+    def _was_scored(self, view: ScoreView, rows: NDArray[np.int64], sessions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether rows show a score: what breaks a scorer is rarely a session that it has scored."""
+        cells = view.scores[rows, self._place]
+        found: NDArray[np.bool_] = (cells[:, SC_STATUS] == SCORED) & (cells[:, SC_SESSION] == sessions)
+        return found
 
     def _try(self, view: ScoreView, found: ReadRows) -> None:
         """Score rows as one batch; if that fails, find out why."""
@@ -347,7 +379,11 @@ class IsolatedScore:
                 self._size.failed(len(ready.rows))
             # Until they are tried again they are as old as they are: nothing is said against any of them.
             self._hold(view, ready.rows)
-            self._parts.extend(np.array_split(ready.rows, min(PARTS, len(ready.rows))))
+            # Those that were scored before wait for no search among the others.
+            was_scored = self._was_scored(view, ready.rows, ready.stamps[:, 0])
+            for parts, rows in ((self._parts, ready.rows[was_scored]), (self._new_parts, ready.rows[~was_scored])):
+                if len(rows):
+                    parts.extend(np.array_split(rows, min(PARTS, len(rows))))
 
     def _hold(self, view: ScoreView, rows: NDArray[np.int64]) -> None:
         """Keep rows out of batches."""
