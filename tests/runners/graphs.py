@@ -61,7 +61,7 @@ def _one_round(inputs: int) -> GraphProto:
     )
 
 
-def stuck(size: int = 4000) -> bytes:
+def stuck(size: int = 5000) -> bytes:
     """Return a graph that gives 1, after one product of square matrices of that size where the inputs add up to at least 3."""
     nodes = [
         helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),

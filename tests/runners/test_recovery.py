@@ -353,10 +353,10 @@ def test_the_process_of_a_plugin_loads_nothing_of_the_engine(tmp_path: Path, mon
 
 def test_a_graph_that_does_not_listen_is_busy_until_it_has_ended() -> None:
     """Whoever asks meanwhile is told so, which is no failure of theirs."""
-    scorer = RestingScorer(OnnxScorer(graphs.stuck(), 1, 0.5))
+    scorer = RestingScorer(OnnxScorer(graphs.stuck(), 1, 0.2))
     good, bad = np.zeros((1, 1), np.float32), np.full((1, 1), 3.0, np.float32)
     until(lambda: _scores(scorer, good), 120.0)
-    with pytest.raises(ScorerError, match="longer than 500 ms"):
+    with pytest.raises(ScorerError, match="longer than 200 ms"):
         scorer.score(bad)
     assert not scorer.is_expendable()
     for _ in range(2 * FAILURES_MAX):
