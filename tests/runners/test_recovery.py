@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -341,6 +343,21 @@ def test_a_plugin_has_so_much_memory_and_no_more(tmp_path: Path, monkeypatch: py
             assert failed.value.reason == FAILED and failed.value.is_by_size
     finally:
         scorer.close()
+
+
+def test_a_system_that_gives_less_memory_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plug-in runs with what there is, where its limit could not be set."""
+    plugins.install(tmp_path, monkeypatch)
+    program = (
+        "import resource, numpy\n"
+        "from rte_server.runners.plugin import PluginScorer\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, 3 << 30))\n"
+        "scorer = PluginScorer('limit', 60.0, 4 << 30)\n"
+        "print(int(scorer.score(numpy.zeros((1, 1), numpy.float32))[0]))\n"
+        "scorer.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) == 3 << 30
 
 
 def test_the_process_of_a_plugin_loads_nothing_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

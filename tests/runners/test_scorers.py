@@ -63,7 +63,11 @@ def test_scorers_conform(check: object, make: MakeScorer) -> None:
         ("busy", TIMEOUT, "longer than 3000 ms"),
         ("number", FAILED, "not callable"),
         ("gone", FAILED, "AttributeError"),
-        ("unknown", PACKAGE_MISSING, "no plug-in 'unknown' is installed; installed are: breaks_on_three, broken"),
+        (
+            "unknown",
+            PACKAGE_MISSING,
+            "no plug-in 'unknown' is installed; installed are: began, breaks_on_three, broken",
+        ),
     ],
 )
 def test_a_plugin_that_fails_says_how(

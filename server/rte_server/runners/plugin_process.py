@@ -27,7 +27,9 @@ def main(name: str, channel: socket.socket, memory_bytes_max: int) -> None:
         memory_bytes_max: What this process, and each one that it starts, may hold in memory, bytes.
     """
     # Of the address space only what can be written counts: libraries reserve, and map, many times what they use.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes_max, memory_bytes_max))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = memory_bytes_max if hard == resource.RLIM_INFINITY else min(memory_bytes_max, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     plugin = _loaded(name, channel)
     if plugin is None:
         return
