@@ -24,6 +24,7 @@ from rte_server.runners.onnx import OnnxScorer
 from rte_server.runners.plugin import SPARE_S, PluginScorer
 from rte_server.runners.scorer import RestingScorer, ScorerBusy, ScorerError
 from tests.runners import graphs, plugins
+from tests.runners.test_isolation import running
 from tests.runners.test_scores_live import until
 from tests.service.live_engine import LiveEngine
 
@@ -251,6 +252,18 @@ def test_a_scorer_that_is_busy_with_its_last_batch_has_not_failed(engine: LiveEn
             break
     assert statuses(engine, *others) == {int(SCORED)} and statuses(engine, "bad") == {int(REASONS) + TIMEOUT}
     assert not score.is_open
+
+
+def test_what_is_busy_tells_how_it_failed_last(engine: LiveEngine) -> None:
+    """At once, as it may be busy for ever; that nothing is asked meanwhile is no failure."""
+    engine.view("good")
+    with running(engine, Sticks) as (runner, _):
+        until(lambda: statuses(engine, "good") == {int(SCORED)})
+        for visitors in (("bad", "bad", "bad"), ("later",), ("last",)):
+            runner.mark(engine.engine.score_view(), engine.view(*visitors).rows)
+            until(lambda: statuses(engine, visitors[0]) == {int(REASONS) + TIMEOUT})  # noqa: B023 - called in this round
+        until(lambda: runner.counts["failures"] >= 3)
+        assert (runner.failures["score"].count, runner.failures["score"].message) == (1, "too long")
 
 
 def test_a_scorer_that_is_too_slow_for_a_full_batch_gets_smaller_ones(engine: LiveEngine) -> None:

@@ -364,6 +364,8 @@ class IsolatedScore:
             self._doubt = _Doubt(ready, error)
             self._hold(view, ready.rows)
             show(view, self._place, ready, error)
+            # Now: it may take for ever.
+            self._on_failure(error, ready.rows, False)
             return
         if not works:
             show(view, self._place, ready, error)

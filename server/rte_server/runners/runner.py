@@ -24,7 +24,7 @@ from rte_server.engine.score_view import ScoreView
 from rte_server.engine.scores import CIRCUIT_OPEN
 from rte_server.runners.batch_size import BATCH_ROWS_MAX
 from rte_server.runners.isolation import IsolatedScore
-from rte_server.runners.scorer import Scorer, ScorerError
+from rte_server.runners.scorer import Scorer, ScorerBusy, ScorerError
 from rte_server.runners.waiting_rows import WaitingRows
 
 INTERVAL_S = 0.02
@@ -249,7 +249,8 @@ class Runner:
         self._failed_counts[number] += len(rows)
         name = self._specs[number].name
         before = self.failures[name].count if name in self.failures else 0
-        if error.reason != CIRCUIT_OPEN:  # Nothing was asked: what it rests for is how it failed last.
+        was_asked = error.reason != CIRCUIT_OPEN and not isinstance(error, ScorerBusy)
+        if was_asked:  # Else what it rests for, or is busy with, is how it failed last.
             self.failures[name] = Failures(before + 1, str(error), self._clock_ms())
         now = monotonic()
         if now - self._logged_at[number] >= LOG_INTERVAL_S:
