@@ -180,6 +180,13 @@ def test_a_list_is_empty_only_where_the_model_allows_it() -> None:
     assert [each.values for each in compile_model(allowed, "fraud.yaml", {}, nothing).lists] == [(), ()]
 
 
+def test_an_empty_list_of_a_journal_is_taken_as_it_was() -> None:
+    """A configuration that ran when empty lists were allowed to must not keep a server from its journal."""
+    files = {f"fraud/{name}": "" for name in FILES} | {"fraud/stolen_cards.csv": "card\n"}
+    (model,) = compile_models({"fraud": MODEL}, files)
+    assert [each.values for each in model.lists] == [(), ()]
+
+
 def test_cells_in_quotes_may_have_commas_quotes_and_line_ends() -> None:
     """A value is what RFC 4180 says, comments and empty lines stand between rows only, and lines are counted in the file."""
     text = '\ufeffcard,note\r\n"4,1","two\r\n# lines\r\n\r\nof it"\r\n# "no row\r\n"4 ""2""",x\r\n'

@@ -180,7 +180,7 @@ def _with_lists(
         if changed:
             kept = {name: text for name, text in runs.files.items() if name not in changed}
             given = {name: source.files[name] for name in changed if name in source.files}
-            found[path] = replace(runs, file=source.file, files=kept | given)
+            found[path] = replace(runs, file=source.file, files=kept | given, is_recorded=False)
     return found
 
 

@@ -97,12 +97,14 @@ class Source:
         text: Its YAML text.
         files: The texts of the files that it names, by name; that of an ONNX file is its digest.
         graphs: The bytes of the ONNX files, by name, where they are at hand.
+        is_recorded: Whether a journal has it: it is what ran, and must be usable again.
     """
 
     file: str
     text: str
     files: Mapping[str, str]
     graphs: Mapping[str, bytes] = field(default_factory=dict)
+    is_recorded: bool = False
 
 
 def read_source(path: str | Path) -> Source:
@@ -183,7 +185,7 @@ def sources_of(models: Mapping[str, str], files: Mapping[str, str]) -> dict[str,
         name, _, file = path.partition("/")
         if name in named:
             named[name][file] = text
-    return {name: Source(f"{name}.yaml", text, named[name]) for name, text in models.items()}
+    return {name: Source(f"{name}.yaml", text, named[name], is_recorded=True) for name, text in models.items()}
 
 
 def compile_sources(sources: Mapping[str, Source]) -> list[ModelSpec]:
@@ -280,8 +282,7 @@ def _compile_in_order(files: Mapping[str, Source], uses: Mapping[str, list[str]]
         first = files[ring[0]]
         line = line_of(read_document(first.text, first.file), "uses", ring[1])
         message = "models use one another in a ring: " + " -> ".join(ring)
-        remedy = "break the ring: let what both read be a model of its own"
-        raise ModelError([Problem(first.file, line, message, remedy)]) from None
+        raise ModelError([Problem(first.file, line, message, "take one of them out of `uses`")]) from None
     known: dict[str, ModelSpec] = {}
     problems: list[Problem] = []
     for name in order:
@@ -398,7 +399,7 @@ class _ModelReader:
     def _lists(self) -> list[ListSpec]:
         """Read the model's lists; note which ones its expressions can name: those of the models that it uses, too."""
         owners = {each.name: model.name for model in self.known.values() for each in model.lists}
-        lists = read_lists(self.reader, self.members, self.source.files)
+        lists = read_lists(self.reader, self.members, self.source.files, are_recorded=self.source.is_recorded)
         stated = self.members["lists"].content if "lists" in self.members else None
         for name, item in (stated if isinstance(stated, dict) else {}).items():
             if name in owners and owners[name] != self.name:

@@ -149,7 +149,7 @@ def event_remedy(name: str) -> str:
 
 def attribute_remedy(name: str) -> str:
     """Return what to do where an expression on an event reads the attribute of that name."""
-    return f"ask for `{name}` in `derived:` or in `when` of a trigger; what stands there reads attributes"
+    return f"it reads properties, such as `event.price`: ask for `{name}` in `derived:` or in `when` of a trigger"
 
 
 def row_remedy(name: str, known: Collection[str]) -> str:
