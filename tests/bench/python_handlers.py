@@ -18,7 +18,7 @@ from tests.bench.python_sources import channel_of, read_address, read_agent
 RUN_MS = 1_800_000
 RECENT_ITEMS = 8
 RECENT_PAGES = 3
-CHANGES_MAX = 20
+CHANGES_MAX = 18
 ADDS, REMOVES, SETS = range(3)
 CAMPAIGN = ("utm_source", "utm_medium", "utm_campaign")
 
@@ -147,12 +147,13 @@ def _view_item(session: Session, fields: Any, keys: set[str], time_ms: int) -> N
         session.furthest = 1
     for each, names in _elements(fields, keys):
         _view_element(session, each, names)
-    views, distinct = session.product_views, len(session.items) if session.items is not None else 0
+    views, distinct = session.item_views, len(session.items) if session.items is not None else 0
     session.repeat_views = views - distinct if views > distinct else 0
 
 
 def _view_element(session: Session, fields: Any, keys: set[str]) -> None:
     if "item_id" in keys:
+        session.item_views += 1
         item = session.last_item = fields["item_id"].string_value
         if session.items is None or session.viewed_products is None:
             session.items = {item}
@@ -275,6 +276,7 @@ def _value_basket(session: Session) -> None:
 
 
 def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
+    _pay_in(session, fields, keys)
     session.add_to_carts += 1
     session.search_open_ms = 0
     for each, names in _elements(fields, keys):
@@ -291,13 +293,14 @@ def _add_to_cart(session: Session, fields: Any, keys: set[str], time_ms: int) ->
         if time_ms - run[0] <= RUN_MS:
             session.run2 = (*run, time_ms)
             session.furthest = max(session.furthest, 2)
-    if "coupon" in keys:
+    if "coupon" in keys or "items" in keys:
         _try_coupon(session, fields, keys, time_ms)
     _value_basket(session)
 
 
 def _remove_from_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.removals += 1
+    _pay_in(session, fields, keys)
     for each, names in _elements(fields, keys):
         quantity, value = _change_basket(session, each, names, REMOVES)
         session.removed_quantity += quantity
@@ -307,15 +310,37 @@ def _remove_from_cart(session: Session, fields: Any, keys: set[str], time_ms: in
 
 def _update_cart(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     session.cart_updates += 1
+    _pay_in(session, fields, keys)
     for each, names in _elements(fields, keys):
         _change_basket(session, each, names, SETS)
     _value_basket(session)
 
 
 def _try_coupon(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
-    if "coupon" in keys and fields["coupon"].string_value:
-        session.coupons += 1
-        judge_bargains(session)
+    of_event = fields["coupon"].string_value if "coupon" in keys else ""
+    for each, names in _elements(fields, keys):
+        coupon = (each["coupon"].string_value if "coupon" in names else "") or of_event
+        if coupon:
+            if session.coupon_codes is None:
+                session.coupon_codes = set()
+            session.coupon_codes.add(coupon)
+            session.coupons = len(session.coupon_codes)
+            judge_bargains(session)
+
+
+def _pay_in(session: Session, fields: Any, keys: set[str]) -> None:
+    if "currency" in keys:
+        if session.currencies is None:
+            session.currencies = {}
+        _add_weight(session.currencies, fields["currency"].string_value, 1.0)
+        session.mixed_currencies = len(session.currencies) > 1
+
+
+def _refund(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
+    session.refunds += 1
+    if "value" in keys:
+        session.refunded_value += fields["value"].number_value
+    _pay_in(session, fields, keys)
 
 
 def _begin_checkout(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
@@ -326,7 +351,7 @@ def _begin_checkout(session: Session, fields: Any, keys: set[str], time_ms: int)
         if time_ms - run[0] <= RUN_MS:
             session.run3 = (*run, time_ms)
             session.furthest = max(session.furthest, 3)
-    if "coupon" in keys:
+    if "coupon" in keys or "items" in keys:
         _try_coupon(session, fields, keys, time_ms)
 
 
@@ -341,6 +366,12 @@ def _convert(session: Session, fields: Any, keys: set[str], time_ms: int) -> Non
 
 def _purchase(session: Session, fields: Any, keys: set[str], time_ms: int) -> None:
     purchases = session.purchases = session.purchases + 1
+    _pay_in(session, fields, keys)
+    if "transaction_id" in keys:
+        if session.transactions is None:
+            session.transactions = set()
+        session.transactions.add(fields["transaction_id"].string_value)
+    session.repeated_purchases = 0 < len(session.transactions or ()) < purchases
     _convert(session, fields, keys, time_ms)
     if "value" in keys:
         session.revenue += fields["value"].number_value
@@ -354,7 +385,7 @@ def _purchase(session: Session, fields: Any, keys: set[str], time_ms: int) -> No
             session.run4 = (*run, time_ms)
             session.furthest = 4
     session.changes = session.lines = None
-    if "coupon" in keys:
+    if "coupon" in keys or "items" in keys:
         _try_coupon(session, fields, keys, time_ms)
     _value_basket(session)
 
@@ -449,6 +480,7 @@ HANDLERS: dict[str, Handler] = {
     "apply_coupon": _try_coupon,
     "begin_checkout": _begin_checkout,
     "purchase": _purchase,
+    "refund": _refund,
     "generate_lead": _convert,
     "login": _login,
     "sign_up": _sign_up,

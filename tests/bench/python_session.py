@@ -49,9 +49,11 @@ class Session:
     consent_answers: int = 0
     logins: int = 0
     product_views: int = 0
+    item_views: int = 0
     list_views: int = 0
     checkouts: int = 0
     purchases: int = 0
+    refunds: int = 0
     searches: int = 0
     zero_result_searches: int = 0
     discount_views: int = 0
@@ -81,6 +83,7 @@ class Session:
     conversion_value: float = 0.0
     active_s: float = 0.0
     revenue: float = 0.0
+    refunded_value: float = 0.0
     price_sum: float = 0.0
     added_quantity: float = 0.0
     removed_quantity: float = 0.0
@@ -105,6 +108,8 @@ class Session:
     bot_haste: bool = False
     bot_blind: bool = False
     is_bot: bool = False
+    repeated_purchases: bool = False
+    mixed_currencies: bool = False
     shared_device: bool = False
     identity_conflict: bool = False
     analytics_allowed: bool = False
@@ -154,11 +159,14 @@ class Session:
     items: set[str] | None = None
     categories: set[str] | None = None
     terms: set[str] | None = None
+    coupon_codes: set[str] | None = None
+    transactions: set[str] | None = None
     recent_pages: list[str] | None = None
     viewed_products: list[str] | None = None
     dwell: dict[str, float] | None = None
     category_interest: dict[str, float] | None = None
     brand_interest: dict[str, float] | None = None
+    currencies: dict[str, float] | None = None
     error_times: list[int] | None = None
     click_times: list[Click] | None = None
     changes: list[Change] | None = None

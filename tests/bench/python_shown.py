@@ -22,6 +22,7 @@ BY_ITS_NAME = (
     *("consent_personalization", "consent_answers", "time_to_consent", "analytics_allowed", "ads_allowed"),
     *("personalization_allowed", "logins", "time_to_login", "shared_device", "identity_conflict"),
     *("identity_confidence", "product_views", "list_views", "last_item", "last_category", "viewed_products"),
+    *("item_views", "refunds", "refunded_value", "repeated_purchases", "mixed_currencies"),
     *("repeat_views", "checkouts", "purchases", "revenue", "time_to_purchase", "mean_order_value", "searches"),
     *("last_search", "zero_result_searches", "min_viewed_price", "max_viewed_price", "discount_views", "promotions"),
     *("coupons", "price_sorts", "bargain_signs", "price_sensitivity", "active_s", "scrolls", "clicks", "form_starts"),
@@ -55,8 +56,14 @@ DISTINCT = (
     ("distinct_items", "items"),
     ("distinct_categories", "categories"),
     ("search_terms", "terms"),
+    ("transactions", "transactions"),
 )
-TOPS = (("page_dwell", "dwell"), ("category_interest", "category_interest"), ("brand_interest", "brand_interest"))
+TOPS = (
+    ("page_dwell", "dwell"),
+    ("category_interest", "category_interest"),
+    ("brand_interest", "brand_interest"),
+    ("currency", "currencies"),
+)
 
 
 def shown(session: Session, clock_ms: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.bench.workload import START_MS, make_workload
 
 SAME = 1e-9
 DISTINCT_EXACT = 8
-TOP_EXACT = {"page_dwell": 16, "category_interest": 4, "brand_interest": 4}
+TOP_EXACT = {"page_dwell": 16, "category_interest": 4, "brand_interest": 4, "currency": 2}
 STEPS_EXACT = 5
 
 NAMES = {
@@ -32,7 +32,9 @@ NAMES = {
     "click": 8,
     "exception": 2,
     **dict.fromkeys(("remove_from_cart", "begin_checkout", "scroll", "search", "view_item_list", "consent_update"), 3),
-    **dict.fromkeys(("update_cart", "purchase", "login", "sign_up", "rage_click", "dead_click", "error_click"), 1),
+    **dict.fromkeys(
+        ("update_cart", "purchase", "refund", "login", "sign_up", "rage_click", "dead_click", "error_click"), 1
+    ),
     **dict.fromkeys(("generate_lead", "form_start", "form_submit", "select_item", "select_promotion", "other"), 1),
     **dict.fromkeys(("apply_coupon", "session_start", "screen_view", "app_open", "campaign_details"), 1),
 }
@@ -79,7 +81,9 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], Any]]] = {
     "quantity": (0.7, lambda rng: float(rng.randrange(4))),
     "discount": (0.3, lambda rng: float(rng.randrange(3))),
     "items": (0.2, lambda rng: [_item(rng) for _ in range(rng.randrange(4))]),
-    "coupon": (0.1, lambda rng: rng.choice(("", "TEN"))),
+    "coupon": (0.1, lambda rng: rng.choice(("", "TEN", "FIVE"))),
+    "currency": (0.5, lambda rng: rng.choice(("EUR", "EUR", "EUR", "USD"))),
+    "transaction_id": (0.5, lambda rng: f"T{rng.randrange(3)}"),
     "sort_by": (0.5, lambda rng: rng.choice(("price_asc", "newest"))),
     "value": (0.8, lambda rng: rng.randrange(1, 4000) / 8),
     "search_term": (0.9, lambda rng: f"coat {rng.randrange(6)}"),
@@ -92,7 +96,7 @@ OPTIONAL: dict[str, tuple[float, Callable[[random.Random], Any]]] = {
     "ad_personalization": (0.7, lambda rng: rng.choice(("granted", "denied"))),
 }
 """How often an event has a property, and what it is then."""
-OF_ITEMS = ("item_id", "item_category", "item_brand", "price", "quantity", "discount")
+OF_ITEMS = ("item_id", "item_category", "item_brand", "price", "quantity", "discount", "coupon")
 """What an element of `items` may have, as often as an event has it."""
 
 
@@ -206,6 +210,7 @@ def _is_exception(name: str, session: Session) -> bool:
 _FROM_DISTINCT = {
     "distinct_pages": ("bot_breadth", "bot_score", "is_bot"),
     "distinct_items": ("repeat_views",),
+    "transactions": ("repeated_purchases",),
     "people": ("shared_device", "identity_conflict", "identity_confidence"),
 }
 

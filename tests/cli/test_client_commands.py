@@ -214,7 +214,7 @@ def test_an_explanation_is_printed(rte: Rte, server: LiveServer) -> None:
     assert row[1:6] == ["add_to_cart", "e-1", "contributed", "10", "price=5, quantity=2"]
     assert "e-2" not in explained("added_value", "--contributed", "--by", "visitor")
     tree = explained("open_basket_value")
-    assert re.search(r"^\* ├─ basket_changes > 20 && purchases == 0 += false$", tree, re.MULTILINE)
+    assert re.search(r"^\* ├─ basket_changes > 18 && purchases == 0 += false$", tree, re.MULTILINE)
     assert re.search(r"^\* └─ basket\.value +=? *= 10$", tree, re.MULTILINE)
     assert "1 / (1 + exp(-total)) = " in explained("purchase_propensity")
     found = json.loads(explained("added_value", "--format", "json"))

