@@ -312,6 +312,17 @@ def test_a_ring_of_models_is_found_where_one_uses_the_next(tmp_path: Path) -> No
     assert (problem.line, problem.message.rpartition(": ")[2]) == places[Path(problem.file).name]
 
 
+def test_what_a_journal_has_is_read_without_the_bounds_that_are_younger() -> None:
+    """Else a server could not read its journal any more."""
+    text = 'model: old\nattributes: {n: {count: "a\\tb"}}\nscores: {s: {plugin: slow, inputs: [n], time_limit: 5m}}\n'
+    with pytest.raises(ModelError) as caught:
+        compile_model(text, "old.yaml", {})
+    assert [problem.line for problem in caught.value.problems] == [2, 3]
+    (model,) = compile_models({"old": text})
+    assert model.attributes[0].events == ("a\tb",) and model.attributes[1].score is not None
+    assert model.attributes[1].score.time_limit_ms == 300_000
+
+
 def test_an_error_shows_file_line_message_and_remedy() -> None:
     """The text of an error is one line per problem, in the form editors understand."""
     with pytest.raises(ModelError) as caught:

@@ -43,16 +43,13 @@ def list_files(members: Mapping[str, Item]) -> dict[str, Item]:
     return found
 
 
-def read_lists(
-    reader: Reader, members: Mapping[str, Item], files: Mapping[str, str], *, are_recorded: bool
-) -> list[ListSpec]:
+def read_lists(reader: Reader, members: Mapping[str, Item], files: Mapping[str, str]) -> list[ListSpec]:
     """Return the lists of a model; notes their problems, those of the files with their lines.
 
     Args:
         reader: Of the model file.
         members: Members of the model.
         files: The texts of the model's files, by name.
-        are_recorded: Whether they have run before; then they may be empty.
     """
     item = members.get("lists")
     if item is None or item.content is None:
@@ -61,23 +58,21 @@ def read_lists(
     if len(entries) > LISTS_MAX:
         reader.problem(item, f"the model has {len(entries)} lists, more than {LISTS_MAX}", "join some of them")
     found = [
-        _read_list(reader, name, entry, files, may_be_empty=are_recorded)
+        _read_list(reader, name, entry, files)
         for name, entry in entries.items()
         if reader.name(name, entry.line, "a list")
     ]
     return [each for each in found if each is not None]
 
 
-def _read_list(
-    reader: Reader, name: str, item: Item, files: Mapping[str, str], *, may_be_empty: bool
-) -> ListSpec | None:
+def _read_list(reader: Reader, name: str, item: Item, files: Mapping[str, str]) -> ListSpec | None:
     where = f"list `{name}`"
     members = reader.mapping(item, where, _EXAMPLE)
     reader.known_members(members, LIST_MEMBERS, where)
     file = reader.text(members, "file", FILE_NAME_CHARS_MAX)
     reader.text(members, "description", TEXT_CHARS_MAX)
     column = reader.text(members, "column", TEXT_CHARS_MAX)
-    may_be_empty |= reader.flag(members, "allow_empty", False)
+    may_be_empty = reader.flag(members, "allow_empty", False) or reader.is_recorded
     if not file:
         reader.problem(item, f"{where} names no file", f"write for example `{_EXAMPLE}`")
         return None

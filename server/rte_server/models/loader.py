@@ -97,7 +97,7 @@ class Source:
         text: Its YAML text.
         files: The texts of the files that it names, by name; that of an ONNX file is its digest.
         graphs: The bytes of the ONNX files, by name, where they are at hand.
-        is_recorded: Whether a journal has it: it is what ran, and must be usable again.
+        is_recorded: Whether a journal has it: it has run, so bounds that are younger do not hold for it.
     """
 
     file: str
@@ -334,7 +334,7 @@ class _ModelReader:
 
     def __init__(self, source: Source, known: Mapping[str, ModelSpec]) -> None:
         self.source = source
-        self.reader = Reader(source.file)
+        self.reader = Reader(source.file, is_recorded=source.is_recorded)
         self.document = read_document(source.text, source.file)
         self.known = known
         self.members: dict[str, Item] = {}
@@ -399,7 +399,7 @@ class _ModelReader:
     def _lists(self) -> list[ListSpec]:
         """Read the model's lists; note which ones its expressions can name: those of the models that it uses, too."""
         owners = {each.name: model.name for model in self.known.values() for each in model.lists}
-        lists = read_lists(self.reader, self.members, self.source.files, are_recorded=self.source.is_recorded)
+        lists = read_lists(self.reader, self.members, self.source.files)
         stated = self.members["lists"].content if "lists" in self.members else None
         for name, item in (stated if isinstance(stated, dict) else {}).items():
             if name in owners and owners[name] != self.name:

@@ -143,11 +143,13 @@ class Reader:
 
     Attributes:
         problems: What was found so far.
+        is_recorded: Whether the file stands in a journal: what ran must be usable again, so bounds that are younger do not hold.
         attributes: Names of the attributes that there are, for remedies; empty where nobody knows.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, is_recorded: bool = False) -> None:
         self.file = file
+        self.is_recorded = is_recorded
         self.problems: list[Problem] = []
         self.attributes: frozenset[str] = frozenset()
 
@@ -260,7 +262,7 @@ class Reader:
         for each in items:
             if not isinstance(each.content, str) or not 1 <= len(each.content.encode()) <= EVENT_NAME_BYTES_MAX:
                 self.problem(each, f"{what} must name events", 'write for example `view_item`, or "*" for every event')
-            elif _CONTROL.search(each.content):
+            elif _CONTROL.search(each.content) and not self.is_recorded:
                 shown = json.dumps(each.content)
                 self.problem(each, f"{what} names {shown}, which has a control character", "write the name in one line")
             elif each.content in names:

@@ -11,6 +11,7 @@ from rte_server.models.documents import Item
 from rte_server.models.lists import FILE_NAME_CHARS_MAX, is_file_name
 from rte_server.models.problems import did_you_mean
 from rte_server.models.schema import (
+    DURATION_MS_MAX,
     GOLDEN_MEMBERS,
     LINEAR_MEMBERS,
     LINKS,
@@ -272,7 +273,8 @@ def _time_limit_ms(reader: Reader, members: Mapping[str, Item], default: int) ->
     """Return how long a runner may take for a batch of rows, ms."""
     if "time_limit" not in members:
         return default
-    return reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN, TIME_LIMIT_MS_MAX)
+    most_ms = DURATION_MS_MAX if reader.is_recorded else TIME_LIMIT_MS_MAX
+    return reader.duration_ms(members["time_limit"], TIME_LIMIT_MS_MIN, most_ms)
 
 
 def _golden(
