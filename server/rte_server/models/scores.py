@@ -36,8 +36,8 @@ LEARNING_MAX = 1e6
 PLUGIN_NAME_CHARS_MAX = 128
 TIME_LIMIT_MS_MIN = 10  # of a score that a runner computes, for one batch
 TIME_LIMIT_MS_MAX = 60_000
-"""Every failed attempt may take so long, and to find one session that breaks a score takes 4 of them (see `runners.isolation`):
-until then whoever shares its batch waits, of graphs all. 60 s for 2,048 rows are 29 ms a row; what hangs is found out within minutes."""
+"""Every failed attempt may take so long, and other sessions wait for two of them when one breaks a score (see `runners.isolation`), with
+all graphs where it is a graph's. 60 s for 2,048 rows are 29 ms a row, and what takes longer gets smaller batches."""
 PLUGIN_TIME_LIMIT_MS, ONNX_TIME_LIMIT_MS = 200, 2_000  # where none is stated
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
