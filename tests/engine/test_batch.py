@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rte.v1.event_pb2 import Event
+from rte.v1.session_pb2 import Session
 from rte_server.engine.batch import WINDOW_EVENTS
 from rte_server.engine.engine import Engine
 from rte_server.engine.entries import Entry, EntryType
@@ -25,7 +26,7 @@ from rte_server.engine.table import STALE, VERSION
 from rte_server.engine.triggers import Fired
 from rte_server.models import load_models
 from tests.engine.attribute_samples import MODEL, PATIENT, TOLD, load, trigger
-from tests.engine.pair import SETTINGS, SMALL, new_engine, state_of
+from tests.engine.pair import SETTINGS, SMALL, messages, new_engine, state_of
 from tests.engine.strategies import GAP_MS, ID_FORMS, START_MS, Batch, events
 
 IDS = tuple(form for form in ID_FORMS if form)
@@ -112,19 +113,27 @@ def test_requests_of_many_sessions(models: str, sessions: int) -> None:
     assert state_of(one) == state_of(other)
 
 
-def test_rows_that_wait_are_whole_before_others_must_leave() -> None:
-    """When a request has more sessions than there is room for, each that is left is computed, and readers see it."""
-    engine = new_engine(MODELS["packs"], capacity=replace(SMALL, sessions_max=100))
-    request = []
-    for number in range(900):
-        event = Event(event_id=str(number), visitor_id=f"v-{number // 2}", name="view_item")
-        event.event_time.FromMilliseconds(START_MS + number)
-        event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
-        request.append(event)
-    folded(engine, [request], START_MS + 1_000)
+def test_rows_that_wait_are_whole_before_they_must_leave() -> None:
+    """Where a request needs more room than there is, those that leave may have waited; what is left is computed, and shown."""
+    engine = new_engine(MODELS["packs"])
+    before = [f"v-{number}" for number in range(SMALL.sessions_max)]
+    # The oldest sessions wait with another event of then, and must leave before all others.
+    for moment, visitors in ((0, before), (1_000, [*before[:20], "new"])):
+        request = []
+        for number, visitor in enumerate(visitors):
+            event = Event(event_id=f"{moment}/{number}", visitor_id=visitor, name="view_item")
+            event.event_time.FromMilliseconds(START_MS + number)
+            event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
+            request.append(event)
+        folded(engine, [request], START_MS + moment + 500)
+    stats = engine.stats()
+    left = [Session.FromString(message) for message in messages(engine)]
+    evicted = stats["sessions_evicted_active"] + stats["sessions_evicted_closed"]
+    assert 0 < evicted < 20
+    assert {each.visitor_id for each in left} == {*before[evicted:], "new"}
+    assert len(left) == len(before) + 1 - evicted
     table = engine._state.table
     rows = engine.rows_in_use()
-    assert 0 < len(rows) <= 100
     assert (table.rows[rows, VERSION] & 1 == 0).all() and (table.rows[rows, STALE] & 1 == 0).all()
     found = table.rows[rows].copy()
     table.rows[rows, STALE] |= 1
