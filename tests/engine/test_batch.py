@@ -20,14 +20,15 @@ from rte_server.engine.entries import Entry, EntryType
 from rte_server.engine.expressions import Code, Instruction, Op
 from rte_server.engine.fold import refresh_rows
 from rte_server.engine.lanes import ALONE, WIDTH
-from rte_server.engine.program import AttributeSpec, ModelSpec
+from rte_server.engine.program import AttributeSpec, Kind, ModelSpec
 from rte_server.engine.score_inputs import ScoreInputs
 from rte_server.engine.table import STALE, VERSION
 from rte_server.engine.triggers import Fired
-from rte_server.models import load_models
+from rte_server.models import compile_models, load_models
 from tests.engine.attribute_samples import MODEL, PATIENT, TOLD, load, trigger
 from tests.engine.pair import SETTINGS, SMALL, messages, new_engine, state_of
 from tests.engine.strategies import GAP_MS, ID_FORMS, START_MS, Batch, events
+from tests.engine.test_online import model as online_model
 
 IDS = tuple(form for form in ID_FORMS if form)
 """Events without an id are ordered by their place in the request, which differs here."""
@@ -203,15 +204,26 @@ def test_what_holds_in_between_fires(
 
 @pytest.mark.parametrize(
     ("condition", "prices", "times"),
-    [(DEAR, (60.0, -60.0), 1), (DEAR, (None, -60.0), 0), (NOT_DEAR, (None, 60.0), 1), (NOT_DEAR, (60.0, 1.0), 0)],
-    ids=("holds after the first event", "never holds", "holds without events", "holds without events alone"),
+    [
+        (DEAR, (60.0, -60.0), 1),
+        (DEAR, (None, -60.0), 0),
+        (NOT_DEAR, (None, 60.0), 1),
+        (NOT_DEAR, (60.0, 1.0), 0),
+        # The bytes of a text that only the program has.
+        ((*load("tier"), Instruction(Op.STARTS_WITH, text=b"l")), (None, 60.0), 1),
+        ((*load("tier"), Instruction(Op.TEXT, text=b"high"), Instruction(Op.GREATER)), (None, 60.0), 1),
+        # A field of the session that no event changes, but that is something else without any.
+        ((*load("session.visit_number"), Instruction(Op.INT, number=1), Instruction(Op.EQUAL)), (None, None, None), 1),
+    ],
+    ids=("after the first event", "never", "without events", "without events alone", "starts", "order", "visit"),
 )
 def test_what_holds_for_a_session_that_begins_fires(
-    condition: Code, prices: tuple[float | None, float], times: int
+    condition: Code, prices: tuple[float | None, ...], times: int
 ) -> None:
     """The same where the request begins the session: what its condition says without any event counts, too."""
-    fires = trigger("told", condition, 0, each_quiet=False)
-    models = (MODEL, replace(PATIENT, attributes=fires))
+    choice = (*DEAR, Instruction(Op.TEXT, text=b"high"), Instruction(Op.TEXT, text=b"low"), Instruction(Op.SELECT))
+    tier = AttributeSpec("tier", "sample", Kind.DERIVED, "string", code=choice)
+    models = (MODEL, replace(PATIENT, attributes=(tier, *trigger("told", condition, 0, each_quiet=False))))
     request = []
     for number, price in enumerate(prices):
         event = Event(event_id=str(number), visitor_id="v", name="view_item")
@@ -224,6 +236,23 @@ def test_what_holds_for_a_session_that_begins_fires(
     assert found == folded(other, [[each] for each in request], START_MS)
     assert state_of(one) == state_of(other)
     assert len(found[1]) == times
+
+
+def test_a_score_that_learns_takes_events_as_they_come() -> None:
+    """With an online score, a request of several visitors gives the same weights as its events one by one, and the same sessions."""
+    models = compile_models({"shop": online_model(examples=1, shadow=False)})
+    request = []
+    for number in range(400):
+        name = "purchase" if number % 5 == 4 else "view_item"
+        event = Event(event_id=str(number), visitor_id=f"v-{number // 5}", name=name)
+        event.event_time.FromMilliseconds(START_MS + number)
+        event.properties["price"] = number % 13 + 0.5
+        request.append(event)
+    one, other = new_engine(models), new_engine(models)
+    found = folded(one, [request], START_MS + 500)
+    assert found == folded(other, [[each] for each in request], START_MS + 500)
+    np.testing.assert_array_equal(one._state.table.online, other._state.table.online)
+    assert state_of(one) == state_of(other)
 
 
 def test_readers_wait_for_a_large_request_of_one_visitor() -> None:

@@ -4,7 +4,7 @@ A new row is all zeros, and zero words are the identity of every kind, so that a
 Each kind's `merge` of two cells equals lifting the events of both into one, in any order. Memory per kind, in words of
 8 bytes, is `kinds.cell_words`. Kinds of more than a few lines have modules of their own, see `kinds`.
 
-A value is a pair (tag, bits), see `engine.expressions`.
+A value is a pair (tag, bits), see `engine.values`.
 """
 
 from __future__ import annotations

@@ -460,7 +460,7 @@ class Engine(Reader):
         self._scratch = new_scratch(len(program.arrays.slots), len(program.arrays.loads))
         self._constants = keep_texts(self._state.context, program.constant_texts, self._secret)
         scores = scores_after(before.program, before.scores, program, len(table.rows))
-        program.arrays.at_once[T_OF_EVENTS] &= not holds_without_events(program, self._secret)
+        program.arrays.at_once[T_OF_EVENTS] &= not holds_without_events(program, self._secret, before.pool)
         after = self._state_of(table, before.pool, program, scores)
         store_facts(after.context, configuration, self._secret, self._capacity.facts_max)
         if is_moved:

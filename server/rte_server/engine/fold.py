@@ -205,7 +205,7 @@ class Scratch(NamedTuple):
         touched: int64[TOUCHED_MAX], rows that the entry changed.
         removed: int64[1 + 2 * n], number of sessions that the entry removed, then their ids as far as there is room.
         seed: int64[4], for new session ids.
-        progress: int64[3], number of touched rows, position of the entry, how often derived attributes were computed.
+        progress: int64[3], number of touched rows, position of the entry, how often rows were computed.
         block: int64[WRITTEN_WORDS], a block of written attributes that is being changed.
         url_state: int64[URL_STATE_WORDS], the last address that was split, see `url_parts`.
         workspace: uint8[WORKSPACE_BYTES], a text that is being made.

@@ -120,6 +120,7 @@ class Marks:
         while waiting:
             name = waiting.pop().removesuffix(CELLS_SUFFIX)
             number = self._numbers.get(name)
+            # Fields of the session are not: without events they are something else than at its first event.
             is_of_events &= number is not None and self._attributes[number].kind not in _NOT_OF_EVENTS
             if number is not None and name not in behind and self._attributes[number].kind in COMPUTED:
                 behind.add(name)

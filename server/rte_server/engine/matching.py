@@ -5,7 +5,7 @@ that the conjuncts before it have left. The walk waits for memory more than it c
 reads are asked for before it is evaluated, many at once, and none of rows that are out already.
 
 Each row counts as it was at one moment: its version is read before anything else of it, and once more after everything.
-Rows that the writer changed meanwhile are looked at again, as a smaller block.
+Rows that the writer changed meanwhile, or is changing, are looked at again with those of the next block.
 
 Source: Boncz, Zukowski and Nes, "MonetDB/X100: Hyper-Pipelining Query Execution", CIDR 2005 (blocks, selection vectors).
 """
@@ -40,7 +40,7 @@ BLOCK_ROWS = np.int64(256)
 """Rows that are looked at together: the lines of 64 bytes that are read of them stay in the processor's second cache."""
 
 ROUNDS_MAX = 10_000
-"""Rounds over what is left of a block before the kernel gives up, so that the caller lets other threads run."""
+"""Rounds over what is left of the last block before the kernel gives up, so that the caller lets other threads run."""
 
 NO_TIME = np.int64(-1)
 
@@ -253,14 +253,15 @@ def _choose(ctx, block, count, now_ms, states, wanted, spans):  # type: ignore[n
 
 
 @inner
-def _next_block(progress, total, candidates):  # type: ignore[no-untyped-def]
-    """Begin the next block of rows."""
-    first = progress[R_NEXT]
-    count = min(BLOCK_ROWS, total - first)
+def _fill_block(progress, total, candidates):  # type: ignore[no-untyped-def]
+    """Put further rows beside those that are left in the block; return how many."""
+    first, left = progress[R_NEXT], progress[R_LEFT]
+    count = min(BLOCK_ROWS - left, total - first)
     for i in range(count):
-        progress[R_BLOCK + i] = candidates[first + i] if candidates.shape[0] > 0 else first + i
-    progress[R_LEFT] = count
+        progress[R_BLOCK + left + i] = candidates[first + i] if candidates.shape[0] > 0 else first + i
+    progress[R_LEFT] += count
     progress[R_NEXT] += count
+    return count
 
 
 @inner
@@ -385,12 +386,9 @@ def match_rows(  # type: ignore[no-untyped-def]
     total = candidates.shape[0] if candidates.shape[0] > 0 else count_of(ctx, HIGH_WATER)
     rounds = 0
     while progress[R_LEFT] > 0 or progress[R_NEXT] < total:
-        if progress[R_LEFT] == 0:
-            _next_block(progress, total, candidates)
-            rounds = 0
         if rounds == ROUNDS_MAX or progress[R_FOUND] + BLOCK_ROWS > rows.shape[0]:
             break
-        rounds += 1
+        rounds = 0 if _fill_block(progress, total, candidates) > 0 else rounds + 1
         matched = _choose(ctx, block, progress[R_LEFT], now_ms, states, wanted, spans)
         looked_at = block, chosen, matched
         end = _put_keys(ctx, looked_at, now_ms, span_of(order), names, bounds, progress[R_FOUND], outputs)
