@@ -180,13 +180,16 @@ def test_without_consent_nothing_is_stored_and_nothing_sent(server: TestServer, 
     assert sessions_since(server, begun_ms) == []
 
 
-def test_a_consent_that_is_withdrawn_is_told_and_then_nothing(server: TestServer, chromium: Chromium) -> None:
-    """The session says that measuring is denied; the id is gone; later events are not sent."""
+@pytest.mark.parametrize("answer", ["'denied'", "'revoked'", "false"])
+def test_a_consent_that_is_withdrawn_is_told_and_then_nothing(
+    server: TestServer, chromium: Chromium, answer: str
+) -> None:
+    """The session says that measuring is denied, in whatever words; the id is gone; later events are not sent."""
     page = chromium.open(f"{address_of(server)}/demo/")
     page.click("#agree")
     visitor = page.wait_for("document.cookie.split('rte_visitor=')[1]?.split(';')[0]")
     wait_for_session(server, visitor, lambda one: one["attributes"]["analytics_allowed"])
-    page.evaluate("rte('consent', { analytics_storage: 'denied' })")
+    page.evaluate(f"rte('consent', {{ analytics_storage: {answer} }})")
     session = wait_for_session(server, visitor, lambda one: not one["attributes"]["analytics_allowed"])
     assert page.evaluate("document.cookie") == ""
     count = len(sent(page))

@@ -31,11 +31,12 @@ export class Visitor {
     else if (options.consent !== 'required' || this.answers.analytics_storage === 'granted') this.measure()
   }
 
-  /** Take answers of the visitor; returns whether they say something new. */
-  answer(given: Answers): boolean {
+  /** Take answers of the visitor, of which any other word than `granted` denies; returns whether they say something new. */
+  answer(given: Record<string, unknown>): boolean {
     let isNew = false
-    for (const [purpose, answer] of Object.entries(given)) {
-      if ((answer === 'granted' || answer === 'denied') && this.answers[purpose] !== answer) {
+    for (const [purpose, said] of Object.entries(given)) {
+      const answer = said === 'granted' ? said : 'denied'
+      if (purpose && this.answers[purpose] !== answer) {
         this.answers[purpose] = answer
         isNew = true
       }
