@@ -20,6 +20,7 @@ from rte.v1.session_explanation_pb2 import Explanation
 from rte.v1.session_pb2 import Score
 from rte.v1.session_service_pb2 import ExplainSessionRequest
 from rte.v1.session_service_pb2_grpc import SessionServiceStub
+from rte_server.models import scores
 from rte_server.runners import runners
 from tests.runners import graphs
 from tests.runners.test_scores_live import session, until
@@ -94,6 +95,7 @@ def test_a_graph_without_an_end_holds_up_nobody(tmp_path: Path) -> None:
 def test_the_end_of_a_server_waits_for_no_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it may take by its model, and though an explanation waits for it, too; both end with the server."""
     monkeypatch.setattr(runners, "ASKED_S_MAX", 3600.0)
+    monkeypatch.setattr(scores, "TIME_LIMIT_MS_MAX", 3_600_000)
     until(lambda: not _graph_threads())  # Those of tests before.
     server = LiveServer(tmp_path / "data")
     try:
