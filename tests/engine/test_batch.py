@@ -54,6 +54,16 @@ def folded(engine: Engine, requests: Sequence[Sequence[Event]], received_ms: int
     return outcomes, sorted(fired, key=lambda each: each.session_id)
 
 
+def looked_at(number: object, visitor: str, at_ms: int, price: float | None = None, name: str = "view_item") -> Event:
+    """Return an event of a visitor, so long after the start, that names one of some products."""
+    event = Event(event_id=str(number), visitor_id=visitor, name=name)
+    event.event_time.FromMilliseconds(START_MS + at_ms)
+    event.properties["item_id"] = f"SKU-{at_ms % 7}"
+    if price is not None:
+        event.properties["price"] = price
+    return event
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> list[tuple[list[Event], int]]:
     """Draw requests, some of whose events are sent twice, and when they came."""
@@ -83,13 +93,17 @@ def test_a_request_is_as_good_as_many(models: str, drawn: list[tuple[list[Event]
 def test_large_requests(models: str) -> None:
     """The same for a request of several windows, of few visitors, whose events are mixed and in no order of time."""
     drawn = random.Random(7)
-    request = []
-    for number in range(2 * WINDOW_EVENTS + 100):
-        event = Event(event_id=str(number), visitor_id=f"v-{drawn.randrange(40)}")
-        event.name = drawn.choice(("page_view", "view_item", "add_to_cart", "purchase"))
-        event.event_time.FromMilliseconds(START_MS + drawn.randrange(20 * GAP_MS))
-        event.properties.update({"item_id": f"SKU-{drawn.randrange(5)}", "price": drawn.randrange(80) / 4})
-        request.append(event)
+    names = ("page_view", "view_item", "add_to_cart", "purchase")
+    request = [
+        looked_at(
+            number,
+            f"v-{drawn.randrange(40)}",
+            drawn.randrange(20 * GAP_MS),
+            drawn.randrange(80) / 4,
+            drawn.choice(names),
+        )
+        for number in range(2 * WINDOW_EVENTS + 100)
+    ]
     one, other = new_engine(MODELS[models]), new_engine(MODELS[models])
     received_ms = START_MS + 20 * GAP_MS
     assert folded(one, [request], received_ms) == folded(other, [[event] for event in request], received_ms)
@@ -102,11 +116,9 @@ def test_requests_of_many_sessions(models: str, sessions: int) -> None:
     """The same for as many sessions as are computed together, and for more, each with some events in a row or apart."""
     request = []
     for number in range(3 * sessions):
-        event = Event(event_id=str(number), visitor_id=f"v-{number % sessions if number % 2 else number // 3}")
-        event.name = ("page_view", "view_item", "add_to_cart")[number % 3]
-        event.event_time.FromMilliseconds(START_MS + number)
-        event.properties.update({"item_id": f"SKU-{number % 5}", "price": number % 70 + 0.5})
-        request.append(event)
+        visitor = f"v-{number % sessions if number % 2 else number // 3}"
+        name = ("page_view", "view_item", "add_to_cart")[number % 3]
+        request.append(looked_at(number, visitor, number, number % 70 + 0.5, name))
     one, other = new_engine(MODELS[models]), new_engine(MODELS[models])
     for moment, part in ((0, request[: sessions // 2]), (300, request[sessions // 2 :])):
         received_ms = START_MS + 3 * sessions + moment
@@ -120,12 +132,7 @@ def test_rows_that_wait_are_whole_before_they_must_leave() -> None:
     before = [f"v-{number}" for number in range(SMALL.sessions_max)]
     # The oldest sessions wait with another event of then, and must leave before all others.
     for moment, visitors in ((0, before), (1_000, [*before[:20], "new"])):
-        request = []
-        for number, visitor in enumerate(visitors):
-            event = Event(event_id=f"{moment}/{number}", visitor_id=visitor, name="view_item")
-            event.event_time.FromMilliseconds(START_MS + number)
-            event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
-            request.append(event)
+        request = [looked_at(f"{moment}/{n}", visitor, n, 5.0) for n, visitor in enumerate(visitors)]
         folded(engine, [request], START_MS + moment + 500)
     stats = engine.stats()
     left = [Session.FromString(message) for message in messages(engine)]
@@ -145,11 +152,7 @@ def test_rows_that_wait_are_whole_before_they_must_leave() -> None:
 def test_a_session_changes_once_per_request() -> None:
     """Readers see a session's events of one request at once: its version has changed once."""
     engine = new_engine((MODEL, PATIENT), SETTINGS)
-    request = []
-    for number in range(5):
-        event = Event(event_id=str(number), visitor_id="v", name="page_view")
-        event.event_time.FromMilliseconds(START_MS + number)
-        request.append(event)
+    request = [looked_at(number, "v", number) for number in range(5)]
     folded(engine, [request[:1]], START_MS)
     (row,) = engine.rows_in_use().tolist()
     before = int(engine.score_view().table.rows[row, VERSION])
@@ -185,13 +188,7 @@ def test_what_holds_in_between_fires(
 ) -> None:
     """A trigger fires for an event of a request although the next one takes away the reason; as if each came alone."""
     models = (MODEL, replace(PATIENT, attributes=fires))
-    request = []
-    for number, (at_ms, price) in enumerate(((0, None), *given)):
-        event = Event(event_id=str(number), visitor_id="v", name="view_item")
-        event.event_time.FromMilliseconds(START_MS + at_ms)
-        if price is not None:
-            event.properties["price"] = price
-        request.append(event)
+    request = [looked_at(number, "v", at_ms, price) for number, (at_ms, price) in enumerate(((0, None), *given))]
     one, other = new_engine(models), new_engine(models)
     for engine in (one, other):
         folded(engine, [request[:1]], START_MS)
@@ -224,13 +221,7 @@ def test_what_holds_for_a_session_that_begins_fires(
     choice = (*DEAR, Instruction(Op.TEXT, text=b"high"), Instruction(Op.TEXT, text=b"low"), Instruction(Op.SELECT))
     tier = AttributeSpec("tier", "sample", Kind.DERIVED, "string", code=choice)
     models = (MODEL, replace(PATIENT, attributes=(tier, *trigger("told", condition, 0, each_quiet=False))))
-    request = []
-    for number, price in enumerate(prices):
-        event = Event(event_id=str(number), visitor_id="v", name="view_item")
-        event.event_time.FromMilliseconds(START_MS + number)
-        if price is not None:
-            event.properties["price"] = price
-        request.append(event)
+    request = [looked_at(number, "v", number, price) for number, price in enumerate(prices)]
     one, other = new_engine(models), new_engine(models)
     found = folded(one, [request], START_MS)
     assert found == folded(other, [[each] for each in request], START_MS)
@@ -244,10 +235,7 @@ def test_a_score_that_learns_takes_events_as_they_come() -> None:
     request = []
     for number in range(400):
         name = "purchase" if number % 5 == 4 else "view_item"
-        event = Event(event_id=str(number), visitor_id=f"v-{number // 5}", name=name)
-        event.event_time.FromMilliseconds(START_MS + number)
-        event.properties["price"] = number % 13 + 0.5
-        request.append(event)
+        request.append(looked_at(number, f"v-{number // 5}", number, number % 13 + 0.5, name))
     one, other = new_engine(models), new_engine(models)
     found = folded(one, [request], START_MS + 500)
     assert found == folded(other, [[each] for each in request], START_MS + 500)
@@ -284,10 +272,4 @@ def test_readers_wait_for_a_large_request_of_one_visitor() -> None:
 
 def new_request(count: int, first: int = 0) -> list[Event]:
     """Return events of one visitor within a second."""
-    request = []
-    for number in range(first, first + count):
-        event = Event(event_id=str(number), visitor_id="v", name="view_item")
-        event.event_time.FromMilliseconds(START_MS + number % 1_000)
-        event.properties.update({"item_id": f"SKU-{number % 7}", "price": 5.0})
-        request.append(event)
-    return request
+    return [looked_at(number, "v", number % 1_000, 5.0) for number in range(first, first + count)]

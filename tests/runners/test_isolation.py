@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rte_server.engine.entries import EntryType
 from rte_server.engine.program import AttributeSpec
 from rte_server.engine.scores import CIRCUIT_OPEN, FAILED, REASONS, SC_STATUS, SCORED, TIMEOUT
-from rte_server.models import configuration_of, load_models
 from rte_server.runners.breaker import FAILURES_MAX, REST_S_MIN
 from rte_server.runners.isolation import FAILURES_PER_ROUND, REFERENCE_TRIES, IsolatedScore
 from rte_server.runners.onnx import OnnxScorer
@@ -23,14 +20,9 @@ from rte_server.runners.plugin import PluginScorer
 from rte_server.runners.runner import Runner
 from rte_server.runners.scorer import Scorer, ScorerError
 from tests.runners import graphs, plugins
+from tests.runners.plugged import LIMIT_S, plugged_engine
 from tests.runners.test_scores_live import until
 from tests.service.live_engine import LiveEngine
-
-LIMIT_S = 3.0
-MODEL = (
-    "model: plugged\nattributes:\n  looks: {count: page_view}\n"
-    "scores:\n  score: {plugin: any, inputs: [looks], time_limit: 3s}\n"
-)
 
 
 class Watched:
@@ -89,12 +81,7 @@ class Breaks:
 @pytest.fixture
 def engine(tmp_path: Path) -> LiveEngine:
     """An engine with a score of the views of a session."""
-    path = tmp_path / "plugged.yaml"
-    path.write_text(MODEL)
-    live = LiveEngine()
-    models = configuration_of(load_models([str(path)]))
-    live.apply(EntryType.CONFIGURE, json.dumps({"settings": {}, **models}).encode())
-    return live
+    return plugged_engine(tmp_path)
 
 
 @contextmanager

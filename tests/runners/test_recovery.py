@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -13,10 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rte_server.engine.entries import EntryType
 from rte_server.engine.scores import FAILED, REASONS, SC_POSITION, SC_STATUS, SCORED, TIMEOUT
 from rte_server.engine.table import CHANGED
-from rte_server.models import configuration_of, load_models
 from rte_server.runners.batch_size import BATCH_ROWS_MAX, CEILING_S, SHRINK, BatchSize
 from rte_server.runners.breaker import FAILURES_MAX
 from rte_server.runners.isolation import RETRY_SHARE, ROUND_S, IsolatedScore
@@ -24,15 +21,10 @@ from rte_server.runners.onnx import OnnxScorer
 from rte_server.runners.plugin import SPARE_S, PluginScorer
 from rte_server.runners.scorer import RestingScorer, ScorerBusy, ScorerError
 from tests.runners import graphs, plugins
+from tests.runners.plugged import LIMIT_S, plugged_engine
 from tests.runners.test_isolation import running
 from tests.runners.test_scores_live import until
 from tests.service.live_engine import LiveEngine
-
-LIMIT_S = 3.0
-MODEL = (
-    "model: plugged\nattributes:\n  looks: {count: page_view}\n"
-    "scores:\n  score: {plugin: any, inputs: [looks], time_limit: 3s}\n"
-)
 
 
 class Simulated:
@@ -137,12 +129,7 @@ class SlowRows(Simulated):
 @pytest.fixture
 def engine(tmp_path: Path) -> LiveEngine:
     """An engine with a score of the views of a session."""
-    path = tmp_path / "plugged.yaml"
-    path.write_text(MODEL)
-    live = LiveEngine()
-    models = configuration_of(load_models([str(path)]))
-    live.apply(EntryType.CONFIGURE, json.dumps({"settings": {}, **models}).encode())
-    return live
+    return plugged_engine(tmp_path)
 
 
 def isolated(live: LiveEngine, scorer: Simulated) -> IsolatedScore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rte_server.engine.derived_cells import PLACE_BITS, TYPE_BITS
+from rte_server.engine.derived_cells import shows_true
 from rte_server.engine.fold import new_scratch, refresh_rows
 from rte_server.engine.program import A_PARAMS, A_REGISTERS, Program
 from rte_server.engine.reader import State
@@ -13,7 +13,6 @@ from rte_server.engine.scores import new_scores
 from rte_server.engine.settings import EngineSettings
 from rte_server.engine.strings import StringPool
 from rte_server.engine.table import ACTIVE, HIGH_WATER, NONE, STALE, STATE, WRITTEN, Capacity, new_table
-from rte_server.engine.values import BOOL
 
 _CAPACITY = Capacity(sessions_max=1, dedup_events_max=16, strings_max=16, string_bytes_max=1024, written_sessions_max=1)
 
@@ -38,8 +37,4 @@ def holds_without_events(program: Program, secret: NDArray[np.uint64], pool: Str
     settings = EngineSettings().words()
     state = State.of(table, pool, program, new_scores(1, len(program.scores)), scratch, settings, secret)
     refresh_rows(state.context)
-    places = [int(arrays.attributes[number, A_REGISTERS]) for number in numbers]
-    is_true = int(BOOL) | 1 << TYPE_BITS - 1
-    mask = (1 << TYPE_BITS) - 1
-    shift = (1 << int(PLACE_BITS)) - 1
-    return any(int(cells[place >> int(PLACE_BITS)]) >> (place & shift) & mask == is_true for place in places)
+    return any(shows_true(cells, int(arrays.attributes[number, A_REGISTERS])) for number in numbers)

@@ -91,6 +91,11 @@ def put_derived(cells, at, place, tag, bits):  # type: ignore[no-untyped-def]
     return has_changed
 
 
+def shows_true(row: NDArray[np.int64], place: int) -> bool:
+    """Do what `is_true` does, for a row in Python."""
+    return int(row[place >> int(PLACE_BITS)]) >> (place & int(_SHIFT_MASK)) & int(_TYPE_MASK) == int(_IS_TRUE)
+
+
 def copy_type(source: NDArray[np.int64], place: int, target: NDArray[np.int64], target_place: int) -> None:
     """Copy the type of a derived attribute from one row to another in which it has none yet; values are words as others."""
     word, shift = place >> int(PLACE_BITS), place & int(_SHIFT_MASK)
